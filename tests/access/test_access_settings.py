@@ -75,6 +75,7 @@ MISTAKES = {
     ),
     f'routes[0].anonymous is ["read"], but {LEFT_OUT}': f'{ROUTE}anonymous = ["read"]',
     f'routes[0].conceal is "on", but {LEFT_OUT}': f'{ROUTE}conceal = "on"',
+    f'routes[0].listing is "on", but {LEFT_OUT}': f'{ROUTE}listing = "on"',
     f'routes[0].visibility is "private", but {LEFT_OUT}': f'{ROUTE}visibility = "private"',
     'reader_keys is "on", but must be off: the route is public': f'{ROUTE}reader_keys = "on"',
     'routes[0].reader_keys is "on", but must be off: the route is public': (

@@ -170,6 +170,12 @@ def test_the_policy_of_a_route_is_described_in_sentences(
             "The origin decides who may read and write. Responses are private:",
             id="auth-of-the-origin",
         ),
+        pytest.param(
+            {"origin": "", "storage": "memory:", "listing": "on"},
+            ("tokens",),
+            "A client with a token that may read all of them may list the streams.",
+            id="a-list",
+        ),
     ],
 )
 def test_the_policy_of_a_route_states_who_is_admitted_and_who_may_cache(

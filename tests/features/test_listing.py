@@ -14,6 +14,7 @@ from gateway.features.questions.readers import ApplyBans
 from gateway.logs.memory import MemoryLog
 from gateway.protocol.requests import CreateRequest, ForkRequest
 from gateway.protocol.streams.state import Lifetime
+from tests.reloading.reloadable import STREAMS, reloadable, token_entry
 from tests.support.serving import PREFIX, Serving, get, request, serving
 from tests.support.tokens_files import token, write_tokens
 from tests.support.waiting import until
@@ -376,3 +377,17 @@ async def test_subscriptions_have_all_other_control_paths(gateway: Serving) -> N
         assert (await gateway.ask(get(f"{PREFIX}/{path}"))).status == 200
     for path in ("__ds/streams/", "__ds/streams/a", "__ds/streamsx"):
         (await gateway.ask(get(f"{PREFIX}/{path}"))).assert_problem(404, "no such control path")
+
+
+async def test_a_reload_switches_the_list_on_and_off(tmp_path: Path) -> None:
+    (tmp_path / "tokens.toml").write_text(token_entry("ann"))
+    guarded = {"auth": ["tokens"], "tokens_file": str(tmp_path / "tokens.toml")}
+    fields = {"Authorization": "Bearer ann"}
+    async with reloadable(tmp_path, STREAMS, **guarded) as at:
+        assert (await at.ask("PUT", f"{PREFIX}/a", b"x", **fields)).status == 201
+        for _ in range(2):
+            assert (await at.ask("GET", LIST, **fields)).status == 404
+            assert await at.reload({**STREAMS, "listing": "on"}, **guarded) == ()
+            assert (await at.ask("GET", LIST, **fields)).json()["streams"] == ["a"]
+            assert (await at.ask("GET", f"{PREFIX}/__ds/jwks.json", **fields)).status == 200
+            assert await at.reload(STREAMS, **guarded) == ()
