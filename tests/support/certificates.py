@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 HERE = "127.0.0.1"
 DAY = datetime.timedelta(days=1)
+USES = (
+    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment"),
+    *("key_agreement", "key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
+)
 
 
 class Pair(NamedTuple):
@@ -64,8 +68,14 @@ class Authority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self.file = file
-        constraint = x509.BasicConstraints(ca=True, path_length=None)
-        made = self._begun(self._name, self._key).add_extension(constraint, critical=True)
+        made = self._begun(self._name, self._key)
+        # Python 3.13 and newer trust no authority without all three.
+        for extension, is_critical in (
+            (x509.BasicConstraints(ca=True, path_length=None), True),
+            (x509.KeyUsage(**{name: name == "key_cert_sign" for name in USES}), True),
+            (x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), False),
+        ):
+            made = made.add_extension(extension, critical=is_critical)
         signed = made.sign(self._key, hashes.SHA256())
         file.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
 
@@ -84,7 +94,8 @@ class Authority:
         """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        made = self._begun(subject, key, days, begins_in_days)
+        by = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        made = self._begun(subject, key, days, begins_in_days).add_extension(by, critical=False)
         addresses = [x509.IPAddress(ip_address(it)) for it in filter(None, [address])]
         if names := [*addresses, *map(x509.DNSName, hosts)]:
             made = made.add_extension(x509.SubjectAlternativeName(names), critical=False)
