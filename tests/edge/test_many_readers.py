@@ -10,7 +10,7 @@ import pytest
 
 from tests.edge.live_readers import S, at, live
 from tests.support.raw_origin import RawOrigin, answer
-from tests.support.serving import EDGE, edge_serving, get
+from tests.support.serving import EDGE, edge_serving, get, put
 from tests.support.waiting import until
 
 READERS = 200
@@ -97,17 +97,42 @@ async def test_the_copy_of_a_read_tells_its_hits_and_the_seconds_since_it_was_fe
         ]
 
 
-async def test_a_hit_is_answered_within_ten_milliseconds() -> None:
+@pytest.mark.parametrize("target", [f"{EDGE}/s", "s?offset=-1"], ids=["origin", "log"])
+async def test_a_hit_is_answered_within_ten_milliseconds(target: str) -> None:
     async with (
         RawOrigin(answer(b"x" * 65_536, "Cache-Control: max-age=60")) as origin,
         edge_serving(origin) as gateway,
     ):
+        await gateway.ask(put("s", body=b"x" * 65_536))
         client = await gateway.connect()
-        await client.ask(get(f"{EDGE}/s"))
+        await client.ask(get(target))
         took_s = []
         for _ in range(51):
             began = time.perf_counter()
-            got = await client.ask(get(f"{EDGE}/s"))
+            got = await client.ask(get(target))
             took_s.append(time.perf_counter() - began)
             assert got.get("X-Cache") == "HIT"
         assert statistics.median(took_s) < 0.01  # half of them: a busy machine delays some
+
+
+async def test_a_read_at_an_origin_is_confirmed_by_its_tag_without_a_body_until_it_closes() -> None:
+    told = ("Content-Type: text/plain", "Stream-Next-Offset: 9", "Stream-Up-To-Date: true")
+    tag_of_origin = 'ETag: "9"'  # the same of the open stream and of the closed one
+    is_open = answer(b"data", *told, tag_of_origin)
+    is_closed = answer(b"data", *told, tag_of_origin, "Stream-Closed: true")
+    async with (
+        RawOrigin(is_open, is_open, is_closed) as origin,
+        edge_serving(origin) as gateway,
+        edge_serving(origin) as other,  # without a copy
+    ):
+        read = f"{EDGE}/s?offset=5"
+        tag = (await gateway.ask(get(read))).get("ETag") or ""
+        again = get(read, f"If-None-Match: {tag}")
+        for one in (other, gateway, gateway, gateway):
+            same = await one.ask(again)
+            assert (same.status, same.get("ETag"), same.body) == (304, tag, b"")
+            assert len(same.wire) < 1000
+        gateway.clock.advance(2)
+        closed = await gateway.ask(again)
+        assert (closed.status, closed.body, closed.get("Stream-Closed")) == (200, b"data", "true")
+        assert closed.get("ETag") not in {None, tag}

@@ -259,14 +259,14 @@ async def events_of(gateway: Serving, target: str) -> tuple[Answer, list[Event],
 
 async def test_events_are_sent_with_the_header_fields_that_keep_proxies_from_holding_them() -> None:
     async with serving(own=MINUTE) as gateway:
-        await gateway.ask(put("s", "Stream-Closed: true", body=b"one"))
+        await gateway.ask(put("s", "Stream-Closed: true", body=b"one\ntwo"))
         head, _, wire = await events_of(gateway, "s?offset=-1&live=sse")
         assert head.get("Content-Type") == "text/event-stream"
         assert head.get("Cache-Control") == "no-cache, no-transform"
         assert head.get("X-Accel-Buffering") == "no"
         assert (head.get("Content-Encoding"), head.get("Content-Length")) == (None, None)
         assert (head.version, head.get("Connection")) == ("HTTP/1.1", None)
-        assert b"event: data\ndata:one\n\n" in wire
+        assert b"event: data\ndata:one\ndata:two\n\n" in wire
 
 
 async def test_events_tell_the_next_offset_the_cursor_and_the_end() -> None:
