@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 from typing_extensions import override
 
 from headgate.errors import Conflict, Unavailable, check_number
-from headgate.misuse import check_make_source
+from headgate.misuse import check_make_source, not_text
 from headgate.resumable.choice import broker_maker
 from headgate.resumable.listener import Listener
 from headgate.resumable.messages import DONE, Unit, requests, sentinel
@@ -258,7 +258,7 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
 
 def _check(stream_id: str, resume_at: int = 0) -> None:
     if not isinstance(stream_id, str):
-        raise TypeError(f"a stream's id is a str, not an object of {type(stream_id).__name__}")
+        raise not_text(stream_id, "a stream's id is a str")
     if not stream_id.encode():  # UnicodeEncodeError, a ValueError, for half of a surrogate pair
         raise ValueError("a stream's id is empty")
     check_number("resume_at", resume_at, is_whole=True)

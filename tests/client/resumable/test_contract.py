@@ -183,7 +183,7 @@ async def test_closing_ends_sources_and_gives_their_readers_an_error_though_a_so
 async def test_bad_ids_and_positions_are_refused(in_memory: MakeStreams) -> None:
     wrong: list[tuple[Any, Any, type[Exception], str]] = [
         ("", 0, ValueError, "empty"),
-        (7, 0, TypeError, "a stream's id is a str, not an object of int"),
+        (7, 0, TypeError, "a stream's id is a str, not int"),
         ("\ud83d", 0, ValueError, "surrogate"),
         ("a", -1, ValueError, "resume_at is a whole number, 0 or more"),
         ("a", "3", TypeError, "resume_at is a whole number"),
@@ -191,6 +191,18 @@ async def test_bad_ids_and_positions_are_refused(in_memory: MakeStreams) -> None
     for stream_id, resume_at, error, words in wrong:
         with pytest.raises(error, match=words):
             await in_memory().resume(stream_id, resume_at)
+
+
+@pytest.mark.parametrize("call", ["resumable", "create", "resume", "state"])
+async def test_an_id_that_was_not_awaited_is_refused_with_what_to_do_and_closed(
+    in_memory: MakeStreams, call: str
+) -> None:
+    stream_id = coroutine()
+    source = (lambda: chunks("text"),) if call in {"resumable", "create"} else ()
+    sentence = "^a stream's id is a str, not coroutine: await it, and pass its result$"
+    with pytest.raises(TypeError, match=sentence):
+        await getattr(in_memory(), call)(stream_id, *source)
+    assert inspect.getcoroutinestate(stream_id) == inspect.CORO_CLOSED
 
 
 async def test_a_resume_before_the_buffered_text_says_from_where_on_it_is_there(
