@@ -85,7 +85,7 @@ async def test_the_applications_of_the_page_stream_and_resume_an_answer(
 
 async def test_the_client_of_the_page_brings_its_pool(redis: RedisServer) -> None:
     redis.command("FLUSHALL")
-    code = program(PAGE, "A client brings its own pool").replace("port=6379", f"port={redis.port}")
+    code = program(PAGE, "brings its own pool").replace("port=6379", f"port={redis.port}")
     names: dict[str, Any] = {}
     exec(code, names)
     async with names["client"]:
