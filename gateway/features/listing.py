@@ -1,7 +1,7 @@
 """Handle requests for the names of a route's streams, an addition to the protocol.
 
-Who may is decided for all names that a list could have, before the log is asked: no name is left
-out of a page by itself, so a page costs what it has, and its gaps tell nothing.
+A request is authorized for all names that the list could have, before the log is read. No name is
+left out of a page by itself: so a page costs what is on it, and what it lacks tells nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gateway.runtime.shedding import READS
 from gateway.stepped import in_task
 from gateway.streams.present_streams import present_page
 from gateway.telemetry import traffic as counted
-from gateway.web.admission import admit_owner
+from gateway.web.admission import admit_granted
 from gateway.web.requests.request import exchange_of
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class ListedStreams(RouteFeature):
         query, error = _parsed(target)
         # A request that cannot be understood may mean all streams.
         need = Need(f"{route.prefix}/{query.begins}*", READ)
-        principal = await admit_owner(request, place, need, services)
+        principal = await admit_granted(request, place, need, services)
         if request.method != "GET":
             raise MethodNotAllowed("a list takes GET", "GET")
         if error is not None:

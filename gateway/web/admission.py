@@ -243,13 +243,13 @@ async def admit_control(
     return principal
 
 
-async def admit_owner(
+async def admit_granted(
     request: Request, place: RoutedTarget, need: Need, services: Services
 ) -> Principal:
-    """Return the principal of a request to a control path that is granted all of `need` itself.
+    """Return the principal of a request to a control path whose own grants cover `need`.
 
-    What anybody may do counts for nobody, and a token in the URL is none. Raises as
-    `admit_control` does.
+    What everybody may do does not count, nor does a token in the URL. Raises as `admit_control`
+    does.
     """
     route, exchange = place.route, exchange_of(request)
     guard = route.access.guard

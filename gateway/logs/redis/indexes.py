@@ -193,7 +193,9 @@ class PathIndex(Listing):
     async def page(self, prefix: str, after: str, limit: int) -> ListingPage:
         paths = await self.paths(prefix, after, limit + 1)
         shown = paths[:limit]
-        found = await self.states(shown)
+        found: dict[str, StreamState | None] = {}
+        for start in range(0, len(shown), AT_ONCE):
+            found |= await self.states(shown[start : start + AT_ONCE])
         for path, state in found.items():
             if state is None:
                 self.drop(path)
