@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -307,12 +308,14 @@ async def test_connections_that_redis_closed_meanwhile_cost_no_error(
     )
     async with ResumableStreams(client) as streams:
         for _ in range(3):
-            await asyncio.gather(
-                *(streams.create(f"{uuid.uuid4()}", lambda: chunks("text")) for _ in range(20))
-            )
+            names = [f"{uuid.uuid4()}" for _ in range(20)]
+            texts = (streams.create(name, lambda: chunks("text")) for name in names)
+            assert [await whole(text) for text in await asyncio.gather(*texts)] == ["text"] * 20
+            for name in names:
+                await until(partial(state_is, streams, "done", name))
             for server in servers:
                 server.command("CLIENT", "KILL", "TYPE", "normal")
-            await asyncio.sleep(0.05)  # until this process knows that they were closed
+            await asyncio.sleep(0.1)  # until this process knows that they were closed
 
 
 @contextlib.asynccontextmanager
