@@ -386,8 +386,8 @@ async def test_a_reload_switches_the_list_on_and_off(tmp_path: Path) -> None:
     async with reloadable(tmp_path, STREAMS, **guarded) as at:
         assert (await at.ask("PUT", f"{PREFIX}/a", b"x", **fields)).status == 201
         for _ in range(2):
-            assert (await at.ask("GET", LIST, **fields)).status == 404
+            assert (await at.ask("GET", LIST, None, **fields)).status == 404
             assert await at.reload({**STREAMS, "listing": "on"}, **guarded) == ()
-            assert (await at.ask("GET", LIST, **fields)).json()["streams"] == ["a"]
-            assert (await at.ask("GET", f"{PREFIX}/__ds/jwks.json", **fields)).status == 200
+            assert (await at.ask("GET", LIST, None, **fields)).json()["streams"] == ["a"]
+            assert (await at.ask("GET", f"{PREFIX}/__ds/jwks.json", None, **fields)).status == 200
             assert await at.reload(STREAMS, **guarded) == ()
