@@ -15,6 +15,7 @@ from gateway.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Self
 
     from gateway.errors import HeadgateError
 
@@ -103,20 +104,11 @@ class ServerLimits:
 
         It raises BodyTooLarge, or LimitReached if all bodies are too long.
         """
-        size = 0
-
-        def count(part: int) -> None:
-            nonlocal size
-            if size + part > self.max_append:
-                self.refused["max_append"] += 1
-                raise BodyTooLarge(self.max_append)
-            self.receive(part)
-            size += part
-
+        body = BodyCount(self)
         try:
-            yield count
+            yield body.add_part
         finally:
-            self.receiving_bytes -= size
+            body.release()
 
     def check_passed(self, size: int) -> None:
         """Raise BodyTooLarge if a body that is only passed on has more bytes than it may have."""
@@ -213,3 +205,43 @@ class ServerLimits:
         self.connections_of[client] -= 1
         if not self.connections_of[client]:
             del self.connections_of[client]
+
+
+class BodyCount:
+    """The bytes of one body among those of all bodies, until they are released.
+
+    A block that is entered with a count releases it if it raises.
+    """
+
+    __slots__ = ("_limits", "size")
+
+    def __init__(self, limits: ServerLimits) -> None:
+        self._limits = limits
+        self.size = 0
+
+    def add_part(self, size: int) -> None:
+        """Count a part of a body of at most max_append. Raises BodyTooLarge, LimitReached."""
+        limits = self._limits
+        if self.size + size > limits.max_append:
+            limits.refused["max_append"] += 1
+            raise BodyTooLarge(limits.max_append)
+        self.add(size)
+
+    def add(self, size: int) -> None:
+        """Count bytes of a body of any length. Raises LimitReached if all bodies are too long."""
+        self._limits.receive(size)
+        self.size += size
+
+    def release(self) -> None:
+        """Count none of the bytes any longer."""
+        self._limits.receiving_bytes -= self.size
+        self.size = 0
+
+    def __enter__(self) -> Self:
+        """Return the count."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Release the bytes after an error, with which the body is dropped."""
+        if kind is not None:
+            self.release()

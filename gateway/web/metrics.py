@@ -36,9 +36,10 @@ OF_SHARED: dict[Metric, Callable[[Services], float]] = {
         "headgate_missed_writes_total",
         "Times that a worker missed writes of other workers, and dropped its cached responses.",
     ): (lambda at: 0 if at.journal is None else at.journal.losses),
-    gauge("headgate_receiving_bytes", "Bytes of request bodies that are not complete yet."): (
-        lambda at: at.limits.receiving_bytes
-    ),
+    gauge(
+        "headgate_receiving_bytes",
+        "Bytes of request bodies that are not complete yet, or wait for the head of a provider.",
+    ): (lambda at: at.limits.receiving_bytes),
     gauge("headgate_shedding", "1 while requests are refused because the event loop is late."): (
         lambda at: at.shedding.level > 0
     ),

@@ -118,6 +118,7 @@ class Provider:
             at = next(number for number, it in enumerate(events) if b'"%b"' % last in it)
             return await self._stream(request, events[at + 1 :])
         if request.path not in ANSWERS:
+            await self._heads.wait()
             return web.json_response(ELSE)
         body = json.loads(await request.read())
         if not body.get("stream"):

@@ -85,9 +85,13 @@ class ModelAnswers:
         and StreamLimit.
         """
         stream = request.stream
-        if stream is not None:
-            return await retry_claims(lambda: self._answer_in(request, stream))
-        return await retry_claims(lambda: self._answer_alone(request))
+        try:
+            if stream is not None:
+                return await retry_claims(lambda: self._answer_in(request, stream))
+            return await retry_claims(lambda: self._answer_alone(request))
+        except BaseException:
+            request.body.drop()
+            raise
 
     async def _answer_alone(self, request: AnswerRequest) -> Answer:
         """Return the answer with the request's key in a stream of its own, or a new one."""
@@ -223,6 +227,7 @@ class ModelAnswers:
                 "this Idempotency-Key came with another request: send a new key with a new request"
             )
         self.joined_requests += 1
+        request.body.drop()
         return answer
 
     # Running
@@ -294,6 +299,7 @@ class ModelAnswers:
     ) -> None:
         self._all_running.drop(self.streams.path(answer.name), answer)
         self.running.discard(answer)
+        request.body.drop()
         self.places.release(running_place)
         if not self.running:
             self._idle.set()

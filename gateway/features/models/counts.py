@@ -182,6 +182,16 @@ RETRIED = counter(
     "Requests that were sent to the next of a provider's servers.",
     "route",
 )
+PASSED = gauge(
+    "headgate_model_passed_running",
+    "Requests that are passed on now, and are for no answer.",
+    "route",
+)
+PASSED_REFUSED = counter(
+    "headgate_model_passed_refused_total",
+    "Requests that were refused because too many were passed on.",
+    "route",
+)
 
 
 def samples(route: str, answers: ModelAnswers) -> Iterator[Sample]:

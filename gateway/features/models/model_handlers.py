@@ -37,6 +37,7 @@ from gateway.features.models.route import ModelGuard, page_fields
 from gateway.protocol.http.header_names import STREAM_FIELD
 from gateway.protocol.http.paths import split
 from gateway.protocol.streams.offsets import parse_offset
+from gateway.runtime.limits import BodyCount
 from gateway.stepped import in_task
 from gateway.web.operations import RouteOperations
 from gateway.web.requests import request_body, request_head
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from gateway.features.models.live_answer import Answer
     from gateway.features.models.provider.client import ProviderResponse
     from gateway.features.models.route import ModelRoute
+    from gateway.features.models.running import AnswerPlaces
     from gateway.features.models.streams import StreamEnd
     from gateway.protocol.responses import Response
     from gateway.routes.answers import RouteAnswer
@@ -120,10 +122,16 @@ class ModelHandlers(RouteOperations):
         if answer is None:
             return await self._pass_on(request, target, route)
         body = b""
-        if request.has_body:
-            body = await request_body.whole(request, self._services, may_be_coded=True)
-        stored = await self._of_stored(request, target, route, answer, action)
-        return stored or await self._pass_on(request, target, route, body)
+        with BodyCount(self._services.limits) as counted:
+            if request.has_body:
+                body = await request_body.whole(
+                    request, self._services, may_be_coded=True, counted=counted
+                )
+            stored = await self._of_stored(request, target, route, answer, action)
+        if stored is None:
+            return await self._pass_on(request, target, route, body, counted)
+        counted.release()
+        return stored
 
     async def _of_stored(
         self, request: Request, target: str, route: ModelRoute, answer: Answer, action: str
@@ -193,32 +201,38 @@ class ModelHandlers(RouteOperations):
         """Return the answer of a model that is stored; pass others on."""
         still_admitted = exchange_of(request).check_admission
         services, turns = self._services, route.streams.route.table.turns
-        sent = await request_body.whole(request, services, still_admitted, may_be_coded=True)
-        uncoded = await without_coding(request, sent, services.limits, turns)
-        wanted = choices_in(uncoded)
-        stream, target = named_stream(request.headers, target)
-        if not wanted.stream:
-            del uncoded
-            request.limit_grace(0.0)
-            return await self._pass_on_answer(request, target, route, sent)
-        await in_task()
-        body = RequestBody(sent, digest_of(target, uncoded))
-        del uncoded  # which no frame holds until the answer ends
-        asked = AnswerRequest(
-            _owner(request, route),
-            None,
-            split(target)[0],
-            target,
-            route.upstream.fields(request.headers, is_stored=True),
-            body,
-            wanted.model,
-            wanted.background,
-            stream,
-            self._address(request, route),
-            last_event_id=last_event_id(request.headers),
-        )
-        answer = await route.answers.answer_to(with_key(asked, request.headers))
-        del asked, body, sent
+        with BodyCount(services.limits) as counted:
+            sent = await request_body.whole(
+                request, services, still_admitted, may_be_coded=True, counted=counted
+            )
+            uncoded = await without_coding(request, sent, services.limits, turns)
+            wanted = choices_in(uncoded)
+            stream, target = named_stream(request.headers, target)
+            fields = route.upstream.fields(request.headers, is_stored=wanted.stream)
+            if not wanted.stream:
+                del uncoded
+                request.limit_grace(0.0)
+                call = partial(route.upstream.call, target, fields, sent)
+                return await self._in_place(request, route, route.answers.places, call, counted)
+            await in_task()
+            body = RequestBody(sent, digest_of(target, uncoded), counted)
+            del uncoded  # which no frame holds until the answer ends
+            asked = AnswerRequest(
+                _owner(request, route),
+                None,
+                split(target)[0],
+                target,
+                fields,
+                body,
+                wanted.model,
+                wanted.background,
+                stream,
+                self._address(request, route),
+                last_event_id=last_event_id(request.headers),
+            )
+            asked = with_key(asked, request.headers)
+        answer = await route.answers.answer_to(asked)
+        del asked, body, counted, sent
         _begin_reading(request, answer)
         head = await answer.wait_for_head()
         if isinstance(head, WholeResponse):
@@ -259,39 +273,35 @@ class ModelHandlers(RouteOperations):
             return ""
         return self._services.quotas.counts_as(request.transport, request.headers) or "gone"
 
-    async def _pass_on_answer(
-        self, request: Request, target: str, route: ModelRoute, body: bytes
-    ) -> RouteAnswer:
-        """Return the response with an answer that is not stored."""
-        fields = route.upstream.fields(request.headers)
-
-        return await self._in_place(
-            request, route, partial(route.upstream.call, target, fields, body)
-        )
-
     async def _pass_on(
-        self, request: Request, target: str, route: ModelRoute, body: bytes | None = None
+        self,
+        request: Request,
+        target: str,
+        route: ModelRoute,
+        body: bytes | None = None,
+        counted: BodyCount | None = None,
     ) -> RouteAnswer:
         """Return the provider's response to a request that is passed on, as its body, as it comes.
 
-        The body may have been received already.
+        The body may have been received already; it counts in `counted`.
         """
-        fields = route.upstream.fields(request.headers)
-        sent: bytes | Upload | None = body
-        if body is None and request.has_body:
-            sent = self._upload(request, fields)
+        with counted or BodyCount(self._services.limits) as count:
+            fields = route.upstream.fields(request.headers)
+            sent: bytes | Upload | None = body
+            if body is None and request.has_body:
+                sent = self._upload(request, fields, count)
+        call = partial(route.upstream.request, request.method, target, fields, sent or None)
+        return await self._in_place(request, route, route.passed, call, count)
 
-        async def call() -> ProviderResponse:
-            return await route.upstream.request(request.method, target, fields, sent or None)
+    def _upload(
+        self, request: Request, fields: CIMultiDict[str], counted: BodyCount
+    ) -> bytes | Upload:
+        """Return a body that is sent on, whole if it has come already.
 
-        if isinstance(sent, Upload):
-            return await self._in_place(request, route, call)
-        await in_task()
-        return relayed_response(await call())
-
-    def _upload(self, request: Request, fields: CIMultiDict[str]) -> bytes | Upload:
-        """Return a body that is sent on, whole if it has come already. Raises BodyTooLarge."""
+        Raises BodyTooLarge, and LimitReached for a whole one that is too much with all others.
+        """
         if (whole := request_body.at_hand(request)) is not None:
+            counted.add(len(whole))
             return whole
         if request.content_length is not None:
             self._services.limits.check_passed(request.content_length)
@@ -302,13 +312,21 @@ class ModelHandlers(RouteOperations):
         self,
         request: Request,
         route: ModelRoute,
+        places: AnswerPlaces,
         call: Callable[[], Awaitable[ProviderResponse]],
+        counted: BodyCount,
     ) -> RouteAnswer:
-        """Return the response to a call, which has a place among the answers until its end."""
-        owner, places = _owner(request, route), route.answers.places
-        await in_task()
-        with places.acquired(owner, self._address(request, route)) as place:
-            response = await call()
+        """Return the response to a call, which has one of these places until its end.
+
+        The body of the request is `counted` until the provider has sent its head.
+        """
+        owner = _owner(request, route)
+        try:
+            await in_task()
+            with places.acquired(owner, self._address(request, route)) as place:
+                response = await call()
+        finally:
+            counted.release()
         places.note_status(place, response.status)
         return relayed_response(response, partial(places.release, place))
 

@@ -11,9 +11,10 @@ from typing_extensions import override
 from gateway.access.token_guard import TokenGuard
 from gateway.errors import BadRequest
 from gateway.features.models.answer_route import AnswerRoute
-from gateway.features.models.counts import RETRIED
+from gateway.features.models.counts import PASSED, PASSED_REFUSED, RETRIED
 from gateway.features.models.provider.client import KEY_FIELDS, ProviderClient
 from gateway.features.models.provider.model_provider import ModelProvider
+from gateway.features.models.running import PassedPlaces
 from gateway.protocol.http.header_names import PROVIDER_KEYS, TOKEN_FIELD
 from gateway.protocol.responses import HEADGATE_FIELDS, REQUEST_HEADERS
 from gateway.telemetry.metrics import Sample
@@ -102,6 +103,10 @@ class ModelRoute(AnswerRoute):
         self.family = provider(settings.dialect)
         self.key = key
         self.made_of = settings, key
+        self.passed = PassedPlaces(
+            settings.max_passed or settings.max_answers,
+            settings.max_client_passed or settings.max_client_answers,
+        )
         self.upstream = ProviderClient(
             settings.upstreams,
             self.family.fields_with(key) if key else {},
@@ -124,6 +129,8 @@ class ModelRoute(AnswerRoute):
         """Yield the metrics of the route, its answers and its provider."""
         yield from super().samples()
         yield Sample(RETRIED, (self.prefix,), self.upstream.repeated_requests)
+        yield Sample(PASSED, (self.prefix,), self.passed.taken)
+        yield Sample(PASSED_REFUSED, (self.prefix,), self.passed.refused_requests)
 
     @override
     async def close(self) -> None:

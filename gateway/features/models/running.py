@@ -41,6 +41,9 @@ class AnswerPlaces:
     provider has accepted it, and one address leaves half of the places to others.
     """
 
+    _is_full = "max_answers is reached: as many answers run as may at once"
+    _of_client, _wait = "max_client_answers", "wait for an answer to end"
+
     def __init__(self, most: int, most_of_owner: int) -> None:
         """Let so many answers run at once, in all and for one owner."""
         self.refused_requests = 0
@@ -61,7 +64,7 @@ class AnswerPlaces:
         """
         if self._taken >= self._most:
             self.refused_requests += 1
-            raise LimitReached("max_answers is reached: as many answers run as may at once")
+            raise LimitReached(self._is_full)
         place = TakenPlace(owner, owner)
         most, whose = self._most_of_owner, ""
         if address and not self._is_accepted(owner):
@@ -69,8 +72,7 @@ class AnswerPlaces:
             whose = " by your address, with keys that the provider has not accepted yet"
         if place.party and self._parties[place.party] >= most:
             self.refused_requests += 1
-            sentence = f"max_client_answers is reached{whose}: wait for an answer to end"
-            raise ClientLimitReached(sentence)
+            raise ClientLimitReached(f"{self._of_client} is reached{whose}: {self._wait}")
         self._taken += 1
         self._parties[place.party] += 1
         try:
@@ -78,6 +80,11 @@ class AnswerPlaces:
         except BaseException:
             self.release(place)
             raise
+
+    @property
+    def taken(self) -> int:
+        """The number of places that are taken."""
+        return self._taken
 
     def release(self, place: TakenPlace) -> None:
         """Give back a place."""
@@ -114,6 +121,18 @@ class AnswerPlaces:
 
     def _digest(self, owner: bytes) -> bytes:
         return blake2b(owner, key=self._secret, digest_size=16).digest()
+
+
+class PassedPlaces(AnswerPlaces):
+    """The places of requests that are passed on at once, and are for no answer.
+
+    They are others than those of answers: the embeddings of an application, or its polls, would
+    take the places of its answers. What the provider lets everybody read with any key accepts keys
+    for these places alone.
+    """
+
+    _is_full = "max_passed is reached: as many requests are passed on as may be at once"
+    _of_client, _wait = "max_client_passed", "wait for a request to end"
 
 
 class RunningAnswers:

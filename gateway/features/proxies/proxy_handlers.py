@@ -21,6 +21,7 @@ from gateway.protocol.http.forwarding import OF_PROXIES_IN_FRONT, check_text, ou
 from gateway.protocol.http.paths import split
 from gateway.protocol.responses import METHODS, REQUEST_HEADERS, Response, deleted, preflight
 from gateway.routes.answers import RouteAnswer
+from gateway.runtime.limits import BodyCount
 from gateway.stepped import in_task
 from gateway.web.handlers.hosted_handlers import HostedHandlers
 from gateway.web.operations import PageFields, RouteOperations
@@ -108,10 +109,10 @@ class ProxyHandlers(RouteOperations):
     async def _create(self, request: Request, route: ProxyRoute) -> RouteAnswer:
         """Send a request to its upstream, and return the signed URL of the response's stream."""
         request.end_with_fin()
+        await in_task()
         answer_request = await self._answer_request(request, route)
         if isinstance(answer_request, Response):
             return RouteAnswer.of(answer_request, cache_status.OTHER_METHOD)
-        await in_task()
         answer = await route.answers.answer_to(answer_request)
         request.limit_grace(0.0)
         try:
@@ -147,19 +148,20 @@ class ProxyHandlers(RouteOperations):
             return responses.refusal(400, "INVALID_UPSTREAM_AUTHORIZATION", sentence)
         destination = destination_of(url[0])
         route.provider.hosts.check(destination)
-        body = b""
-        if request.has_body:
-            still_admitted = exchange_of(request).check_admission
-            body = await request_body.whole(
-                request, self._services, still_admitted, may_be_coded=True
-            )
+        body, forwarded = b"", _forwarded(headers)
+        with BodyCount(self._services.limits) as counted:
+            if request.has_body:
+                still_admitted = exchange_of(request).check_admission
+                body = await request_body.whole(
+                    request, self._services, still_admitted, may_be_coded=True, counted=counted
+                )
         return AnswerRequest(
             owner_of_account(account_of(exchange_of(request).principal)),
             None,
             destination.origin,
             destination.target,
-            _forwarded(headers),
-            RequestBody(body),
+            forwarded,
+            RequestBody(body, counted=counted),
             None,
             is_plain=True,
             method=method[0].upper(),

@@ -127,7 +127,7 @@ class ModelSettings(Table):
         1000,
         ge=1,
         le=100_000,
-        description="Most answers that run at once, with those that are passed on.",
+        description="Most answers that run at once, with those that are not stored.",
     )
     max_client_answers: Count = setting(
         100,
@@ -136,6 +136,21 @@ class ModelSettings(Table):
         description="Most answers that run at once for one token or provider key. Keys that the "
         "provider has not accepted yet count for the client's address, with half of max_answers at "
         "most.",
+    )
+    # Each takes a connection to the provider, and up to 128 KiB of what comes and goes.
+    max_passed: Count = setting(
+        0,
+        ge=0,
+        le=100_000,
+        description="Most requests that are passed on at once and are for no answer, such as "
+        "embeddings, files and polls; 0 means as many as max_answers.",
+    )
+    max_client_passed: Count = setting(
+        0,
+        ge=0,
+        le=100_000,
+        description="Most such requests at once for one token or provider key, counted as for "
+        "max_client_answers; 0 means as many as that.",
     )
 
     @checks("key_file")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.routes.services import Services, Timeouts
-    from gateway.runtime.limits import ServerLimits
+    from gateway.runtime.limits import BodyCount, ServerLimits
     from gateway.web.requests.request import Request
 
 # After this time a body has to keep up its rate. Otherwise thousands of trickling bodies could be
@@ -123,13 +124,19 @@ async def whole(
     *,
     is_invited: bool = False,
     may_be_coded: bool = False,
+    counted: BodyCount | None = None,
 ) -> bytes:
-    """Return the whole body, of `max_append` bytes at most, within the memory for all bodies."""
+    """Return the whole body, of `max_append` bytes at most, within the memory for all bodies.
+
+    It counts until it has come, or in `counted`, until that is released.
+    """
     limits = services.limits
     if (body := ready(request, limits, may_be_coded=may_be_coded)) is not None:
+        if counted is not None:
+            counted.add(len(body))
         return body
     received = BytesIO()  # its bytes are taken without a copy, which would block the loop
-    with limits.receiving() as count:
+    with limits.receiving() if counted is None else nullcontext(counted.add_part) as count:
         async for part in parts(
             request, services.timeouts, limits, still_admitted, is_invited=is_invited
         ):

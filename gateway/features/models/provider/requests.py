@@ -31,24 +31,29 @@ if TYPE_CHECKING:
     from gateway.features.models.live_answer import Answer, WholeResponse
     from gateway.features.models.provider.client import ProviderResponse
     from gateway.features.models.unread import Leave
+    from gateway.runtime.limits import BodyCount
 
 
 class RequestBody:
     """The body of a request for an answer as it is sent on, until the provider has it.
 
     Of what it is without a content coding, only the `digest` is kept, by which equal requests are
-    recognised ("" where none are joined): a body of 500 bytes may have 16 MiB.
+    recognised ("" where none are joined): a body of 500 bytes may have 16 MiB. What is kept counts
+    among the bytes of all bodies, in `counted`.
     """
 
-    __slots__ = ("digest", "sent")
+    __slots__ = ("_counted", "digest", "sent")
 
-    def __init__(self, sent: bytes, digest: str = "") -> None:
+    def __init__(self, sent: bytes, digest: str = "", counted: BodyCount | None = None) -> None:
         self.sent = sent
         self.digest = digest
+        self._counted = counted
 
     def drop(self) -> None:
         """Keep the digest alone."""
         self.sent = b""
+        if self._counted is not None:
+            self._counted.release()
 
 
 def digest_of(target: str, body: bytes) -> str:
