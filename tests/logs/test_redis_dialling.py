@@ -257,10 +257,12 @@ async def test_a_cancelled_login_does_not_wait_for_a_frozen_server_to_end_its_tl
     authority = Authority("ours", tmp_path / "ours.pem")
     context = _tls_server(authority, tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(LONG_S)
         origin = parse_redis(f"rediss://127.0.0.1:{listening.getsockname()[1]}")
         settings = RedisSettings(origin, FOR_EVER_S, str(authority.file))
         making = asyncio.ensure_future(RedisConnector(settings).connect(ONLY))
         connection, _ = await asyncio.to_thread(listening.accept)
+        connection.settimeout(LONG_S)
         with await asyncio.to_thread(context.wrap_socket, connection, server_side=True) as frozen:
             await asyncio.to_thread(frozen.recv, 1 << 16)  # the first command of the login
             making.cancel()
