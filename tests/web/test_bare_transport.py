@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import resource
 import socket
 from contextlib import asynccontextmanager
@@ -184,6 +185,21 @@ async def test_many_parts_are_sent_in_order() -> None:
         whole = b"".join((*parts, LONG, b"ab", *parts))
         assert await it.receive(len(whole)) == whole
         assert it.transport.get_write_buffer_size() == 0
+
+
+async def test_pieces_that_are_written_together_arrive_together() -> None:
+    """Of sockets whose reads end where writes do; of a stream it would be a matter of chance."""
+    old, unused = await connected()
+    ours, client = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, client, unused:
+        owner: set[BareTransport] = set()
+        loop = asyncio.get_running_loop()
+        transport = BareTransport(loop, owner, old, os.dup(ours.fileno()))
+        transport.set_protocol(Heard())
+        transport.writelines([b"size", b"", b"data", b"control"])
+        assert client.recv(100) == b"sizedatacontrol"
+        transport.abort()
+        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("above", [0, 1])
