@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from gateway.protocol.responses import Response
 
@@ -81,6 +81,14 @@ def stream_head(response: Response, common: bytes, *, chunked: bool) -> bytes:
 def chunk(data: bytes) -> bytes:
     """Return a chunk of a chunked body; nothing for no data, since an empty one is the last."""
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+
+def accepts_trailers(te: Sequence[str]) -> bool:
+    """Return whether the lines of a request's TE field have `trailers` (RFC 9110, section 10.1.4).
+
+    Nobody else is sent trailer fields: workerd takes them for the head of the next response.
+    """
+    return any(one.strip().lower() == "trailers" for one in ",".join(te).split(","))
 
 
 def last_chunk(trailers: bytes) -> bytes:

@@ -170,20 +170,31 @@ async def test_a_character_that_two_appends_share_arrives_whole(
         assert "".join(one.data for one in events[:-1]) == text
 
 
-async def test_a_text_says_behind_its_body_where_to_read_on() -> None:
+TAKES_TRAILERS = {
+    "without TE": ([], False),
+    "other codings": (["TE: gzip, trailers;q=1"], False),
+    "alone": (["TE: trailers"], True),
+    "among others": (["TE: gzip;q=0.5, Trailers"], True),
+    "in a second line": (["TE: gzip", "TE: trailers"], True),
+}
+
+
+@pytest.mark.parametrize(("lines", "takes"), TAKES_TRAILERS.values(), ids=TAKES_TRAILERS)
+async def test_a_text_says_after_its_body_where_to_read_on_if_the_client_takes_trailers(
+    lines: list[str], takes: bool
+) -> None:
     async with serving() as gateway:
         await written(gateway, [b"one", b"two"], "text/plain", closed=False)
         client = await gateway.connect()
-        client.send(get("s?view=text"))
+        client.send(get("s?view=text", *lines))
         head = await client.head()
         assert head.get("Content-Type") == "text/plain; charset=utf-8"
-        assert head.get("Trailer") == "Stream-Next-Offset, Stream-Closed"
         await client.event_bytes_until(b"two")
         await gateway.ask(request("POST", "s", "Stream-Closed: true"))
         end = await client.read_until(b"\r\n\r\n")
-        assert (
-            end == f"0\r\nStream-Next-Offset: {offset(6)}\r\nStream-Closed: true\r\n\r\n".encode()
-        )
+        assert head.get("Trailer") == ("Stream-Next-Offset, Stream-Closed" if takes else None)
+        fields = f"Stream-Next-Offset: {offset(6)}\r\nStream-Closed: true\r\n" if takes else ""
+        assert end == f"0\r\n{fields}\r\n".encode()
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -189,11 +189,8 @@ export async function answer(request, { origin, ...given }) {
 async function asked(request, url) {
   const names = ["Authorization", "Origin"].filter((name) => request.headers.has(name))
   const headers = Object.fromEntries(names.map((name) => [name, request.headers.get(name)]))
-  const ask = () => fetch(`${url}?view=text`, { headers, signal: request.signal })
   try {
-    // A second time, since a reused connection may have ended, and workerd cannot reuse one on which
-    // a text had trailer fields (`?view=text` has).
-    return await ask().catch(ask)
+    return await fetch(`${url}?view=text`, { headers, signal: request.signal })
   } catch (error) {
     console.error(error)
     return new Response(null, { status: 502 })

@@ -13,7 +13,7 @@ from gateway.errors import BadRequest
 from gateway.features.views import rendering
 from gateway.features.views.rendering import STORE_BYTES, RenderingStore
 from gateway.features.views.view_feed import Replays, ViewFeed, ViewSource, render_chunk
-from gateway.protocol import cache_headers, responses
+from gateway.protocol import cache_headers, http1, responses
 from gateway.protocol.bodies.content import is_text
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET
@@ -55,9 +55,9 @@ def _type_lines(view: str, content_type: str) -> str:
     return f"{lines}x-vercel-ai-ui-message-stream: v1\r\n" if view == AI_SDK else lines
 
 
-def live_view(view: str, content_type: str, *, private: bool) -> Response:
+def live_view(view: str, content_type: str, *, private: bool, has_trailers: bool) -> Response:
     """Return the head of a view that goes on."""
-    trailer = f"Trailer: {NEXT_OFFSET}, {CLOSED}\r\n" if view == TEXT else ""
+    trailer = f"Trailer: {NEXT_OFFSET}, {CLOSED}\r\n" if has_trailers else ""
     return responses.live_response(_type_lines(view, content_type) + trailer, private=private)
 
 
@@ -126,9 +126,12 @@ class RouteViews(RouteFeature):
         live_responses.check_open(request)
         join = partial(route.feeds.join, live.active, state, read.view)
         is_private = route.freshness.toward(None, read.path).is_private
-        head = live_view(read.view.name, state.content_type, private=is_private)
+        name, te = read.view.name, request.headers.getall("TE", ())
+        has_trailers = name == TEXT and http1.accepts_trailers(te)
+        head = live_view(name, state.content_type, private=is_private, has_trailers=has_trailers)
+        start = state.offset(live.start)
         live_responses.stream_events(
-            request, self._services, join, head, read, state.offset(live.start)
+            request, self._services, join, head, read, start, has_trailers=has_trailers
         )
         return None
 

@@ -83,13 +83,15 @@ def check_open(request: Request) -> None:
         raise ServerStopping("the server is stopping: connect again")
 
 
-def stream_events(
+def stream_events(  # noqa: PLR0913 - of a request, its feed and its response
     request: Request,
     services: Services,
     join: Join,
     head: Response,
     read: Events,
     start: str,
+    *,
+    has_trailers: bool = False,
 ) -> None:
     """Write the head of an SSE response, then hand the connection to the feed."""
     exchange = exchange_of(request)
@@ -114,6 +116,7 @@ def stream_events(
             start,
             cursor,
             chunked=request.version.minor > 0,
+            has_trailers=has_trailers,
             on_lost=server.reader_lost,
             resume_http=server.resume_http,
             client=client,
