@@ -21,6 +21,7 @@ from gateway.routes.kinds import make_route
 from gateway.routes.services import FrontCaches, ServedHosts, Services, Timeouts
 from gateway.routes.setup import RouteSetup
 from gateway.runtime.common_headers import CommonHeaders
+from gateway.runtime.decoding_queue import DecodingQueue
 from gateway.runtime.limits import Bounds, ServerLimits
 from gateway.runtime.loudest import Loudest
 from gateway.runtime.quotas import ClientRate, ClientRates, Quotas
@@ -77,6 +78,7 @@ def make_services(  # noqa: PLR0913 - what differs between listeners
         via=f"1.1 headgate-{secrets.token_hex(4)}",
         store=Store(settings.limits.cache_size),
         limits=limits,
+        decodings=DecodingQueue(limits),
         release_reader=limits.release_reader,
         shedding=Shedding(settings.limits.max_loop_lag, limits),
         quotas=quotas,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.protocol.responses import Response
     from gateway.purge.purges import Purges
     from gateway.runtime.common_headers import CommonHeaders
+    from gateway.runtime.decoding_queue import DecodingQueue
     from gateway.runtime.limits import ServerLimits
     from gateway.runtime.loudest import Loudest
     from gateway.runtime.quotas import Quotas
@@ -84,6 +85,7 @@ class Services:
     via: str  # our line in Via, unique for each process
     store: Store[Any]
     limits: ServerLimits
+    decodings: DecodingQueue
     release_reader: Callable[[], None]  # that of `limits`: a feed calls it for each reader
     shedding: Shedding
     quotas: Quotas

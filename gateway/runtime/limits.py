@@ -33,7 +33,7 @@ LIMITS = (
         "passed_body",
         "stream_producers",
     ),
-    *("stream_size", "fork_depth", "stream_answers"),
+    *("stream_size", "fork_depth", "stream_answers", "decoding_time", "decoding_queue"),
 )
 # Bytes of a body that is forwarded as it arrives, without a copy: files for providers have 512 MB.
 LONGEST_PASSED = 512 << 20

@@ -15,7 +15,7 @@ from gateway.features.held_answers import held_answer
 from gateway.features.models.answer import WrittenAnswer
 from gateway.features.models.following import AnswerBody
 from gateway.features.models.live_answer import WholeResponse
-from gateway.features.models.provider.bodies import Upload, passed_parts, without_coding
+from gateway.features.models.provider.bodies import Upload, passed_parts, received
 from gateway.features.models.provider.requests import (
     LAST_EVENT_ID,
     OF_OTHER_ANSWER,
@@ -23,6 +23,8 @@ from gateway.features.models.provider.requests import (
     RequestBody,
     choices_in,
     digest_of,
+    has_key,
+    is_named,
     last_event_id,
     named_stream,
     owner_of_account,
@@ -199,26 +201,31 @@ class ModelHandlers(RouteOperations):
 
     async def _answer(self, request: Request, target: str, route: ModelRoute) -> RouteAnswer:
         """Return the answer of a model that is stored; pass others on."""
-        still_admitted = exchange_of(request).check_admission
-        services, turns = self._services, route.streams.route.table.turns
-        with BodyCount(services.limits) as counted:
-            sent = await request_body.whole(
-                request, services, still_admitted, may_be_coded=True, counted=counted
+        stream, target = named_stream(request.headers, target)
+        outlives = route.settings.leave == "go-on" or is_named(request.headers, stream)
+        owner, address = _owner(request, route), self._address(request, route)
+        places, dialect = route.answers.places, route.family.dialect_at(split(target)[0])
+        place = partial(places.for_decoding, owner, address, may_join=has_key(request.headers))
+        # Only such APIs have answers in the background.
+        may_outlive = outlives or (dialect is not None and dialect.retrieval is not None)
+        with BodyCount(self._services.limits) as counted:
+            sent, uncoded = await received(
+                request, self._services, counted, place, outlives=may_outlive
             )
-            uncoded = await without_coding(request, sent, services.limits, turns)
             wanted = choices_in(uncoded)
-            stream, target = named_stream(request.headers, target)
+            if not (outlives or wanted.background) and request.transport is None:
+                raise ConnectionResetError("the client is gone")
             fields = route.upstream.fields(request.headers, is_stored=wanted.stream)
             if not wanted.stream:
                 del uncoded
                 request.limit_grace(0.0)
                 call = partial(route.upstream.call, target, fields, sent)
-                return await self._in_place(request, route, route.answers.places, call, counted)
+                return await self._in_place(request, route, places, call, counted)
             await in_task()
             body = RequestBody(sent, digest_of(target, uncoded), counted)
             del uncoded  # which no frame holds until the answer ends
             asked = AnswerRequest(
-                _owner(request, route),
+                owner,
                 None,
                 split(target)[0],
                 target,
@@ -227,7 +234,7 @@ class ModelHandlers(RouteOperations):
                 wanted.model,
                 wanted.background,
                 stream,
-                self._address(request, route),
+                address,
                 last_event_id=last_event_id(request.headers),
             )
             asked = with_key(asked, request.headers)

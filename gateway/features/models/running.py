@@ -53,6 +53,9 @@ class AnswerPlaces:
         self._parties: Counter[bytes | str] = Counter()
         self._secret = secrets.token_bytes(32)
         self._accepted: OrderedDict[bytes, None] = OrderedDict()  # digests, the last used ones last
+        self._beyond: set[bytes | str] = (
+            set()
+        )  # parties with a body that is decoded without a place
 
     @contextlib.contextmanager
     def acquired(self, owner: bytes, address: str = "") -> Iterator[TakenPlace]:
@@ -62,17 +65,10 @@ class AnswerPlaces:
         if the owner is known, or if all callers use the key of the route. Raises LimitReached,
         ClientLimitReached.
         """
-        if self._taken >= self._most:
+        place = TakenPlace(owner, self._party_of(owner, address))
+        if (refusal := self._refusal(place)) is not None:
             self.refused_requests += 1
-            raise LimitReached(self._is_full)
-        place = TakenPlace(owner, owner)
-        most, whose = self._most_of_owner, ""
-        if address and not self._is_accepted(owner):
-            place.party, most = address, self._most_of_address
-            whose = " by your address, with keys that the provider has not accepted yet"
-        if place.party and self._parties[place.party] >= most:
-            self.refused_requests += 1
-            raise ClientLimitReached(f"{self._of_client} is reached{whose}: {self._wait}")
+            raise refusal
         self._taken += 1
         self._parties[place.party] += 1
         try:
@@ -80,6 +76,41 @@ class AnswerPlaces:
         except BaseException:
             self.release(place)
             raise
+
+    @contextlib.contextmanager
+    def for_decoding(self, owner: bytes, address: str, *, may_join: bool) -> Iterator[bytes | str]:
+        """Enter with a place while a body is decoded, and with the party that it counts for.
+
+        A request that `may_join` a running answer needs no place then. So one such body of each
+        party is decoded where all places are taken. Raises as `acquired` does.
+        """
+        party = self._party_of(owner, address)
+        is_full = self._refusal(TakenPlace(owner, party)) is not None
+        if is_full and may_join and party not in self._beyond:
+            self._beyond.add(party)
+            try:
+                yield party
+            finally:
+                self._beyond.discard(party)
+        else:
+            with self.acquired(owner, address) as place:
+                yield party
+            self.release(place)
+
+    def _party_of(self, owner: bytes, address: str) -> bytes | str:
+        return address if address and not self._is_accepted(owner) else owner
+
+    def _refusal(self, place: TakenPlace) -> LimitReached | ClientLimitReached | None:
+        """Return why there is no place for a party."""
+        if self._taken >= self._most:
+            return LimitReached(self._is_full)
+        most, whose = self._most_of_owner, ""
+        if place.party != place.owner:
+            most = self._most_of_address
+            whose = " by your address, with keys that the provider has not accepted yet"
+        if place.party and self._parties[place.party] >= most:
+            return ClientLimitReached(f"{self._of_client} is reached{whose}: {self._wait}")
+        return None
 
     @property
     def taken(self) -> int:

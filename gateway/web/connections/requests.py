@@ -21,6 +21,7 @@ from gateway.stepped import Step
 from gateway.telemetry.logs import log
 from gateway.web.asks.plans import WRITES
 from gateway.web.connections.connection_state import DROPPING, HANDED_OVER, IDLE, TAKEN
+from gateway.web.connections.half_closed import ask_whether_left
 from gateway.web.connections.parsing import RequestParser
 from gateway.web.requests.request import Request, log_failure
 from gateway.web.requests.request_head import (
@@ -55,7 +56,7 @@ class ConnectionRequests:
 
     __slots__ = (
         *("_has_next", "held", "_is_parsing", "parser", "asks", "began", "ends_with_fin"),
-        *("has_fin", "loop", "owner", "poll", "request", "services", "wire"),
+        *("asks_at_fin", "has_fin", "loop", "owner", "poll", "request", "services", "wire"),
     )
 
     def __init__(self, connection: Connection, owner: ConnectionAcceptor) -> None:
@@ -71,7 +72,8 @@ class ConnectionRequests:
         self.asks: Sequence[Ask] = NO_ASKS  # requests by plans, in their order
         self.poll: ParkedPoll | None = None
         self.began = 0.0  # loop time at which the latest request began
-        self.ends_with_fin = False  # True while a request waits for news
+        # True while a request waits for news, and while one waits for its turn.
+        self.ends_with_fin = self.asks_at_fin = False
         self.has_fin = False  # True once the client sends no more, and waits for responses
 
     # What the client sends
@@ -116,8 +118,8 @@ class ConnectionRequests:
     def stay_open(self) -> bool:
         """Return whether the connection stays open for responses after a FIN of the client.
 
-        A FIN that comes with a request only ends what the client sends. A later one, or one while
-        the request waits for news, counts as a disconnect, from which it cannot be distinguished.
+        A FIN that comes with a request only ends what the client sends. While a request waits for
+        its turn, its client is asked. Any other one counts as a disconnect.
         """
         wire, request, transport = self.wire, self.request, self.wire.transport
         if wire.state not in {TAKEN, DROPPING} or transport is None or self.poll is not None:
@@ -128,6 +130,9 @@ class ConnectionRequests:
         if transport.get_extra_info("sslcontext") is not None:  # TLS has no half of a connection
             return False
         is_gone = request is not None and (is_late or self.ends_with_fin or request.has_more_body)
+        if self.asks_at_fin and request is not None and not request.has_more_body:
+            ask_whether_left(transport, self.loop, lambda: self.asks_at_fin)
+            is_gone = False
         self.has_fin = not is_gone
         return self.has_fin
 
@@ -292,7 +297,7 @@ class ConnectionRequests:
         if handler is None:
             handler = self.owner.handlers.handle
         self.asks = NO_ASKS
-        self.request, self.ends_with_fin = request, False
+        self.request, self.ends_with_fin, self.asks_at_fin = request, False, False
         self.began = self.loop.time()
         context = None if self.services.tracer is None else contextvars.copy_context()
         request.step = step = Step(partial(handler, request), request.on_handled, context)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from aiohttp import hdrs
+from aiohttp import HttpVersion11, hdrs
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web import RequestPayloadError
 
@@ -27,7 +27,7 @@ from gateway.web.requests.exchange import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from aiohttp.http_parser import RawRequestMessage
     from aiohttp.http_writer import HttpVersion
@@ -61,6 +61,8 @@ class ClientConnection(Protocol):
 
     def answer_asks(self) -> None:
         """Write the responses that are ready, in the order of their requests."""
+
+    asks_at_fin: bool  # True while a client that sends a FIN is asked whether it has left
 
     def end_with_fin(self) -> None:
         """End the request at a FIN of its client. Raises ConnectionResetError after one."""
@@ -319,6 +321,19 @@ def counted_client(
     agent = headers.get(hdrs.USER_AGENT)
     address = services.quotas.client_address(wire.transport, headers)
     return services.loudest, address, agent
+
+
+@contextmanager
+def waiting_for_turn(request: Request) -> Iterator[None]:
+    """Enter while a request waits for its turn: a FIN is no disconnect then.
+
+    The client is asked whether it has left, unless it speaks HTTP/1.0, which has no such question.
+    """
+    request.connection.asks_at_fin = request.version >= HttpVersion11
+    try:
+        yield
+    finally:
+        request.connection.asks_at_fin = False
 
 
 def exchange_of(request: Request) -> Exchange:

@@ -13,27 +13,31 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.errors import BadRequest, CodingNotSupported, OriginBroken
 from gateway.stepped import in_task
 from gateway.web.requests import request_body
+from gateway.web.requests.request import exchange_of, waiting_for_turn
 from gateway.web.requests.request_body import codings_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Generator, Iterator
+    from collections.abc import AsyncIterator, Callable, Generator, Hashable, Iterator
+    from contextlib import AbstractContextManager
 
     from multidict import MultiMapping
 
-    from gateway.background import Turns
     from gateway.routes.services import Services
-    from gateway.runtime.limits import ServerLimits
+    from gateway.runtime.limits import BodyCount
     from gateway.web.requests.request import Request
 
 if sys.version_info >= (3, 14):
-    from compression.zstd import ZstdDecompressor, ZstdError
+    from compression.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
 else:
-    from backports.zstd import ZstdDecompressor, ZstdError
+    from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
 
 
 # What a step takes, and about what it gives: a millisecond.
 SLICE_BYTES = 4 << 10
 STEP_BYTES = 64 << 10
+# RFC 9659 lets no body have a larger window; zstd's own bound is 128 MiB, which it sets aside for
+# each frame.
+WINDOW_LOG = 23
 
 
 class _Decoder(Protocol):
@@ -53,8 +57,9 @@ class _Decoder(Protocol):
 
 _DECODERS: dict[str, Callable[[], _Decoder]] = {
     "gzip": partial(zlib.decompressobj, zlib.MAX_WBITS | 16),
-    "zstd": ZstdDecompressor,
+    "zstd": partial(ZstdDecompressor, options={DecompressionParameter.window_log_max: WINDOW_LOG}),
 }
+_WINDOW = f", or has a window of over {1 << WINDOW_LOG - 20} MiB (RFC 9659)"
 _TAKEN = ", ".join(_DECODERS)
 _BROKEN = (zlib.error, ZstdError)
 
@@ -70,11 +75,11 @@ def coding_of(headers: MultiMapping[str]) -> str | None:
     return codings[0]
 
 
-def decoded(body: bytes, coding: str, count: Callable[[int], None]) -> Generator[None, None, bytes]:
-    """Return a body without its coding.
+def decoded(body: bytes, coding: str, count: Callable[[int], None]) -> Generator[int, None, bytes]:
+    """Return a body without its coding, in steps that yield their number of decoded bytes.
 
-    `count` gets the number of bytes of each step before they are kept, and raises for too many.
-    Raises BadRequest for other bytes than the coding's, and for a body that is cut.
+    `count` gets that number before the bytes are kept, and raises for too many. Raises BadRequest
+    for other bytes than the coding's, and for a body that is cut.
     """
     decoder, text = _DECODERS[coding](), BytesIO()
     try:
@@ -88,7 +93,7 @@ def decoded(body: bytes, coding: str, count: Callable[[int], None]) -> Generator
                 part = decoder.unused_data if decoder.eof else _not_taken(decoder)
                 count(len(out))
                 text.write(out)
-                yield
+                yield len(out)
     except _BROKEN as error:
         raise _refusal(coding) from error
     if body and not decoder.eof:
@@ -97,7 +102,10 @@ def decoded(body: bytes, coding: str, count: Callable[[int], None]) -> Generator
 
 
 def _refusal(coding: str) -> BadRequest:
-    return BadRequest(f"the body is not {coding} up to its end, as its Content-Encoding says")
+    window = _WINDOW if coding == "zstd" else ""
+    return BadRequest(
+        f"the body is not {coding} up to its end, as its Content-Encoding says{window}"
+    )
 
 
 def _not_taken(decoder: _Decoder) -> bytes:
@@ -106,16 +114,33 @@ def _not_taken(decoder: _Decoder) -> bytes:
     return rest
 
 
-async def without_coding(
-    request: Request, body: bytes, limits: ServerLimits, turns: Turns
-) -> bytes:
-    """Return a body without its content coding, within the same bounds."""
-    coding = coding_of(request.headers)
+async def received(
+    request: Request,
+    services: Services,
+    counted: BodyCount,
+    place: Callable[[], AbstractContextManager[Hashable]],
+    *,
+    outlives: bool,
+) -> tuple[bytes, bytes]:
+    """Return a body as it was sent, and without its content coding.
+
+    It is decoded when it has a `place`, with the client that this counts for, and its turn. Both
+    it waits for without its client only if its request may `outlive` that. Its bytes are `counted`.
+    """
+    whole, coding = request_body.whole, coding_of(request.headers)
+    check = exchange_of(request).check_admission
     if coding is None:
-        return body
-    await in_task()
-    with limits.receiving() as count:
-        return await turns.run(decoded(body, coding, count))
+        sent = await whole(request, services, check, counted=counted)
+        return sent, sent
+    with waiting_for_turn(request):
+        sent = await whole(request, services, check, may_be_coded=True, counted=counted)
+        await in_task()
+        if not outlives:
+            request.limit_grace(0.0)
+        with place() as client, services.limits.receiving() as count:
+            uncoded = await services.decodings.run(decoded(sent, coding, count), client)
+    request.grace_s = None
+    return sent, uncoded
 
 
 async def passed_parts(request: Request, services: Services) -> AsyncIterator[bytes]:

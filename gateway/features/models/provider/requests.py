@@ -58,7 +58,9 @@ class RequestBody:
 
 def digest_of(target: str, body: bytes) -> str:
     """Return the digest of a request for an answer, whose body has no content coding."""
-    return hashlib.sha256(target.encode() + b"\n" + body).hexdigest()
+    digest = hashlib.sha256(target.encode() + b"\n")
+    digest.update(body)  # without a copy, which may have 16 MiB
+    return digest.hexdigest()
 
 
 OF_OTHER_ANSWER = "Last-Event-ID is of another answer: leave it out"
@@ -161,6 +163,16 @@ def named_stream(headers: MultiMapping[str], target: str) -> tuple[str | None, s
             "which begins with a letter or a digit and is not 'record'"
         )
     return (names.pop() if names else None), rest
+
+
+def is_named(headers: MultiMapping[str], stream: str | None) -> bool:
+    """Return whether a request names its answer: by its stream, a key or the prefix of one."""
+    return stream is not None or has_key(headers)
+
+
+def has_key(headers: MultiMapping[str]) -> bool:
+    """Return whether a request may join an earlier one, by a key or the prefix of one."""
+    return any(field in headers for field in _KEY_FIELDS)
 
 
 def with_key(asked: AnswerRequest, headers: MultiMapping[str]) -> AnswerRequest:
