@@ -142,8 +142,8 @@ class PairBroker(Broker):
     @override
     async def get(self, key: str) -> str | None:
         value = await self._call(self._publisher.get, key)
-        text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-        return None if value is None or text == FREE else text
+        text = value.decode(errors="replace") if isinstance(value, bytes) else value
+        return None if text == FREE else text
 
     @override
     async def expire(self, key: str, ttl: float) -> bool:

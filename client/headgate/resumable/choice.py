@@ -68,7 +68,7 @@ def _parsed(url: str | None) -> RedisUrl:
             raise ValueError(
                 f"give ResumableStreams the URL of a Redis, or set {' or '.join(VARIABLES)}"
             )
-        url, name = os.environ[name], f"{name}, of {' and '.join(VARIABLES)},"
+        url, name = os.environ[name], f"{name}, the first that is set of {' and '.join(VARIABLES)},"
     if url.startswith(("http:", "https:")):
         raise ValueError(f"{name} must be a redis:// or rediss:// URL: HTTP has no pub/sub")
     try:

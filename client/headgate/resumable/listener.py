@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from headgate.resumable.messages import Text, Unit
 
 FAILURES = {"failed": SourceFailed, "stopped": SourceFailed, "trimmed": Gone}
-OLDER = (
+OLD_PRODUCER = (
     "the producer of stream {!r} has an older version of this library, which does not count in "
     "UTF-16: update it, or read the stream from its beginning"
 )
@@ -46,9 +46,10 @@ class Listener:
         self._id = secrets.token_urlsafe(12)
         self._production: str | None = None
         self._received = at
-        # Until the producer has said where that is in characters. The beginning is known.
+        # Whether `_received` counts UTF-16 code units: until the producer has sent the place in
+        # characters. The beginning is 0 in both.
         self._in_utf16 = unit == "utf-16" and at > 0
-        self._is_older = False  # the producer is, and takes the place for one in characters
+        self._has_old_producer = False  # one that takes each place for one in characters
         self._limit = 0
         self._waiting: deque[str] = deque()  # for the reader
         self._waiting_length = 0
@@ -69,8 +70,8 @@ class Listener:
             await self._broker.subscribe(replies(self._id), self._on_message)
             if not await self._wait_for_message(answer_within_s, FIRST_AGAIN_S):
                 return
-            if self._is_older:
-                raise Unavailable(OLDER.format(self._stream_id))
+            if self._has_old_producer:
+                raise Unavailable(OLD_PRODUCER.format(self._stream_id))
             yield ""
             while self._waiting or self._last is None:
                 if self._waiting:
@@ -146,13 +147,13 @@ class Listener:
         self._more.set()
         if self._in_utf16:
             self._count_in_characters(part.start)
-        if not self._is_older:
+        if not self._has_old_producer:
             self._take(part)
 
     def _count_in_characters(self, start: int | None) -> None:
-        """Go on at `start`, which is the place that was asked for in UTF-16."""
+        """Continue at `start`, which is `_received` in characters; an old producer sends None."""
         if start is None:
-            self._is_older = True
+            self._has_old_producer = True
         elif start != NOT_REACHED:
             self._limit += start - self._received
             self._received, self._in_utf16 = start, False

@@ -53,7 +53,7 @@ class HeldText:
                 asyncio.get_running_loop().call_later(TRIM_AFTER_S, self._trim, end)
 
     def _is_due(self, end: int) -> bool:
-        """Return whether no production came after that end of one, and much was held until then."""
+        """Return whether nothing is produced since the end of this number, and much was held."""
         return not self._sizes and end == self._ends and self._most > TRIM_FROM_BYTES
 
     def _trim(self, end: int) -> None:
@@ -70,7 +70,7 @@ held_text = HeldText()
 
 
 def malloc_trim() -> Callable[[int], object] | None:
-    """Return the function of glibc; None where there is another C library, as of macOS or musl."""
+    """Return `malloc_trim` of glibc; None with another C library, such as macOS's or musl."""
     try:
         import ctypes
 

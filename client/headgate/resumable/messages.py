@@ -39,7 +39,7 @@ class Ask(msgspec.Struct, frozen=True, array_like=True):
 
     `at` is the character it waits for; text may be sent while it begins before `limit`. With
     `again`, whatever was sent from `at` on is sent once more. With `leaves`, nothing more. With
-    `in_utf16`, both places count UTF-16 code units: so a reader asks until it is told its `start`.
+    `in_utf16`, both places count UTF-16 code units: in each message before the first `start`.
     """
 
     reader: str
@@ -66,7 +66,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
     kind: Kind
     position: int
     text: str = ""
-    # Of a reader that asks in UTF-16: its first place in characters, or NOT_REACHED.
+    # For a reader that asks in UTF-16: its first place in characters, or NOT_REACHED.
     start: int | None = None
 
 

@@ -38,14 +38,14 @@ RENEW_S = 10.0  # until then a stream costs nothing but its INCR and SUBSCRIBE
 MARK_DONE_FOR_S = 30.0  # a broker that restarts is back by then
 STOP_WITHIN_S = 5.0  # for a source to close, and then for the last words to readers
 ENTRY_BYTES = 200  # what it costs to keep a chunk, beside the chunk itself
-WIDE_BYTES = 150  # and to know its place in UTF-16, if that is not plain
+WIDE_BYTES = 150  # what the places in UTF-16 of a chunk with surrogate pairs cost
 JOINED = 64 * 1024  # characters; small chunks are handed on together up to here
 
 _log = logging.getLogger("headgate.resumable")
 
 
 class _Wide(NamedTuple):
-    """A chunk with characters that are surrogate pairs in UTF-16, which others are not."""
+    """The places of a chunk that has characters which are surrogate pairs in UTF-16."""
 
     begin: int  # in characters
     begin_units: int  # in UTF-16
@@ -109,7 +109,7 @@ class TextBuffer:
         changed.set()
 
     def position_of(self, units: int) -> int | None:
-        """Return the position of a place in UTF-16 code units; None while the text ends before.
+        """Return the position of a place in UTF-16 code units, or None while the text is shorter.
 
         A place within a surrogate pair is the one before it. Raises Gone.
         """
@@ -311,7 +311,7 @@ class _Forwarder:
     def on_ask(self, ask: Ask) -> None:
         """Note how far the reader is, and how much it has room for."""
         self._lost_at = asyncio.get_running_loop().time() + LOST_S
-        if not ask.in_utf16 or self._start == NOT_REACHED:
+        if not ask.in_utf16 or self._start == NOT_REACHED:  # else it is from before the conversion
             self._limit = ask.limit
         self._has_left = self._has_left or ask.leaves
         if ask.again:

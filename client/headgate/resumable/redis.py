@@ -97,7 +97,7 @@ class RedisBroker(Broker):
     @override
     async def incr(self, key: str) -> int | None:
         try:
-            return int(await self._in_turn(partial(self._sent_once, "INCR", self._name(key))))
+            return int(await self._in_turn(partial(self._send_once, "INCR", self._name(key))))
         except Unavailable as error:
             if "not an integer" in error.reason:
                 return None
@@ -141,7 +141,7 @@ class RedisBroker(Broker):
         return await self._in_turn(reply)
 
     async def _in_turn(self, work: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 - its result
-        """Work once fewer than COMMANDS are under way. Raises Unavailable for errors of Redis."""
+        """Return the result of `work`; wait while COMMANDS are under way. Raises Unavailable."""
         try:
             async with asyncio.timeout(AT_MOST_S), self._turns:
                 with _raised_cancellations():
@@ -151,8 +151,8 @@ class RedisBroker(Broker):
         except ERRORS as error:
             raise Unavailable(f"{AWAY}: {_words(error)}") from error
 
-    async def _sent_once(self, *words: str | bytes) -> Any:  # noqa: ANN401 - what Redis replies
-        """Send a command by a connection: a client sends it again where the reply was lost."""
+    async def _send_once(self, *words: str | bytes) -> Any:  # noqa: ANN401 - what Redis replies
+        """Send a command by a connection: a client would repeat it if the reply was lost."""
         if not isinstance(self._client, RedisCluster):
             pool = self._client.connection_pool
             connection = await pool.get_connection(*GET_CONNECTION)  # type: ignore[no-untyped-call]

@@ -148,7 +148,7 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
         _check(stream_id, resume_at)
         if await self.state(stream_id) != "active":
             return None
-        broker = self._here()
+        broker = self._broker_here()
         listener = Listener(stream_id, broker, resume_at, self._unit)
         text = await listener.answered(self._resume_timeout)
         if text is None:  # its producer has died, or is held up and will take this back
@@ -166,7 +166,7 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
             is unknown, or no longer known.
         """
         _check(stream_id)
-        value = await self._here().get(sentinel(stream_id))
+        value = await self._broker_here().get(sentinel(stream_id))
         return None if value is None else "done" if value == DONE else "active"
 
     async def aclose(self, wait: float = 10.0) -> None:
@@ -196,7 +196,7 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
     async def __aexit__(self, *error: object) -> None:
         await self.aclose()
 
-    def _here(self) -> Broker:
+    def _broker_here(self) -> Broker:
         """Return the broker in this event loop. Raises RuntimeError if another one has it."""
         loop = asyncio.get_running_loop()
         if self._broker is None or self._loop is not loop:
@@ -218,7 +218,9 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
 
         A stream is created although its caller is cancelled meanwhile, as it outlives its readers.
         """
-        return await asyncio.shield(self._begin(self._create(self._here(), stream_id, make_source)))
+        return await asyncio.shield(
+            self._begin(self._create(self._broker_here(), stream_id, make_source))
+        )
 
     async def _create(self, broker: Broker, stream_id: str, make_source: MakeSource) -> Text | None:
         key, channel = sentinel(stream_id), requests(stream_id)

@@ -21,7 +21,7 @@ LOOK_EVERY_S = 0.2
 
 
 class LoadedProcess:
-    """A process that plays its load when it is told so."""
+    """A process that waits for a line before it plays its load."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process

@@ -1,4 +1,4 @@
-"""What a ResumableStreams is made of, and what an application is told that gave something else."""
+"""What a ResumableStreams is made of, and the errors for anything else."""
 
 from __future__ import annotations
 
@@ -134,12 +134,13 @@ ENVIRONMENTS = [
     ({"REDIS_URL": ""}, "give ResumableStreams the URL of a Redis, or set REDIS_URL or KV_URL"),
     (
         {"REDIS_URL": "redis://:hunter2@", "KV_URL": "redis://:hunter2@h"},
-        "REDIS_URL, of REDIS_URL and KV_URL, must have HOST or HOST:PORT for each server, an IPv6 "
-        "HOST in brackets",
+        "REDIS_URL, the first that is set of REDIS_URL and KV_URL, must have HOST or HOST:PORT for "
+        "each server, an IPv6 HOST in brackets",
     ),
     (
         {"REDIS_URL": "", "KV_URL": "https://hunter2@h"},
-        "KV_URL, of REDIS_URL and KV_URL, must be a redis:// or rediss:// URL: HTTP has no pub/sub",
+        "KV_URL, the first that is set of REDIS_URL and KV_URL, must be a redis:// or "
+        "rediss:// URL: HTTP has no pub/sub",
     ),
 ]
 

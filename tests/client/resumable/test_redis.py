@@ -241,7 +241,7 @@ async def test_a_frozen_redis_is_an_error(
         with pytest.raises(Unavailable, match="Timeout"):
             await streams.state("a")
         with pytest.raises(Unavailable, match="confirms no subscription"):
-            await streams._here().subscribe("channel", print)
+            await streams._broker_here().subscribe("channel", print)
     finally:
         redis.resume()
 
