@@ -197,8 +197,8 @@ NO_BASE = ProtocolError._advice
 OTHER_TYPE = "Leave out the `content_type` of the writer, or write to another stream."
 NO_SUBSCRIPTION = "Create the subscription first, or correct its id or the URL of the client."
 NO_LIST = (
-    'A Headgate lists its streams where the route says listing = "on", to a token that may read '
-    "all that begins so."
+    'Ask a Headgate whose route says listing = "on", with a token that may read every stream '
+    "with this prefix."
 )
 NO_OFFSET = 'Read from the `offset` of a message, from the beginning, "-1", or from "now".'
 

@@ -74,8 +74,8 @@ async def test_a_list_that_is_not_permitted_or_not_there_says_what_to_do(gateway
         with pytest.raises(headgate.StreamNotFound) as refused:
             await anext(hg.list("a"))
     assert refused.value.__notes__ == [
-        'A Headgate lists its streams where the route says listing = "on", to a token that may '
-        "read all that begins so."
+        'Ask a Headgate whose route says listing = "on", with a token that may read every stream '
+        "with this prefix."
     ]
 
 

@@ -204,7 +204,7 @@ class Client(ForAsyncio):
         """Return the names of the streams that begin with a text, in the order of their URLs.
 
         The protocol has no list: this one is Headgate's own. Its route says `listing = "on"`, and
-        the token grants `read` on all that begins so.
+        the token grants `read` on every name with this prefix.
 
         ```python
         async for name in client.list("rooms/"):

@@ -31,7 +31,10 @@ _decode = msgspec.json.Decoder(_Page).decode
 async def names(
     requests: StreamRequests, retries: Retries, begins: str, name_of: Callable[[str], str]
 ) -> AsyncGenerator[list[str]]:
-    """Yield what `name_of` returns for each name that begins so in URLs. Raises StreamError."""
+    """Yield pages of the names that begin with `begins`, each as `name_of` returns it.
+
+    Raises StreamError.
+    """
     after: str | None = ""
     while after is not None:
         query = {"begins": begins, "after": after, "limit": str(PAGE)}

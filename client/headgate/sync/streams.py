@@ -143,7 +143,7 @@ class Client(Twin["headgate.streams.client.Client"]):
         """Return the names of the streams that begin with a text, in the order of their URLs.
 
         The protocol has no list: this one is Headgate's own. Its route says `listing = "on"`, and
-        the token grants `read` on all that begins so.
+        the token grants `read` on every name with this prefix.
 
         ```python
         for name in client.list("rooms/"):
