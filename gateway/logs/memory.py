@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from gateway.telemetry.metrics import Histogram
 
 MAX_RETIRED = 1_000_000  # generations remembered for removed paths, about 200 bytes each
-
-
 # Paths that one step of a listing compares: a tenth of a millisecond.
 COMPARED_AT_ONCE = 2_000
 

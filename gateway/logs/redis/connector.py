@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from gateway import trust
 from gateway.logs.redis.connection import Refusal, Unreachable
-from gateway.logs.redis.dialling import opened, reason_of, to_server, to_socket
+from gateway.logs.redis.dialling import open_connection, reason_of, to_server, to_socket
 from gateway.logs.redis.names import HISTORY_LIBRARY, LIBRARY, VERSION
 from gateway.settings.log_kinds.redis import WITHOUT_FILE
 from gateway.telemetry.logs import log
@@ -107,7 +107,9 @@ class RedisConnector:
         connection: RedisConnection | None = None
         try:
             async with asyncio.timeout(self.settings.connect_timeout):
-                connection = await opened(self._unopened(address, is_sentinel=is_sentinel))
+                connection = await open_connection(
+                    self._unconnected(address, is_sentinel=is_sentinel)
+                )
                 yield connection
         except BaseException as error:
             if connection is not None:
@@ -118,7 +120,7 @@ class RedisConnector:
                 raise Unreachable(reason_of(error)) from error
             raise
 
-    def _unopened(self, address: Address, *, is_sentinel: bool) -> AbstractConnection:
+    def _unconnected(self, address: Address, *, is_sentinel: bool) -> AbstractConnection:
         origin = self.origin
         login = {"username": origin.username, "password": origin.password, "db": origin.db}
         if is_sentinel:

@@ -23,7 +23,7 @@ OPTIONS: dict[str, Any] = {
     # documentation says, and no more.
     "driver_info": None,
     "protocol": 2,  # what our pipelines read
-    "retry": Retry(NoBackoff(), 0),  # who waits for a connection decides about the next attempt
+    "retry": Retry(NoBackoff(), 0),  # the caller decides about the next attempt
     # The caller bounds dialling, login and its first questions together. redis-py would bound each
     # by `wait_for`, which misses some cancellations before Python 3.12.
     "socket_timeout": None,
@@ -44,12 +44,12 @@ def to_server(
     if tls is None:
         return Connection(host=host, port=port, **login, **OPTIONS)
     connection = SSLConnection(host=host, port=port, **login, **OPTIONS)
-    # One of its own would trust the authorities of the system besides the given ones.
+    # The context that it makes would trust the authorities of the system besides those in `tls_ca`.
     connection.ssl_context.context = tls
     return connection
 
 
-async def opened(connection: AbstractConnection) -> RedisConnection:
+async def open_connection(connection: AbstractConnection) -> RedisConnection:
     """Dial and log in by redis-py, and return a connection of ours with its transport.
 
     Abort the transport on failure. This is the only function that uses private names of redis-py.
