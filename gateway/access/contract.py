@@ -6,14 +6,24 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from multidict import CIMultiDict
 
+from gateway.errors import Forbidden
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from multidict import MultiMapping
 
-    from gateway.access.operations import Need
+    from gateway.access.operations import Need, Operation
     from gateway.access.principal import Principal
     from gateway.access.reader_keys import ReaderKeys
+
+NEEDS_TOKEN = "this needs a token: send Authorization: Bearer TOKEN"
+
+
+def lacking(operations: Iterable[Operation]) -> Forbidden:
+    """Return the error for a token that grants none of these operations."""
+    words = ", ".join(sorted(operations))
+    return Forbidden(f"the token does not permit this here: it needs {words}")
 
 
 class Guard(Protocol):

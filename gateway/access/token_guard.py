@@ -11,11 +11,11 @@ from weakref import WeakValueDictionary
 
 from typing_extensions import override
 
-from gateway.access.contract import Guard
+from gateway.access.contract import NEEDS_TOKEN, Guard, lacking
 from gateway.access.credentials import without_credential
 from gateway.access.operations import BELOW, Grant
 from gateway.access.principal import CredentialUses, Principal, TokenHolder, TokenRefused
-from gateway.errors import Forbidden, Unauthenticated
+from gateway.errors import Unauthenticated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +31,7 @@ class TokenGuard(Guard):
 
     needs_query = False
     delegation = ""
-    lacks_token = "this needs a token: send Authorization: Bearer TOKEN"  # a 401's sentence
+    lacks_token = NEEDS_TOKEN  # a 401's sentence
 
     def __init__(
         self, prefix: str, verifier: Verifier, anonymous: frozenset[Operation] = frozenset()
@@ -70,8 +70,7 @@ class TokenGuard(Guard):
         if self._lets(principal, needs):
             return principal
         principal.use.forbidden += 1
-        lacks = ", ".join(sorted(self._lacking(principal, needs)))
-        raise Forbidden(f"the token does not permit this here: it needs {lacks}")
+        raise lacking(self._lacking(principal, needs))
 
     @override
     def still_admits(self, principal: Principal, needs: Sequence[Need], now: float) -> bool:

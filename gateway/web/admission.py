@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.access.contract import AuthenticatedClient
+from gateway.access.contract import NEEDS_TOKEN, AuthenticatedClient, lacking
 from gateway.access.credentials import (
     READING,
     RequestCredential,
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from gateway.web.requests.exchange import Exchange
     from gateway.web.requests.request import Request
 
-NEEDS_TOKEN = "this needs a token: send Authorization: Bearer TOKEN"
 _CLOSE = b"Connection: close\r\n"
 KEY_METHODS = READING | {"PUT"}  # methods whose responses may carry the reader key
 
@@ -263,10 +262,7 @@ async def admit_granted(
     if not principal.may(need):
         principal.use.forbidden += 1
         exchange.principal = principal
-        lacks = ", ".join(sorted(need.operations))
-        raise _refused(
-            Forbidden(f"the token does not permit this here: it needs {lacks}"), exchange, route
-        )
+        raise _refused(lacking(need.operations), exchange, route)
     exchange.admit(principal, sends_reader_key=False)
     refuse_banned(request, exchange, services.bans)
     return principal

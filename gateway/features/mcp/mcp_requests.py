@@ -8,6 +8,7 @@ import msgspec
 from multidict import CIMultiDict
 from typing_extensions import override
 
+from gateway.access.contract import NEEDS_TOKEN
 from gateway.access.operations import READ, Need
 from gateway.errors import (
     NO_STREAM,
@@ -154,7 +155,7 @@ async def _admitted(request: Request, place: RoutedTarget, services: Services) -
         if guard.known_principal(CIMultiDict(), None, needs, services.clock()) is None:
             if place.route.access.conceals:
                 raise StreamNotFound(NO_STREAM)
-            raise Unauthenticated("this needs a token: send Authorization: Bearer TOKEN")
+            raise Unauthenticated(NEEDS_TOKEN)
     return principal
 
 
