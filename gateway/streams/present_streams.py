@@ -40,13 +40,13 @@ def present_states(table: StreamTable, states: Iterable[StreamState]) -> list[St
     found = []
     for state in states:
         try:
-            found.append(present(newest(table, state), now))
+            found.append(present(_newest(table, state), now))
         except HeadgateError:  # it has ended, and is not removed yet
             continue
     return found
 
 
-def newest(table: StreamTable, state: StreamState) -> StreamState:
+def _newest(table: StreamTable, state: StreamState) -> StreamState:
     """Return the state in memory of a log that no other process writes, else the stored one."""
     active = None if table.is_shared else table.peek(state.path)
     return state if active is None or active.state is None else active.state

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.errors import BadRequest, HeadgateError
+from gateway.errors import BadRequest
 from gateway.features.console import hosted_steps
 from gateway.features.console.description import described
 from gateway.features.console.inspected_streams import InspectedStreams, RoutedFeed
@@ -25,10 +25,9 @@ from gateway.features.console.size_survey import SizeSurvey
 from gateway.features.questions.after import decode_after, encode_after
 from gateway.features.questions.streams import LARGEST_PAGE, StreamPage, StreamRow
 from gateway.logs.contract import listing_of
-from gateway.protocol.lifecycle import present
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.views import END_MARK
-from gateway.streams.present_streams import newest, present_page, present_states
+from gateway.streams.present_streams import present_page, present_states
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -164,12 +163,8 @@ class StreamList(InspectedStreams):
         active = None if self._table.is_shared else self._table.peek(path)
         is_known = active is not None and (active.state is not None or active.absent)
         state = active.state if active is not None and is_known else await self._state(path)
-        try:
-            return (
-                None if state is None else present(newest(self._table, state), self._table.clock())
-            )
-        except HeadgateError:  # it has ended, and is not removed yet
-            return None
+        found = present_states(self._table, () if state is None else (state,))
+        return found[0] if found else None
 
     def _rows(self, states: Iterable[StreamState]) -> Sequence[StreamRow]:
         return [self.row(state) for state in present_states(self._table, states)]
