@@ -1,4 +1,4 @@
-"""Requests that a model route passes on for no answer: their places, and what their bodies hold."""
+"""Requests that a model route passes on besides answers: their places and their bodies."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ RETRIED = counter(
 )
 PASSED = gauge(
     "headgate_model_passed_running",
-    "Requests that are passed on now, and are for no answer.",
+    "Requests that are passed on now and do not ask for an answer.",
     "route",
 )
 PASSED_REFUSED = counter(

@@ -41,8 +41,8 @@ class AnswerPlaces:
     provider has accepted it, and one address leaves half of the places to others.
     """
 
-    _is_full = "max_answers is reached: as many answers run as may at once"
-    _of_client, _wait = "max_client_answers", "wait for an answer to end"
+    _when_full = "max_answers is reached: as many answers run as may at once"
+    _client_setting, _advice = "max_client_answers", "wait for an answer to end"
 
     def __init__(self, most: int, most_of_owner: int) -> None:
         """Let so many answers run at once, in all and for one owner."""
@@ -53,9 +53,8 @@ class AnswerPlaces:
         self._parties: Counter[bytes | str] = Counter()
         self._secret = secrets.token_bytes(32)
         self._accepted: OrderedDict[bytes, None] = OrderedDict()  # digests, the last used ones last
-        self._beyond: set[bytes | str] = (
-            set()
-        )  # parties with a body that is decoded without a place
+        # Parties with a body that is decoded without a place.
+        self._beyond: set[bytes | str] = set()
 
     @contextlib.contextmanager
     def acquired(self, owner: bytes, address: str = "") -> Iterator[TakenPlace]:
@@ -103,13 +102,13 @@ class AnswerPlaces:
     def _refusal(self, place: TakenPlace) -> LimitReached | ClientLimitReached | None:
         """Return why there is no place for a party."""
         if self._taken >= self._most:
-            return LimitReached(self._is_full)
+            return LimitReached(self._when_full)
         most, whose = self._most_of_owner, ""
         if place.party != place.owner:
             most = self._most_of_address
             whose = " by your address, with keys that the provider has not accepted yet"
         if place.party and self._parties[place.party] >= most:
-            return ClientLimitReached(f"{self._of_client} is reached{whose}: {self._wait}")
+            return ClientLimitReached(f"{self._client_setting} is reached{whose}: {self._advice}")
         return None
 
     @property
@@ -155,15 +154,14 @@ class AnswerPlaces:
 
 
 class PassedPlaces(AnswerPlaces):
-    """The places of requests that are passed on at once, and are for no answer.
+    """The places of requests that are passed on at once and do not ask for an answer.
 
-    They are others than those of answers: the embeddings of an application, or its polls, would
-    take the places of its answers. What the provider lets everybody read with any key accepts keys
-    for these places alone.
+    Embeddings and polls of an application so take no places of its answers. A provider may let
+    anybody read something with any key: this accepts the key for these places alone.
     """
 
-    _is_full = "max_passed is reached: as many requests are passed on as may be at once"
-    _of_client, _wait = "max_client_passed", "wait for a request to end"
+    _when_full = "max_passed is reached: as many requests are passed on as may be at once"
+    _client_setting, _advice = "max_client_passed", "wait for a request to end"
 
 
 class RunningAnswers:

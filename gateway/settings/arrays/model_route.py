@@ -142,8 +142,8 @@ class ModelSettings(Table):
         0,
         ge=0,
         le=100_000,
-        description="Most requests that are passed on at once and are for no answer, such as "
-        "embeddings, files and polls; 0 means as many as max_answers.",
+        description="Most requests that are passed on at once and do not ask for an answer, "
+        "such as embeddings, files and polls; 0 means as many as max_answers.",
     )
     max_client_passed: Count = setting(
         0,
