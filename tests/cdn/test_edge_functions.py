@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.cdn.unread import chunk, reading
 from tests.support.event_loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories
-from tests.support.http1 import Client, ask, request
+from tests.support.http1 import Client, ask
 from tests.support.ports import free_port
 from tests.support.processes import ROOT, headgate
 from tests.support.proxy_engines import ENGINES, SCRIPTS, running
@@ -20,7 +21,7 @@ from tests.support.raw_origin import RawOrigin
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.support.event_stream import Event
     from tests.support.raw_origin import Wire
@@ -92,21 +93,6 @@ def example(processes: None, request: pytest.FixtureRequest) -> Iterator[tuple[i
     origin = free_port()
     with serving(request.param, f"http://127.0.0.1:{origin}/v1/stream") as port:
         yield port, origin
-
-
-@contextlib.asynccontextmanager
-async def reading(port: int, target: str, **headers: str) -> AsyncIterator[Client]:
-    """A client that has sent a request and has read nothing of the response."""
-    client = await Client.connect(port)
-    try:
-        client.send(request("GET", target, None, **headers))
-        yield client
-    finally:
-        client.close()
-
-
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 async def receive(client: Client, expected: str) -> None:

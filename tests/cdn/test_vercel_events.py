@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.cdn.test_edge_workers import serving
+from tests.cdn.unread import chunk, reading
 from tests.support.event_loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories
-from tests.support.http1 import Client, ask, request
+from tests.support.http1 import ask
 from tests.support.ports import free_port
 from tests.support.processes import headgate
 from tests.support.raw_origin import RawOrigin
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
 
     from tests.support.event_stream import Event
     from tests.support.processes import Headgate
@@ -51,21 +51,6 @@ def scripted(processes: None) -> Iterator[tuple[int, int]]:
     origin = free_port()
     with serving("vercel", origin, values=TIMES) as port:
         yield port, origin
-
-
-@contextlib.asynccontextmanager
-async def asked(port: int, target: str, **headers: str) -> AsyncIterator[Client]:
-    """Somebody who has sent a request, of whose answer nothing is read yet."""
-    client = await Client.connect(port)
-    try:
-        client.send(request("GET", target, None, **headers))
-        yield client
-    finally:
-        client.close()
-
-
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 class Parts:
@@ -101,7 +86,7 @@ async def test_sse_through_the_vercel_function_begins_with_a_comment_and_is_not_
 ) -> None:
     port, server = gateway
     ask(server.port, "PUT", "/v1/stream/begin", b"there", Content_Type=TEXT)
-    async with asked(port, "/v1/stream/begin?offset=-1&live=sse") as client:
+    async with reading(port, "/v1/stream/begin?offset=-1&live=sse") as client:
         head = await client.head()
         assert head.get("content-type") == "text/event-stream"
         assert head.get("access-control-allow-origin") == "*"  # an EventSource needs it
@@ -114,7 +99,7 @@ async def test_the_vercel_function_sends_keep_alive_comments_only_between_events
 ) -> None:
     port, origin_port = scripted
     parts = Parts(EVENTS_HEAD)
-    async with RawOrigin(parts.play, port=origin_port), asked(port, STREAM) as client:
+    async with RawOrigin(parts.play, port=origin_port), reading(port, STREAM) as client:
         await client.head()
         await client.event_bytes_until(b":\n:\n")
         parts.send(b"event: data\nda")
@@ -132,7 +117,7 @@ async def test_the_vercel_function_completes_the_current_event_at_its_time_limit
     parts = Parts(EVENTS_HEAD)
     loop = asyncio.get_running_loop()
     async with RawOrigin(parts.play, port=origin_port):
-        async with asked(port, STREAM) as client:
+        async with reading(port, STREAM) as client:
             began = loop.time()
             await client.head()
             parts.send(CONTROL + b"event: data\ndata:be")
@@ -151,7 +136,7 @@ async def test_the_vercel_function_cuts_an_event_that_exceeds_the_grace_time(
     port, origin_port = scripted
     parts = Parts(EVENTS_HEAD)
     async with RawOrigin(parts.play, port=origin_port):
-        async with asked(port, STREAM, Connection="close") as client:
+        async with reading(port, STREAM, Connection="close") as client:
             await client.head()
             parts.send(b"event: data\ndata:never whole")
             rest = await client.rest()
@@ -166,7 +151,7 @@ async def test_the_vercel_function_disconnects_from_its_origin_when_its_reader_l
     port, origin_port = scripted
     parts = Parts(EVENTS_HEAD)
     async with RawOrigin(parts.play, port=origin_port):
-        async with asked(port, STREAM) as client:
+        async with reading(port, STREAM) as client:
             await client.head()
             parts.send(CONTROL)
             await client.event_bytes_until(CONTROL)
@@ -199,7 +184,7 @@ async def test_a_reader_of_many_short_sse_responses_gets_every_message_once(
         tasks.create_task(write())
         while received.count("\n") < messages:
             # As an EventSource does: the same URL each time, and the id of the last event.
-            async with asked(port, f"{path}?offset=-1&live=sse", **resumed) as client:
+            async with reading(port, f"{path}?offset=-1&live=sse", **resumed) as client:
                 await client.head()
                 events = await client.events_to_the_end()
             received += "".join(one.data for one in events if one.name == "data")
