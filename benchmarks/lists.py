@@ -46,7 +46,7 @@ QUERIES = {
 
 
 def bench(_: Plan) -> Section:
-    """Pages of each kind, from memory and from a Redis, with the one who asks in this process."""
+    """Measure pages of each kind, from memory and from a Redis, with the client in this process."""
     found = {"memory:": asyncio.run(figures_of(MemoryLog()))}
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     try:

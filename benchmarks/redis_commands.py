@@ -1,6 +1,6 @@
 """`python -m benchmarks.redis_commands`: processor time of a command by our pipelines and redis-py.
 
-Calls of which nobody knows the others, as requests are, set keys to 100 bytes, so many at once.
+Each call sets a key to 100 bytes. As with requests, none knows of the others that come at once.
 """
 
 from __future__ import annotations
