@@ -210,7 +210,7 @@ ANSWERS = {
         "if you collect it yourself",
     ),
 }
-# By the subjects of the table, what is so on one's own machine, and what in production.
+# By the subjects of the table, what is so on your machine, and what in production.
 COMPARED = {
     "longest response, Cloudflare": (
         "no limit under `wrangler dev`",

@@ -51,7 +51,7 @@ def _changed_histories(lost: str) -> str:
 def _few_hits(
     name: str, fetches: str, fetched: str, causes: str, part: Part, *, is_symptom: bool
 ) -> Alert:
-    """Return the alert that the cache spares too few fetches, which the metric `fetches` counts."""
+    """Return an alert for a cache with few hits, by the metric `fetches` of what it missed."""
     return Alert(
         name,
         # Fewer reads burden nobody. Those of live readers are answered by feeds.

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gateway.protocol.streams.chunks import Chunk
 
-# Latest fetches that are compared with, one of each of so many places: more than the streams that a
-# process has in memory. At 8 bytes each, half a MiB for a route.
+# Each has the latest fetch whose hash leads to it. There are more than streams in the memory of a
+# process; at 8 bytes each they take half a MiB for a route.
 PLACES = 1 << 16
 _MASK = (1 << 64) - 1
 _NO_VERSION = -1  # no append changes the chunk

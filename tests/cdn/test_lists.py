@@ -1,4 +1,4 @@
-"""The list of streams behind each configuration: everybody gets his own, and as it is now."""
+"""The list of streams behind each configuration: each client gets its own, as it is now."""
 
 from __future__ import annotations
 

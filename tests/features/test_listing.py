@@ -60,7 +60,7 @@ def tokens_file(tmp_path: Path) -> str:
 
 @pytest.fixture
 async def gateway(tokens_file: str) -> AsyncIterator[Serving]:
-    """A gateway that lists its streams, with some."""
+    """A gateway that lists its streams, of which there are some."""
     async with serving(own=own(), tokens_file=tokens_file) as served:
         await create(served, *NAMES)
         yield served
@@ -68,7 +68,7 @@ async def gateway(tokens_file: str) -> AsyncIterator[Serving]:
 
 @pytest.fixture
 async def concealing(tokens_file: str) -> AsyncIterator[Serving]:
-    """The same, which conceals its streams."""
+    """A gateway that lists its streams, and conceals them."""
     async with serving(own=own(conceal="on"), tokens_file=tokens_file) as served:
         await create(served, *NAMES)
         yield served

@@ -60,7 +60,7 @@ def canonical_path(raw: str) -> str:
 def canonical_beginning(raw: str) -> str:
     """Return the canonical form of the beginning of a path, which may end anywhere.
 
-    A % that begins no percent-encoding stands for itself. Raises BadRequest.
+    A % that begins no percent-encoding is kept as %25. Raises BadRequest.
     """
     try:
         size = len(raw.encode())
