@@ -15,6 +15,7 @@ from gateway.access.token_guard import TokenGuard
 from gateway.errors import StartError
 from gateway.features.composition import ChangedFeatures, requests_of, set_features
 from gateway.live.admitted_readers import AdmittedReaders
+from gateway.open_files import OPEN_FILES, FileShares
 from gateway.protocol.http.cache_status import BYPASS
 from gateway.protocol.http.client_address import TrustedProxies
 from gateway.routes.kinds import make_route
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from gateway.access.authorities import Authorities
     from gateway.access.contract import Guard
+    from gateway.open_files import SharedFiles
     from gateway.routes.contract import StreamRoute
     from gateway.runtime.write_journal import WriteJournal
     from gateway.settings import Route as RouteSettings
@@ -58,14 +60,16 @@ def make_services(  # noqa: PLR0913 - what differs between listeners
     tracer: Tracer | None = None,
     journal: WriteJournal | None = None,
     refusal_lines: bytes = BYPASS.lines,
+    files: SharedFiles | None = OPEN_FILES,
 ) -> Services:
     """Return the parts that the routes and connections of a listener share.
 
     `clock` returns epoch seconds, and `elapsed` seconds since any moment. `running` returns seconds
     of a clock that cannot be set, and runs on while the machine sleeps. Without `running`, `clock`
-    cannot be set either. `refusal_lines` are header lines of refusals without a request.
+    cannot be set either. `refusal_lines` are header lines of refusals without a request. `files`
+    are shared with connections to servers; None if those of the listener are kept back.
     """
-    limits = ServerLimits(_bounds(settings))
+    limits = ServerLimits(_bounds(settings), files)
     rates = ClientRates(
         ClientRate(settings.limits.max_client_appends, 1, elapsed),
         ClientRate(settings.limits.max_client_creations, HOUR_S, elapsed),
@@ -116,11 +120,12 @@ def reconfigure(services: Services, settings: Settings) -> None:
 def _bounds(settings: Settings) -> Bounds:
     # One address cannot use up the connections of all others; a company behind one address, or a
     # proxy that is not trusted, seldom comes near half of them.
-    connections = settings.limits.connection_limit(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    connections = settings.limits.connection_limit(open_files)
     return Bounds(
         max_connections=connections,
         max_client_connections=max(1, connections // 2),
-        max_live_readers=settings.limits.max_live_readers,
+        max_live_readers=min(settings.limits.max_live_readers, FileShares.of(open_files).readers),
         max_feeds=settings.limits.max_feeds,
         max_append=settings.limits.max_append,
         max_pending_appends=settings.limits.max_pending_appends,

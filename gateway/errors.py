@@ -194,7 +194,14 @@ class RequestTimeout(HeadgateError, code="request_timeout", status=408):
 
 
 class LimitReached(HeadgateError, code="limit_reached", status=503):
-    """A bound of this server is reached; the detail names it. The request may be repeated."""
+    """A bound of this server is reached; the detail names it. The request may be repeated.
+
+    With `ends_connection`, that of the client would take what is short.
+    """
+
+    def __init__(self, detail: str, *, ends_connection: bool = False) -> None:
+        super().__init__(detail)
+        self.ends_connection = ends_connection
 
 
 class ClientLimitReached(HeadgateError, code="client_limit_reached", status=429):

@@ -790,9 +790,10 @@ def test_each_numeric_setting_accepts_exactly_its_documented_range(
 
 
 @pytest.mark.parametrize(
-    ("limit", "open_files", "connections"), [(0, 1000, 900), (0, 1024, 921), (5, 1000, 5)]
+    ("limit", "open_files", "connections"),
+    [(0, 1000, 842), (0, 100_000, 90_000), (5, 1000, 5), (999, 1000, 842)],
 )
-def test_the_default_connection_limit_leaves_a_tenth_of_the_open_files(
+def test_the_limit_of_connections_leaves_open_files_to_all_else(
     limit: int, open_files: int, connections: int
 ) -> None:
     limits = Settings(limits={"max_connections": limit}).limits

@@ -89,8 +89,7 @@ class Origin:
         """Send a request, and notify the receiver of what comes of it, after this has returned."""
         now, servers, requests = self.loop.time(), self.servers, self.requests
         deadlines = self._poll_deadlines if request.is_poll else self._deadlines
-        server = servers.chosen or servers.preferred
-        is_head = request.method == "HEAD"
+        server, is_head = servers.chosen or servers.preferred, request.method == "HEAD"
         sent = SentRequest(self, request, receiver, deadlines, is_head, self.patterns, server, now)
         if self.tracer is not None:
             sent.context = copy_context()
@@ -127,9 +126,8 @@ class Origin:
         length = None
         if not (body is None or isinstance(body, bytes)) and "Content-Length" in headers:
             length = int(headers["Content-Length"])
-        block = field_block(headers)
         pending = PendingAnswer()
-        request = OriginRequest(method, target, block, body or b"", length=length)
+        request = OriginRequest(method, target, field_block(headers), body or b"", length=length)
         pending.abandon = self.start(request, pending).abandon
         try:
             return await pending
@@ -193,7 +191,11 @@ class SentRequest(Struct, eq=False):
         if connection is None:
             pool, settings = self.origin.pool, self.origin.settings
             try:
+                pool.check_files()
                 connection = await pool.connect(self.server, is_pooled=not self.is_repetition)
+            except HeadgateError as error:  # readers who wait have taken their share of files
+                self.fail(error)
+                return
             except OSError as error:
                 why = why_unreachable(error, settings.connect_timeout)
                 self.server.failed(why)

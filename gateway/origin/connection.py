@@ -278,9 +278,9 @@ class OriginConnection(SocketProtocol):
     @override
     def connection_lost(self, exc: BaseException | None) -> None:
         """End what is under way: only a body without a length may be complete now."""
+        super().connection_lost(exc)
         if self.history.is_doubted and not self.is_idle:
             self.history.spoil()  # it cannot rest any more
-        self.transport, self.connected = None, False
         self.resume_writing()
         self.server_connections.open.discard(self)
         attempt, content = self.attempt, self._content

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import aiohappyeyeballs
 
+from gateway.errors import LimitReached
+from gateway.open_files import OPEN_FILES, NoFileLeft
 from gateway.origin.connection import OriginConnection
 from gateway.origin.requests import why_unreachable
 from gateway.origin.reuse import ServerConnections
@@ -38,6 +40,7 @@ class ConnectionPool:
             one: ServerConnections(one.authority, settings, figures) for one in servers
         }
         self._settings = settings
+        self._connecting = 0
         # By host name and port, with the monotonic time of the look-up.
         self._addresses: dict[tuple[str, int], tuple[Sequence[AddrInfoType], float]] = {}
 
@@ -47,12 +50,40 @@ class ConnectionPool:
         Raises OSError; TimeoutError among them.
         """
         connections = self.by_server[server]
+        self._connecting += 1
+        OPEN_FILES.servers += 1
+        connection: OriginConnection | None = None
+        try:
+            connection = await self._connected(connections, server, is_pooled=is_pooled)
+            return connection
+        finally:
+            self._connecting -= 1
+            if connection is not None and connection.connected:
+                connection.has_place = True
+                connections.open.add(connection)
+            else:
+                OPEN_FILES.servers -= 1
+
+    def check_files(self) -> None:
+        """Raise LimitReached if another connection would take the files of others."""
+        try:
+            made = sum(len(it.open) for it in self.by_server.values())
+            OPEN_FILES.check_server(made + self._connecting)
+        except NoFileLeft as error:
+            raise LimitReached(str(error), ends_connection=True) from None
+
+    async def _connected(
+        self,
+        connections: ServerConnections[OriginConnection],
+        server: OriginServer,
+        *,
+        is_pooled: bool,
+    ) -> OriginConnection:
         async with asyncio.timeout(self._settings.connect_timeout):
             # Made before the socket, which asyncio would not close if that raised.
             loop = asyncio.get_running_loop()
             connection = OriginConnection(loop, connections, is_pooled=is_pooled)
             await self._connect(server, connection)
-        connections.open.add(connection)
         return connection
 
     async def _connect(self, server: OriginServer, connection: OriginConnection) -> None:

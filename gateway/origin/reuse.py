@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from typing_extensions import override
 
+from gateway.open_files import OPEN_FILES
 from gateway.origin.heads import WHOLE, AnswerKind
 from gateway.telemetry.rare_lines import RareLine
 
@@ -99,6 +100,7 @@ class SocketProtocol(asyncio.Protocol):
         self.server_connections = server_connections
         self.history = ConnectionHistory()
         self.is_idle = False
+        self.has_place = False  # among the open files, which its pool has taken for it
         self.transport: asyncio.Transport | None = None  # None once it is closed, or lost
         self.connected = True  # as aiohttp's StreamReader asks
         self._loop = loop
@@ -111,6 +113,11 @@ class SocketProtocol(asyncio.Protocol):
         self.transport = transport  # type: ignore[assignment] # uvloop's class is no Transport
         # Asked for once: one kind of loop makes an object for it each time.
         self._descriptor = transport.get_extra_info("socket").fileno()
+
+    @override
+    def connection_lost(self, exc: BaseException | None) -> None:
+        OPEN_FILES.servers -= self.has_place
+        self.transport, self.connected = None, False
 
     @override
     def pause_writing(self) -> None:

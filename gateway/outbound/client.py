@@ -11,6 +11,7 @@ import aiohttp
 from aiohttp import ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, hdrs
 from headgate.retries import Backoff
 
+from gateway.open_files import NoFileLeft
 from gateway.origin.heads import HEAD_BYTES
 from gateway.origin.reader import HEADER_LINES
 from gateway.outbound.connections import Connector, addresses_of, tls_of
@@ -173,7 +174,12 @@ class OutboundClient:
         begun = time()
         try:
             yield lambda status: self._counts.responded(status, time() - begun)
-        except (aiohttp.ClientError, OSError, ValueError) as error:  # a TimeoutError is an OSError
+        except (
+            aiohttp.ClientError,
+            NoFileLeft,
+            OSError,
+            ValueError,
+        ) as error:  # a TimeoutError is an OSError
             failure = failure_of(error, timeout_s)
             self._counts.failed(failure.kind, time() - begun)
             raise failure from error

@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from gateway import trust
 from gateway.errors import DestinationRefused
+from gateway.open_files import OPEN_FILES
 
 if TYPE_CHECKING:
     import ssl
@@ -110,7 +111,18 @@ class ResponseTooLong(ClientPayloadError):
     """A response that has more bytes than it may have."""
 
 
-class BoundedConnection(ResponseHandler):
+class CountedConnection(ResponseHandler):
+    """A connection that counts among the open files of this process."""
+
+    has_place = False  # which its connector has taken for it
+
+    @override
+    def connection_lost(self, exc: BaseException | None) -> None:
+        OPEN_FILES.servers -= self.has_place
+        super().connection_lost(exc)
+
+
+class BoundedConnection(CountedConnection):
     """A connection that is closed once a response has more bytes than so many on the wire.
 
     The client library bounds header fields and waits for whoever reads a body. But what is neither
@@ -161,8 +173,9 @@ class Connector(TCPConnector):
             checks = {"resolver": CheckedResolver(hosts, look_up), "use_dns_cache": False}
         super().__init__(limit=limit, keepalive_timeout=KEEP_ALIVE_S, **checks)
         self._allowed = hosts
+        self._factory = partial(CountedConnection, self._loop)  # type: ignore[assignment] # a subclass
         if longest_response is not None:
-            self._factory = partial(BoundedConnection, longest_response, self._loop)  # type: ignore[assignment] # a subclass
+            self._factory = partial(BoundedConnection, longest_response, self._loop)  # type: ignore[assignment] # as above
 
     @override
     async def connect(
@@ -179,3 +192,21 @@ class Connector(TCPConnector):
             except ValueError:
                 pass  # a name: the resolver checks its addresses
         return await super().connect(req, traces, timeout)
+
+    @override
+    async def _create_connection(
+        self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout
+    ) -> ResponseHandler:
+        """Return a new connection. Raises NoFileLeft if it would take the files of others."""
+        # Those under way are among the acquired ones already, this one as well.
+        OPEN_FILES.check_server(len(self._acquired) - 1)
+        OPEN_FILES.servers += 1
+        made: ResponseHandler | None = None
+        try:
+            made = await super()._create_connection(req, traces, timeout)
+            return made
+        finally:
+            if isinstance(made, CountedConnection) and made.is_connected():
+                made.has_place = True
+            else:
+                OPEN_FILES.servers -= 1

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from gateway.open_files import NoFileLeft
 from gateway.origin.requests import why_unreachable
 from gateway.outbound.connections import AddressRefused, ResponseTooLong
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.outbound import FailureKind
 
 _OF_CONNECTIONS: tuple[tuple[type[Exception], FailureKind, str], ...] = (
+    (NoFileLeft, "unreachable", "was not connected to, as open_files is reached"),
     (ResponseTooLong, "too_long", "sent a response that is too long"),
     (aiohttp.ClientPayloadError, "broken", "sent a response that is not complete"),
     (aiohttp.ClientResponseError, "invalid", "sent no valid response of HTTP/1.1"),

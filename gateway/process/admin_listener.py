@@ -17,6 +17,7 @@ from aiohttp.web import RequestPayloadError
 from typing_extensions import override
 
 from gateway.errors import BadRequest, ClientLimitReached, HeadgateError, LimitReached
+from gateway.open_files import admin_connections
 from gateway.protocol.responses import problem_document
 from gateway.runtime.quotas import peer_of
 from gateway.stepped import in_task
@@ -43,9 +44,6 @@ if TYPE_CHECKING:
 
     Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
-MOST_CONNECTIONS = 256  # 192 pages that listen for events, and requests besides
-LEAST_CONNECTIONS = 8  # a scraper, a health check, and a browser, which opens six
-SHARE = 16  # one in 16 of the process's descriptors may be an admin connection
 BODY_BYTES = 1024 * 1024  # the longest append by a form or the API
 RECEIVING_BYTES = 16 * 1024 * 1024  # all bodies under way together
 
@@ -63,13 +61,6 @@ EXPECTED = "100-continue"
 CLOSE_S = 2.0  # for requests under way when the server ends, most of which have ended by then
 
 
-def most_connections(open_files: int) -> int:
-    """Return the largest number of admin connections for a process with so many descriptors."""
-    if open_files == resource.RLIM_INFINITY:
-        return MOST_CONNECTIONS
-    return max(LEAST_CONNECTIONS, min(MOST_CONNECTIONS, open_files // SHARE))
-
-
 def with_admin_bounds(settings: Settings) -> Settings:
     """Return the settings with the bounds of admin connections in place of those for streams.
 
@@ -77,7 +68,7 @@ def with_admin_bounds(settings: Settings) -> Settings:
     """
     return settings.but(
         limits={
-            "max_connections": most_connections(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
+            "max_connections": admin_connections(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
             "max_append": BODY_BYTES,
             "max_pending_appends": RECEIVING_BYTES,
         },

@@ -53,7 +53,10 @@ async def open_admin(
 
     settings = reloader.settings
     services = app.make_services(
-        with_admin_bounds(settings), time.time, refusal_lines=application.REFUSAL_LINES
+        with_admin_bounds(settings),
+        time.time,
+        refusal_lines=application.REFUSAL_LINES,
+        files=None,
     )
     handshakes = open_tls(settings.admin_tls, opened)
     reloader.on_prepare.append(lambda new: prepare_tls(handshakes, new.admin_tls))

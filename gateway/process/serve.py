@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from gateway.errors import StartError
+from gateway.open_files import OPEN_FILES
 from gateway.process.gateway import Gateway
 from gateway.process.inherited_sockets import InheritedSockets
 from gateway.process.reloader import log_dangers
@@ -102,6 +103,7 @@ def prepare(settings: Settings) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    OPEN_FILES.limit_to(hard)
 
 
 async def _run(settings: Settings, reread: Reread, inherited: InheritedSockets) -> int:

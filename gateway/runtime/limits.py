@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from gateway.errors import HeadgateError
+    from gateway.open_files import SharedFiles
 
 
 # The names of the limits: settings first, then fixed bounds.
@@ -30,6 +31,7 @@ LIMITS = (
         "client_feeds",
         "client_lists",
         "head_size",
+        "open_files",
         "passed_body",
         "stream_producers",
     ),
@@ -59,7 +61,9 @@ class ServerLimits:
     `refused` counts, for each of LIMITS, the requests and connections that it has turned away.
     """
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: Bounds, files: SharedFiles | None = None) -> None:
+        """Share `files` with connections to servers, if there are any to share."""
+        self.files = files
         self.reader_slots = self.max_live_readers = 0
         self.set_bounds(bounds)
         self.connections = 0
@@ -117,6 +121,21 @@ class ServerLimits:
             raise BodyTooLarge(LONGEST_PASSED, "what is passed on")
 
     @property
+    def _are_files_short(self) -> bool:
+        return self.files is not None and self.files.is_crowded
+
+    @property
+    def free_connections(self) -> int:
+        """The number of connections until a client that is refused has to leave."""
+        free = self.max_connections - self.max_connections // 16 - self.connections
+        return free if self.files is None else min(free, self.files.free_until_crowded)
+
+    @property
+    def is_crowded(self) -> bool:
+        """True while a client that is refused has to leave, so that others can connect."""
+        return self.free_connections < 0
+
+    @property
     def live_readers(self) -> int:
         """The number of live readers."""
         return self.max_live_readers - self.reader_slots
@@ -135,7 +154,7 @@ class ServerLimits:
     def may_follow(self, client: str) -> bool:
         """Return whether a client may begin to follow one stream more."""
         has_share = self.feeds_of.get(client, 0) < self.max_client_feeds
-        return has_share and self.feeds < self.max_feeds
+        return has_share and self.feeds < self.max_feeds and not self._are_files_short
 
     @contextmanager
     def feed(self, client: str) -> Iterator[None]:
@@ -146,6 +165,9 @@ class ServerLimits:
         if self.feeds >= self.max_feeds:
             self.refused["max_feeds"] += 1
             raise LimitReached("max_feeds is reached: too many streams are followed already")
+        if self._are_files_short:  # each takes a connection to its origin
+            self.refused["open_files"] += 1
+            raise LimitReached("open_files is reached: no further stream is followed for now")
         if not self.may_follow(client):
             self.refused["client_feeds"] += 1
             raise ClientLimitReached(
@@ -185,7 +207,11 @@ class ServerLimits:
         A refused connection counts until it is lost, but not as one of `client`.
         """
         self.connections += 1
-        if self.connections > self.max_connections:
+        is_too_many = self.connections > self.max_connections
+        if self.files is not None:
+            self.files.clients += 1
+            is_too_many = is_too_many or self.files.has_too_many_clients
+        if is_too_many:
             self.refused["max_connections"] += 1
             return LimitReached("max_connections is reached")
         if client is None:
@@ -200,6 +226,8 @@ class ServerLimits:
     def connection_lost(self, client: str | None) -> None:
         """Count one connection less."""
         self.connections -= 1
+        if self.files is not None:
+            self.files.clients -= 1
         if client is None:
             return
         self.connections_of[client] -= 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.open_files import OPEN_FILES
 from gateway.runtime.shedding import SECONDS
 from gateway.telemetry.metrics import (
     Metric,
@@ -32,6 +33,10 @@ OF_SHARED: dict[Metric, Callable[[Services], float]] = {
     gauge("headgate_connections", "Open connections of clients."): (
         lambda at: at.limits.connections
     ),
+    gauge(
+        "headgate_server_connections",
+        "Open connections to origins, providers and other servers, without those to Redis.",
+    ): lambda _: OPEN_FILES.servers,
     counter(
         "headgate_missed_writes_total",
         "Times that a worker missed writes of other workers, and dropped its cached responses.",
@@ -58,7 +63,9 @@ UNROUTED = "none"  # the route label of requests that lead to no route
 
 def snapshot(services: Services, routes: Router) -> Snapshot:
     """Return all metrics with their current values."""
-    refusals = (Sample(REFUSALS, (limit,), n) for limit, n in services.limits.refused.items())
+    refused = services.limits.refused.items()
+    refusals = [Sample(REFUSALS, (limit,), n) for limit, n in refused]
+    refusals.append(Sample(REFUSALS, ("open_files",), OPEN_FILES.refused))
     of_routes = (sample for route in routes for sample in route.samples())
     unrouted = requests(UNROUTED, services.unrouted)
     lag = observed(LAG, services.shedding.late)

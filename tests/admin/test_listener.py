@@ -10,11 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.process.admin_listener import (
-    LEAST_CONNECTIONS,
-    MOST_CONNECTIONS,
-    most_connections,
-)
+from gateway.open_files import LEAST_ADMIN, MOST_ADMIN, admin_connections
 from tests.support.http1 import ConnectionEnded, Wire, ask, request
 from tests.support.processes import headgate
 from tests.support.waiting import wait_until
@@ -82,21 +78,21 @@ def test_unfinished_admin_requests_leave_descriptors_for_streams() -> None:
             read = ask(server.port, "GET", f"{STREAM}?offset=-1")
             assert (read.status, read.body) == (200, b"one")
         wait_until(
-            lambda: turned_away(server) >= 500 - most_connections(FILES), "the rest is refused"
+            lambda: turned_away(server) >= 500 - admin_connections(FILES), "the rest is refused"
         )
 
 
 @pytest.mark.parametrize(
     ("open_files", "most"),
     [
-        *((40, LEAST_CONNECTIONS), (143, 8), (144, 9), (1024, 64), (4095, 255), (4096, 256)),
-        *((1 << 20, MOST_CONNECTIONS), (resource.RLIM_INFINITY, MOST_CONNECTIONS)),
+        *((40, LEAST_ADMIN), (143, 8), (144, 9), (1024, 64), (4095, 255), (4096, 256)),
+        *((1 << 20, MOST_ADMIN), (resource.RLIM_INFINITY, MOST_ADMIN)),
     ],
 )
 def test_the_limit_of_admin_connections_is_a_small_share_of_open_files(
     open_files: int, most: int
 ) -> None:
-    assert most_connections(open_files) == most
+    assert admin_connections(open_files) == most
 
 
 @pytest.mark.usefixtures("processes")
@@ -112,7 +108,7 @@ def test_an_admin_request_whose_fin_comes_with_it_is_answered(path: str) -> None
 @pytest.mark.usefixtures("processes")
 def test_an_address_beyond_half_of_the_admin_connections_gets_429() -> None:
     with headgate(preface=FEW_FILES) as server:
-        most = most_connections(FILES) // 2
+        most = admin_connections(FILES) // 2
         with connected(server.admin_port, most, request("GET", "/healthz")) as wires:
             assert {wire.answer().status for wire in wires} == {200}
             with Wire(server.admin_port) as one_more:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.open_files import FileShares
 from gateway.settings.reading.kinds import Count, Seconds, Size, show_size
 from gateway.settings.reading.reload_effects import AT_ONCE, NEXT, OPEN_STAYS
 from gateway.settings.reading.tables import Section, ValueContext, checks, setting
@@ -36,7 +37,8 @@ class LimitSettings(Section):
         0,
         ge=0,
         le=10_000_000,
-        description="Most connections at once; 0 means nine tenths of the open-file limit.",
+        description="Most connections at once; 0, or more than the open-file limit leaves, means "
+        "as many as that leaves.",
         reload=OPEN_STAYS,
     )
     max_live_readers: Count = setting(
@@ -99,5 +101,5 @@ class LimitSettings(Section):
 
     def connection_limit(self, open_files: int) -> int:
         """Return the most connections at once for a process that may open `open_files`."""
-        # A tenth remains for the log, the listeners and the files that libraries open.
-        return self.max_connections or open_files * 9 // 10
+        most = FileShares.of(open_files).clients
+        return min(self.max_connections or most, most)

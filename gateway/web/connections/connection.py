@@ -280,10 +280,14 @@ class Connection(BaseProtocol):
         """Stop sending, and close when the client does, or after LINGER_S or LINGER_BODY_S.
 
         Whatever the client still sends is dropped. If the socket were closed, the system would
-        reset the connection, and the client could lose the response (RFC 9112 section 9.6).
+        reset the connection, and the client could lose the response (RFC 9112 section 9.6). While
+        connections are short, that is better than to refuse others who come.
         """
         transport = self.transport
         if transport is None or transport.is_closing() or self.state is LINGERING:
+            return
+        if self.services.limits.is_crowded:
+            self.force_close()
             return
         self.enter(LINGERING)
         self.ends = True

@@ -80,6 +80,11 @@ class Connections:
     def __len__(self) -> int:
         return len(self._open)
 
+    @property
+    def connecting(self) -> int:
+        """The number of connections that are accepted, and not open yet."""
+        return len(self._connecting)
+
     def add(self, connection: object) -> None:
         """Count a connection as open."""
         self._open.add(connection)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 BACKLOG = 4096  # viewers that lost a server reconnect all at once
 AT_ONCE = 32  # connections accepted in one pass of the loop: 2 ms
+FEW_AT_ONCE = 2  # which may be refused, and are gone some twenty passes later
 READ_BYTES = 4 * 1024
 PAUSE_S = 0.5  # without accepting, when descriptors or memory run out
 _USED_UP = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -76,8 +77,15 @@ class ConnectionListener:
             self._loop.add_reader(listener, self._accept_waiting, listener)
 
     def _accept_waiting(self, listener: socket.socket) -> None:
-        """Accept several: one per pass would leave some waiting while others are served."""
-        for _ in range(AT_ONCE):
+        """Accept several: one per pass would leave some waiting while others are served.
+
+        While connections are short, those that are refused leave before many others come.
+        """
+        limits, at_once = self._server.services.limits, AT_ONCE
+        if limits.files is not None:
+            free = limits.free_connections - self._server.connections.connecting
+            at_once = max(FEW_AT_ONCE, min(AT_ONCE, free))
+        for _ in range(at_once):
             if not self._accept(listener):
                 return
 

@@ -11,8 +11,15 @@ import aiohttp
 from aiohttp import ClientResponse
 from yarl import URL
 
-from gateway.errors import DestinationRefused, OriginBroken, OriginTimeout, OriginUnreachable
+from gateway.errors import (
+    DestinationRefused,
+    LimitReached,
+    OriginBroken,
+    OriginTimeout,
+    OriginUnreachable,
+)
 from gateway.features.models.provider.bodies import Upload
+from gateway.open_files import NoFileLeft
 from gateway.outbound.client import OutboundClient, OutboundRequest
 from gateway.outbound.connections import Connector
 from gateway.outbound.failures import NoResponse
@@ -268,6 +275,8 @@ def _error_of(failure: NoResponse, url: str) -> HeadgateError:
     """Return the error where a server gave no response."""
     if failure.kind == "refused":
         return DestinationRefused(failure.why)
+    if isinstance(failure.__cause__, NoFileLeft):
+        return LimitReached(str(failure.__cause__), ends_connection=True)
     return _ERRORS.get(failure.kind, OriginBroken)(f"{url} {failure.why}")
 
 
