@@ -218,11 +218,16 @@ class Client(ForAsyncio):
             The names, each as `stream` takes it: the whole URL of a stream that no name leads to.
 
         Raises:
+            ValueError: The prefix is a URL.
             NotAuthorized: The token does not permit to read all of them.
             StreamNotFound: The server has no list, or conceals it.
         """
         if not isinstance(prefix, str):
             raise not_text(prefix, "the beginning of a name is a str")
+        if prefix.startswith(("http://", "https://")):
+            raise ValueError(
+                "the beginning of a name is what follows the base URL, such as 'rooms/', and no URL"
+            )
         url, begins = path_url(self.base_url, LIST), quote(prefix.lstrip("/"), safe=IN_NAMES)
         requests, waits = self._connection.requests(url), self._connection.waits()
         return self._connection.reading(url, names(requests, waits, begins, self._name_of))
