@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from headgate.misuse import not_text
 
 LENGTH_BYTES = 4  # of a chunk's length, the most significant byte first
 
@@ -29,9 +28,8 @@ def encode_multi_chunks(chunks: Iterable[bytes | str]) -> bytes:
         TypeError: A chunk is neither, or `chunks` is one chunk.
         ValueError: A chunk is empty, or has half of a surrogate pair.
     """
-    if isinstance(chunks, str | bytes | bytearray | memoryview):
-        kind = type(chunks).__name__
-        raise TypeError(f"encode_multi_chunks takes several chunks, such as a list, not {kind}")
+    if isinstance(chunks, str | bytes | bytearray | memoryview) or not isinstance(chunks, Iterable):
+        raise not_text(chunks, "encode_multi_chunks takes several chunks, such as a list")
     framed: list[bytes] = []
     for number, chunk in enumerate(chunks, 1):  # each shorter than 4 GiB
         data = chunk_bytes(chunk, "a multi-append")

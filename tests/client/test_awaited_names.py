@@ -100,6 +100,17 @@ def test_a_url_that_was_not_awaited_is_refused_with_what_to_do_and_closed(
     assert inspect.getcoroutinestate(name) == inspect.CORO_CLOSED
 
 
+def test_chunks_that_were_not_awaited_are_refused_with_what_to_do_and_closed() -> None:
+    chunks = run_id()
+    with pytest.raises(TypeError) as refusal:
+        headgate.encode_multi_chunks(chunks)  # type: ignore[arg-type]
+    assert str(refusal.value) == (
+        "encode_multi_chunks takes several chunks, such as a list, not coroutine: await it, and "
+        "pass its result"
+    )
+    assert inspect.getcoroutinestate(chunks) == inspect.CORO_CLOSED
+
+
 async def test_a_name_that_is_still_to_come_from_a_task_is_refused_and_the_task_goes_on() -> None:
     task = asyncio.ensure_future(run_id())
     async with headgate.Client(URL) as hg:

@@ -104,6 +104,7 @@ SEVERAL = "encode_multi_chunks takes several chunks, such as a list, not "
         pytest.param("abc", TypeError, f"{SEVERAL}str", id="one-text"),
         pytest.param(b"abc", TypeError, f"{SEVERAL}bytes", id="one-of-bytes"),
         pytest.param(memoryview(b"a"), TypeError, f"{SEVERAL}memoryview", id="one-memoryview"),
+        pytest.param(None, TypeError, f"{SEVERAL}NoneType", id="nothing"),
         pytest.param(
             ["a", b""], ValueError, "chunk 2 is empty: each has at least a byte", id="an-empty-one"
         ),
