@@ -86,6 +86,12 @@ def check_make_source(make_source: object) -> None:
         )
 
 
+def check_error_text(error_text: object) -> None:
+    """Raise TypeError for what cannot make a text of an exception."""
+    if not callable(error_text) or inspect.iscoroutinefunction(error_text):
+        raise TypeError("error_text is a function without async, which makes a str of an exception")
+
+
 def checks_keywords(function: Callable[P, T]) -> Callable[P, T]:
     """Have a function name its keyword arguments in the TypeError for an unknown one."""
     parameters = list(inspect.signature(function).parameters.values())[1:]

@@ -44,6 +44,9 @@ headgate.Runs(url, ttl_s=3)
 TypeError: there is no 'ttl_s' here: write one of url, authorization, session, orphan_after, ttl,
   stop_grace, retry_for, error_text, takeover_within
 
+headgate.Runs(url, error_text="it failed")
+TypeError: error_text is a function without async, which makes a str of an exception
+
 headgate.Runs("")
 ValueError: a stream has a URL such as http://HOST:PORT/NAME, and '' is none
 
@@ -53,6 +56,9 @@ TypeError: a URL is a str such as http://127.0.0.1:4437/v1/stream, not NoneType
 headgate.Client(url, headers={"X-Tenant": 7})
 TypeError: headers are a dict of str, and the value of 'X-Tenant' is of the type int: write it as
   a str
+
+headgate.Client(url).list("http://127.0.0.1:4437/v1/stream/rooms/")
+ValueError: the beginning of a name is what follows the base URL, such as 'rooms/', and no URL
 
 headgate.Client(url, timeout=0)
 ValueError: timeout is more than 0 seconds: write math.inf to wait without limit

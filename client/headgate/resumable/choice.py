@@ -52,6 +52,8 @@ def broker_maker(
 def _check_has(name: str, role: object, methods: tuple[str, ...]) -> None:
     if role is None:
         raise TypeError(f"a publisher and a subscriber come together: add {name}=")
+    if isinstance(role, type):
+        raise TypeError(f"a {name} is an object: make one of the class {role.__name__}")
     missing = [method for method in methods if not callable(getattr(role, method, None))]
     if missing:
         raise TypeError(

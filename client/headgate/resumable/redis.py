@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 from redis.asyncio import Redis, RedisCluster, Sentinel
-from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.client import Pipeline
+from redis.asyncio.cluster import ClusterNode, ClusterPipeline
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import MasterNotFoundError
 from redis.backoff import NoBackoff
@@ -308,6 +309,8 @@ def broker_at(url: RedisUrl) -> RedisBroker:
 
 def check_client(client: object) -> None:
     """Raise TypeError if this is not a client of redis-py for asyncio that can write."""
+    if isinstance(client, Pipeline | ClusterPipeline):
+        raise TypeError("a pipeline collects commands: give the client that has made it")
     if isinstance(client, Redis | RedisCluster):
         pool = getattr(client, "connection_pool", None)
         if not getattr(pool, "is_master", True):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 from typing_extensions import override
 
 from headgate.errors import Conflict, Unavailable, check_number
-from headgate.misuse import check_make_source, not_text
+from headgate.misuse import check_error_text, check_make_source, not_text
 from headgate.resumable.choice import broker_maker
 from headgate.resumable.listener import Listener
 from headgate.resumable.messages import DONE, Unit, requests, sentinel
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from headgate.resumable.messages import ErrorText, MakeSource, State, Text
 
 T = TypeVar("T")
+MOST_TTL_S = 100 * 365 * 24 * 60 * 60  # of a sentinel: Redis counts milliseconds in 64 bits
 WITHDRAW_WITHIN_S = 1.0  # a caller that was refused a stream waits for this
 
 _log = logging.getLogger("headgate.resumable")
@@ -78,10 +79,13 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
         unit: Unit = "characters",
     ) -> None:
         check_number("sentinel_ttl", sentinel_ttl)
+        if sentinel_ttl > MOST_TTL_S:  # it would be found out at the end of each stream
+            raise ValueError(f"sentinel_ttl is at most {MOST_TTL_S:,} s, 100 years")
         check_number("resume_timeout", resume_timeout)
         check_number("max_buffer_bytes", max_buffer_bytes, is_whole=True)
         if inspect.iscoroutinefunction(keep_alive) or not callable(keep_alive or print):
             raise TypeError("keep_alive is a function without async, which takes an awaitable")
+        check_error_text(error_text)
         if unit not in get_args(Unit):
             raise ValueError(f"unit is {' or '.join(map(repr, get_args(Unit)))}, not {unit!r}")
         self._sentinel_ttl = sentinel_ttl

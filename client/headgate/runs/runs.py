@@ -13,7 +13,13 @@ from typing_extensions import override
 
 from headgate.endpoint import checked_base, credential_of
 from headgate.errors import ABSENT, ProtocolError, Unavailable, check_number
-from headgate.misuse import ForAsyncio, check_make_source, checks_keywords, iterator_of
+from headgate.misuse import (
+    ForAsyncio,
+    check_error_text,
+    check_make_source,
+    checks_keywords,
+    iterator_of,
+)
 from headgate.names import shown
 from headgate.records import ACTIVE, ORPHAN_AFTER_S, beat_s
 from headgate.retries import Backoff
@@ -99,6 +105,7 @@ class Runs(ForAsyncio):
         check_number("takeover_within", takeover_within, is_whole=True)
         if takeover_within and not orphan_after <= takeover_within <= (ttl or math.inf):
             raise ValueError("takeover_within is 0, or from orphan_after to ttl seconds")
+        check_error_text(error_text)
         # TypeError or ValueError for what no run can be below, and for what no header can hold.
         self._url = checked_base(url)
         self._credential = credential_of(authorization)

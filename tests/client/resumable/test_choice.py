@@ -11,7 +11,7 @@ import redis as redis_for_threads
 from headgate import Conflict, Unavailable
 from headgate.resumable import ResumableStreams, production
 from headgate.resumable.messages import sentinel
-from redis.asyncio import Redis, Sentinel
+from redis.asyncio import Redis, RedisCluster, Sentinel
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -64,6 +64,36 @@ BAD: dict[str, tuple[Callable[[], dict[str, Any]], type[Exception], str]] = {
         TypeError,
         "a subscriber has the methods connect, subscribe, unsubscribe, and a Redis has no connect, "
         "subscribe, unsubscribe; a client of redis-py is given alone: ResumableStreams(client)",
+    ),
+    "a class as publisher": (
+        lambda: {"publisher": MemoryBroker, "subscriber": MemoryBroker()},
+        TypeError,
+        "a publisher is an object: make one of the class MemoryBroker",
+    ),
+    "a pipeline": (
+        lambda: {"redis": Redis().pipeline()},
+        TypeError,
+        "a pipeline collects commands: give the client that has made it",
+    ),
+    "a pipeline of a cluster": (
+        lambda: {"redis": RedisCluster(host="127.0.0.1").pipeline()},
+        TypeError,
+        "a pipeline collects commands: give the client that has made it",
+    ),
+    "a lifetime without end": (
+        lambda: {"redis": URL, "sentinel_ttl": float("inf")},
+        ValueError,
+        "sentinel_ttl is at most 3,153,600,000 s, 100 years",
+    ),
+    "a text in place of error_text": (
+        lambda: {"redis": URL, "error_text": "it failed"},
+        TypeError,
+        "error_text is a function without async, which makes a str of an exception",
+    ),
+    "an async error_text": (
+        lambda: {"redis": URL, "error_text": asyncio.sleep},
+        TypeError,
+        "error_text is a function without async, which makes a str of an exception",
     ),
     "a number": (
         lambda: {"redis": 6379},
