@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 NEEDS_TOKEN = "this needs a token: send Authorization: Bearer TOKEN"
 
 
-def lacking(operations: Iterable[Operation]) -> Forbidden:
-    """Return the error for a token that grants none of these operations."""
+def lacking(operations: Iterable[Operation], where: str = "") -> Forbidden:
+    """Return the error for a token that lacks these operations, with where it needs them."""
     words = ", ".join(sorted(operations))
-    return Forbidden(f"the token does not permit this here: it needs {words}")
+    return Forbidden(f"the token does not permit this here: it needs {words}{where}")
 
 
 class Guard(Protocol):

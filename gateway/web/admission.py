@@ -262,7 +262,8 @@ async def admit_granted(
     if not principal.may(need):
         principal.use.forbidden += 1
         exchange.principal = principal
-        raise _refused(lacking(need.operations), exchange, route)
+        where = " on every name that begins so"
+        raise _refused(lacking(need.operations, where), exchange, route)
     exchange.admit(principal, sends_reader_key=False)
     refuse_banned(request, exchange, services.bans)
     return principal

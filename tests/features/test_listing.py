@@ -148,7 +148,9 @@ async def test_a_query_that_has_no_meaning_is_refused_to_those_who_may_list(
 ) -> None:
     (await gateway.ask(listing_of("all", query))).assert_problem(400, words)
     (await gateway.ask(listing_of(None, query))).assert_problem(401, "send Authorization: Bearer")
-    (await gateway.ask(listing_of("one", query))).assert_problem(403, "it needs read")
+    (await gateway.ask(listing_of("one", query))).assert_problem(
+        403, "it needs read on every name that begins so"
+    )
 
 
 @pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PROPFIND"])
