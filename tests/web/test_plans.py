@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from gateway import app
+from gateway.access import bans as of_bans
 from gateway.access.bans import Ban
 from gateway.features.questions.readers import ApplyBans
 from gateway.routes.router import Router
@@ -28,6 +30,7 @@ from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from types import FrameType
 
     from gateway.web.requests.request import Request
     from tests.support.serving import Serving
@@ -99,6 +102,93 @@ async def test_a_plan_does_not_outlive_what_is_in_force_now(
         await begin(gateway)
         statuses = [(await gateway.ask(write)).status for _ in range(2)]
         assert statuses[-1] == status
+
+
+def calls_of(step: Callable[[], object]) -> int:
+    """Return how many functions of the gateway a step enters."""
+    entered = 0
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        nonlocal entered
+        entered += event == "call" and frame.f_globals.get("__name__", "").startswith("gateway.")
+
+    sys.setprofile(note)
+    try:
+        step()
+    finally:
+        sys.setprofile(None)
+    return entered
+
+
+async def ban_another(gateway: Serving, *, lasts_s: float = 60) -> None:
+    now = gateway.clock()
+    ban = Ban(kind="address", value="192.0.2.1", at=now, until=now + lasts_s)
+    await gateway.inspector.answer(ApplyBans((ban,)))
+
+
+OTHERS = {**WRITES, "miss at an origin": get(f"{EDGE}/s?offset=7", "User-Agent: a")}
+HITS = {"read": get("s?offset=-1"), "last read": get("s?offset=-1", "Connection: close")}
+
+
+@pytest.mark.parametrize("request_bytes", OTHERS.values(), ids=OTHERS)
+async def test_a_ban_of_one_leaves_the_plans_of_others_as_they_are(request_bytes: bytes) -> None:
+    async with (
+        RawOrigin(answer(b"x")) as origin,
+        edge_serving(origin) as gateway,
+    ):
+        await planned(gateway)
+        client = await gateway.connect()
+        for number in range(3):  # others of their kind
+            await client.ask(request_bytes.replace(b"offset=7", b"offset=%d" % number))
+        requests = next(it.requests for it in gateway.server.connections)
+        known = gateway.fast.blocks.at(request_bytes, 0)
+        assert known is not None
+        ask = gateway.plans.read if known.method == "GET" else gateway.plans.ask
+
+        def decide() -> None:
+            assert ask(requests, known) is not None
+
+        decide()
+        before = calls_of(decide)
+        await ban_another(gateway)
+        decide()
+        assert calls_of(decide) == before
+        await ban_another(gateway, lasts_s=-1)
+        assert calls_of(decide) == before
+        await banned(gateway)
+        assert ask(requests, known) is None
+
+
+@pytest.mark.parametrize("request_bytes", HITS.values(), ids=HITS)
+async def test_a_ban_of_one_leaves_the_cached_reads_of_others_as_they_are(
+    request_bytes: bytes,
+) -> None:
+    async with serving() as gateway:
+        await planned(gateway)
+        for _ in range(3):
+            assert (await gateway.ask(request_bytes)).status == 200
+        await ban_another(gateway)
+        for _ in range(2):
+            assert (await gateway.ask(request_bytes)).status == 200
+        answered = gateway.fast.answered
+        assert (await gateway.ask(request_bytes)).status == 200
+        assert gateway.fast.answered == answered + 1
+        await banned(gateway)
+        assert (await gateway.ask(request_bytes)).status == 403
+
+
+async def test_what_is_remembered_of_clients_without_a_ban_is_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(of_bans, "MOST_CLEARED", 4)
+    async with serving() as gateway:
+        for number in range(9):
+            for write in (put(f"s{number}"), post(f"s{number}", b"x")):
+                await gateway.ask(write)
+        await ban_another(gateway)
+        for number in range(9):
+            assert (await gateway.ask(post(f"s{number}", b"x"))).status == 204
+            assert 0 < len(gateway.services.bans.cleared) <= 4
 
 
 @pytest.mark.parametrize(

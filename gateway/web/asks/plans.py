@@ -18,6 +18,7 @@ from gateway.errors import HeadgateError
 from gateway.web.requests.blocks import AgingTable
 
 if TYPE_CHECKING:
+    from gateway.access.bans import Bans
     from gateway.routes.router import Router
     from gateway.runtime.request_fields import RequestFields
     from gateway.web.asks.ask import Ask, Plan
@@ -63,7 +64,7 @@ class Plans:
     def read(self, connection: ClientConnection, known: KnownRequest) -> Ask | None:
         """Return the ask of an admitted GET with a plan, unless it needs a handler, as in `ask`."""
         services = connection.services
-        if services.bans.in_force or services.shedding.level or services.tracer is not None:
+        if services.shedding.level or services.tracer is not None:
             return None
         path, mark, query = known.path.partition("?")
         try:
@@ -75,7 +76,14 @@ class Plans:
             return None
         key = place.route, known.fields, connection.wire.peer
         plan = self._reads.fresh.get(key) or self._reads.find(key)
-        return None if plan is None else plan.ask(f"{place.path}{mark}{query}", connection, known)
+        bans = services.bans
+        if plan is None or (
+            bans.in_force
+            and (plan, connection.wire.peer) not in bans.cleared
+            and not _clears(bans, plan, connection)
+        ):
+            return None
+        return plan.ask(f"{place.path}{mark}{query}", connection, known)
 
     def ask(
         self,
@@ -85,16 +93,13 @@ class Plans:
     ) -> Ask | None:
         """Return the ask of a write that has a plan, and whose credential has not ended.
 
-        Return None while a ban, overload, a tracer or the size of its body requires the handler,
-        for a write beyond a quota, and for a creation on another route than a given one. A write
-        that is returned was counted for its client, and the caller begins it.
+        Return None for a client that is banned, while overload, a tracer or the size of its body
+        requires the handler, for a write beyond a quota, and for a creation on another route than
+        a given one. A write that is returned was counted for its client, and the caller begins it.
         """
         services, limits, size = connection.services, connection.services.limits, len(known.body)
         most = min(limits.max_append, limits.max_pending_appends - limits.receiving_bytes)
-        needs_handler = (
-            services.bans.in_force or services.shedding.level or services.tracer is not None
-        )
-        if needs_handler or size > most:
+        if services.shedding.level or services.tracer is not None or size > most:
             return None
         if known.method == "PUT":
             return self._creation(connection, known, route)
@@ -103,8 +108,13 @@ class Plans:
         if plan is None:
             of_address = *key, connection.wire.peer  # an origin gets the address
             plan = self._writes.fresh.get(of_address) or self._find(key, of_address)
-            if plan is None:
-                return None
+        bans = services.bans
+        if plan is None or (
+            bans.in_force
+            and (plan, connection.wire.peer) not in bans.cleared
+            and not _clears(bans, plan, connection)
+        ):
+            return None
         principal = plan.principal
         if principal is not None:
             now = services.clock()
@@ -132,8 +142,14 @@ class Plans:
         except HeadgateError:
             return None
         key = place.route, fields
-        plan = self._writes.fresh.get(key) or self._writes.find(key)
+        plan, bans = self._writes.fresh.get(key) or self._writes.find(key), services.bans
         is_elsewhere = route is not None and place.route is not route
+        if (
+            bans.in_force
+            and (plan, connection.wire.peer) not in bans.cleared
+            and not (plan is None or _clears(bans, plan, connection))
+        ):
+            plan = None
         if plan is None or place.control is not None or is_elsewhere:
             return None
         guard, principal = place.route.access.guard, plan.principal
@@ -147,6 +163,13 @@ class Plans:
             is_admitted = services.quotas.admits(*client, is_creation=True)
             return ask if is_admitted else None
         return ask
+
+
+def _clears(bans: Bans, plan: Plan, connection: ClientConnection) -> bool:
+    """Return whether requests by a plan on a connection are of a client that is not banned."""
+    wire = connection.wire
+    account = account_of(plan.principal)
+    return bans.clears(plan, wire.peer, account, wire.transport, plan.headers)
 
 
 def _is_decided(plan: Plan) -> bool:

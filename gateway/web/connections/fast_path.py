@@ -212,7 +212,8 @@ class FastPath:
 
         A request remembered as a long-poll is parked if that is possible.
         """
-        if self._services.bans.in_force and _is_banned(self._services.bans, client, get):
+        bans = self._services.bans
+        if bans.in_force and _is_banned(bans, client, get):
             return False
         if own.has_more and self._spans is not None:  # they may have the client's trace
             return False
@@ -330,5 +331,8 @@ class FastPath:
 
 def _is_banned(bans: Bans, client: ClientConnection, get: PlainGet) -> bool:
     """Return whether an operator has banned the client, so that a handler has to refuse it."""
+    wire = client.wire
+    if (get, wire.peer) in bans.cleared:
+        return False
     account = account_of(get.principal)
-    return bans.refusal(account, client.wire.transport, get.headers) is not None
+    return not bans.clears(get, wire.peer, account, wire.transport, get.headers)

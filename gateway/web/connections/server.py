@@ -61,8 +61,10 @@ class ConnectionServer:
         if known is None or not known[0].is_last:
             return None
         services, limits = self.services, self.services.limits
-        if services.log.enabled or services.bans.in_force or services.tracer is not None:
+        if services.log.enabled or services.tracer is not None:
             return None  # spans and log lines name the client, which only a connection knows
+        if services.bans.in_force and (known[0], peer) not in services.bans.cleared:
+            return None  # its connection finds out whether it is banned
         if limits.connections >= limits.max_connections:
             return None
         answer = self.fast.cached_response(known[0], own=known[1], peer=peer)
