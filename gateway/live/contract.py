@@ -50,13 +50,14 @@ class ReaderClient(NamedTuple):
     """The client of a live reader: its address as trusted proxies report it, and its User-Agent.
 
     `number` is that of its connection, which no other connection of the process has, and `path`
-    that of the stream that it reads.
+    that of the stream that it reads. `accepts_trailers` says whether it is sent trailer fields.
     """
 
     number: int
     path: str
     address: str | None
     user_agent: str | None
+    accepts_trailers: bool = False
 
 
 class CountedReader(Protocol):

@@ -51,16 +51,7 @@ class SseReader(LiveReader, asyncio.Protocol):
     """
 
     __slots__ = (
-        *(
-            "_chunked",
-            "_has_input",
-            "_has_trailers",
-            "_on_lost",
-            "_readers",
-            "_resume_http",
-            "client",
-            "since",
-        ),
+        *("_chunked", "_has_input", "_on_lost", "_readers", "_resume_http", "client", "since"),
         *("counted_bytes", "on_end", "paused", "principal", "reading", "sent_bytes", "transport"),
     )
 
@@ -72,7 +63,6 @@ class SseReader(LiveReader, asyncio.Protocol):
         cursor: int,
         *,
         chunked: bool,
-        has_trailers: bool = False,
         on_lost: Callable[[asyncio.Transport], None],
         resume_http: Callable[[asyncio.Transport], bool],
         client: ReaderClient,
@@ -86,7 +76,6 @@ class SseReader(LiveReader, asyncio.Protocol):
         self.transport = transport
         self._readers = readers
         self._chunked = chunked
-        self._has_trailers = has_trailers  # those of the feed's source; else none
         self._on_lost = on_lost
         self._resume_http = resume_http
         self.on_end = on_end
@@ -146,7 +135,7 @@ class SseReader(LiveReader, asyncio.Protocol):
         """End the response; the connection serves the client's next request if it can."""
         if self._chunked:
             source, trailers = self._readers.feed.source, b""
-            if self._has_trailers:
+            if self.client.accepts_trailers:
                 trailers = source.trailers(self.position, closed=self.is_at_end())
             self.transport.write(http1.last_chunk(trailers))
             if not (self._has_input or self.paused) and self._resume_http(self.transport):

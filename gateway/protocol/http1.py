@@ -6,7 +6,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
+
+    from multidict import MultiMapping
 
     from gateway.protocol.responses import Response
 
@@ -83,12 +85,13 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
 
 
-def accepts_trailers(te: Sequence[str]) -> bool:
-    """Return whether the lines of a request's TE field have `trailers` (RFC 9110, section 10.1.4).
+def accepts_trailers(headers: MultiMapping[str]) -> bool:
+    """Return whether a request's TE field has `trailers` (RFC 9110, section 10.1.4).
 
     Nobody else is sent trailer fields: workerd takes them for the head of the next response.
     """
-    return any(one.strip().lower() == "trailers" for one in ",".join(te).split(","))
+    codings = ",".join(headers.getall("TE", ())).split(",")
+    return any(one.strip().lower() == "trailers" for one in codings)
 
 
 def last_chunk(trailers: bytes) -> bytes:

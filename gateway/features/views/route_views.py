@@ -57,7 +57,7 @@ def _type_lines(view: str, content_type: str) -> str:
 
 def live_view(view: str, content_type: str, *, private: bool, has_trailers: bool) -> Response:
     """Return the head of a view that goes on."""
-    trailer = f"Trailer: {NEXT_OFFSET}, {CLOSED}\r\n" if has_trailers else ""
+    trailer = f"Trailer: {NEXT_OFFSET}, {CLOSED}\r\n" if view == TEXT and has_trailers else ""
     return responses.live_response(_type_lines(view, content_type) + trailer, private=private)
 
 
@@ -126,12 +126,10 @@ class RouteViews(RouteFeature):
         live_responses.check_open(request)
         join = partial(route.feeds.join, live.active, state, read.view)
         is_private = route.freshness.toward(None, read.path).is_private
-        name, te = read.view.name, request.headers.getall("TE", ())
-        has_trailers = name == TEXT and http1.accepts_trailers(te)
+        name, has_trailers = read.view.name, http1.accepts_trailers(request.headers)
         head = live_view(name, state.content_type, private=is_private, has_trailers=has_trailers)
-        start = state.offset(live.start)
         live_responses.stream_events(
-            request, self._services, join, head, read, start, has_trailers=has_trailers
+            request, self._services, join, head, read, state.offset(live.start)
         )
         return None
 

@@ -83,15 +83,13 @@ def check_open(request: Request) -> None:
         raise ServerStopping("the server is stopping: connect again")
 
 
-def stream_events(  # noqa: PLR0913 - of a request, its feed and its response
+def stream_events(
     request: Request,
     services: Services,
     join: Join,
     head: Response,
     read: Events,
     start: str,
-    *,
-    has_trailers: bool = False,
 ) -> None:
     """Write the head of an SSE response, then hand the connection to the feed."""
     exchange = exchange_of(request)
@@ -106,6 +104,7 @@ def stream_events(  # noqa: PLR0913 - of a request, its feed and its response
     sent_head = _sent_head(request, services, head, has_more=requests.has_more)
     cursor = cursor_floor(services.clock(), read.cursor, f"{read.path}:{start}")
     client, log = reader_client(requests, request.headers, exchange.path), services.log
+    client = client._replace(accepts_trailers=http1.accepts_trailers(request.headers))
     feed = join()
     reader = None
     try:
@@ -116,7 +115,6 @@ def stream_events(  # noqa: PLR0913 - of a request, its feed and its response
             start,
             cursor,
             chunked=request.version.minor > 0,
-            has_trailers=has_trailers,
             on_lost=server.reader_lost,
             resume_http=server.resume_http,
             client=client,
