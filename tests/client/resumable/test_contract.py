@@ -17,7 +17,9 @@ from tests.client.resumable.doubles import Tap, chunks, resumed, state_is, whole
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from headgate.resumable.messages import Text
 
     from tests.client.resumable.conftest import MakeStreams
 
@@ -61,7 +63,7 @@ async def test_every_reader_gets_the_characters_after_its_position_whatever_the_
     places = range(len(text) + 2)
     readers = [await other.resume(stream_id, at) for at in places[::2]]
     tap.give(text[:2], "", *text[2:])
-    later = [await other.resume(stream_id, at) for at in places[1::2]]
+    later = [await other.resumable(stream_id, tap, at) for at in places[1::2]]
     assert await other.state(stream_id + "x") is None
     tap.end()
     assert await whole(creator) == text
@@ -69,16 +71,33 @@ async def test_every_reader_gets_the_characters_after_its_position_whatever_the_
     assert [await whole(reader) for reader in later] == [text[at:] for at in places[1::2]]
 
 
+async def close(reader: Text) -> None:
+    assert await anext(reader) == "one"
+    await reader.aclose()
+
+
+async def cancel(reader: Text) -> None:
+    assert await anext(reader) == "one"
+    waiting = asyncio.ensure_future(anext(reader))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait({waiting})
+
+
+async def never_read(reader: Text) -> None:
+    pass
+
+
+@pytest.mark.parametrize("leave", [close, cancel, never_read])
 async def test_the_source_runs_to_its_end_though_readers_leave_or_do_not_read(
-    replicas: MakeStreams,
+    replicas: MakeStreams, leave: Callable[[Text], Awaitable[None]]
 ) -> None:
     producer, other, tap = replicas(max_buffer_bytes=100_000), replicas(), Tap()
     leaving = [await producer.create("a", tap), await resumed(other)]
     slow = [await resumed(producer), await resumed(other)]
     tap.give("one")
     for reader in leaving:
-        assert await anext(reader) == "one"
-        await reader.aclose()
+        await leave(reader)
     tap.give(*("x" * 10_000,) * 100)
     late = await other.resume("a", len("one") + 1_000_000)
     tap.give("two")
@@ -88,6 +107,8 @@ async def test_the_source_runs_to_its_end_though_readers_leave_or_do_not_read(
     for reader in slow:
         with pytest.raises(Gone):
             await whole(reader)
+    for reader in leaving:
+        await reader.aclose()
 
 
 def _wrong(_: Exception) -> str:

@@ -78,6 +78,9 @@ async def test_sentinel_ttl_sets_how_long_a_stream_is_known_after_its_end(
     redis.command("CONFIG", "RESETSTAT")
     streams, tap = on_redis(sentinel_ttl=0.5), Tap()
     await streams.create("a", tap)
+    second = await streams.resumable("a", tap)  # counted by the sentinel
+    assert second is not None
+    await second.aclose()
     await until(
         lambda: _calls(redis).get("pexpire", 0) >= 3
     )  # so it has lived for longer than that

@@ -173,7 +173,12 @@ async def test_a_reader_of_a_dead_producer_gets_an_error_after_30_s() -> None:
         await anext(reader)
     assert LOST_S <= asyncio.get_running_loop().time() - began < LOST_S + 1
     assert await scene.streams.state("a") == "active"
-    assert await scene.streams.resume("a") is None
+    patient = scene.broker.streams(resume_timeout=3)
+    for streams, timeout_s in ((scene.streams, 1), (patient, 3)):
+        began = asyncio.get_running_loop().time()
+        assert await streams.resume("a") is None
+        assert timeout_s <= asyncio.get_running_loop().time() - began < timeout_s + 0.1
+    await patient.aclose()
     assert scene.broker.channels == {}
     await scene.streams.aclose(wait=0)
 
