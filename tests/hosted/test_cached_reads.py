@@ -143,6 +143,9 @@ async def test_a_head_request_tells_the_tail_and_the_closure_and_is_stored_nowhe
         assert facts(await gateway.ask(head)) == told  # an open stream has no Stream-Closed
         await close(gateway)
         assert facts(await gateway.ask(head)) == {**told, "stream-closed": "true"}
+        await gateway.ask(put("empty", "Stream-Closed: true"))
+        empty = await gateway.ask(request("HEAD", "empty"))
+        assert (empty.next_offset, empty.get("Stream-Closed")) == (START, "true")
 
 
 @pytest.mark.parametrize("cache_size", [0, 16 << 20], ids=["rendered-each-time", "cached"])
@@ -186,15 +189,19 @@ async def test_the_data_and_the_end_of_a_closed_stream_are_two_responses_that_ca
                 "stream-closed": "true",
             }
             assert (answer.status, answer.body) == (200, body)
+        for read in (get("s?offset=now"), get(f"s?offset={END}&live=long-poll"), get(POLL)):
+            answer = await gateway.ask(read)
+            assert (answer.next_offset, answer.get("Stream-Closed")) == (END, "true")
 
 
 async def test_the_end_of_a_closed_json_stream_is_an_empty_array() -> None:
     async with serving(own=MINUTE) as gateway:
         creation = put("j", "Stream-Closed: true", content_type="application/json", body=b"[1]")
         end = (await gateway.ask(creation)).next_offset
-        answer = await gateway.ask(get(f"j?offset={end}"))
-        assert (answer.status, answer.body) == (200, b"[]")
-        assert answer.get("Cache-Control") == PUBLIC
+        for place, caching in ((end, PUBLIC), ("now", "no-store")):
+            answer = await gateway.ask(get(f"j?offset={place}"))
+            assert (answer.status, answer.body) == (200, b"[]")
+            assert answer.get("Cache-Control") == caching
 
 
 async def test_a_reader_of_a_closed_stream_learns_of_its_end_by_the_next_request() -> None:

@@ -77,6 +77,12 @@ def test_a_cursor_grows_by_an_hour_at_most_each_time(now: float, ahead: int, pla
     assert next_cursor(now + 1, echoed, place) == answer or ahead == 0
 
 
+@pytest.mark.parametrize("place", ["7:11", "v1/stream/s:0000000000000000_0000000000262144"])
+def test_each_of_ten_thousand_cursors_is_followed_by_a_later_one(place: str) -> None:
+    cursors = range(10_000)
+    assert [one for one in cursors if next_cursor(EPOCH_S, one, place) <= one] == []
+
+
 def test_cursor_steps_differ_between_streams_positions_and_cursors() -> None:
     now = EPOCH_S + 1000.0
     steps = {

@@ -250,11 +250,11 @@ async def test_a_stale_response_is_served_to_all_while_one_request_refreshes_it(
     second = Steps(b"", answer(b"new", SWR))
     async with cache_before(answer(b"old", SWR, 'ETag: "a"'), second) as (raw, stage):
         await stage.get()
-        stage.clock.advance(15)
+        stage.clock.advance(29)
         given = await stage.given()
         assert given.cache.lines == (
-            b"Age: 15\r\nX-Cache: STALE\r\nX-Cache-Hits: 1\r\n"
-            b"Cache-Status: Headgate; hit; ttl=-5\r\n"
+            b"Age: 29\r\nX-Cache: STALE\r\nX-Cache-Hits: 1\r\n"
+            b"Cache-Status: Headgate; hit; ttl=-19\r\n"
         )
         assert given.cached.body == b"old"
         readers = await asyncio.gather(*(stage.get() for _ in range(20)))
