@@ -18,7 +18,7 @@ from yarl import URL
 
 from headgate.errors import ProtocolError, StreamError, Unavailable, refusal
 from headgate.misuse import check_session, not_text
-from headgate.names import DEFAULT_BASE, NEXT_OFFSET, shown
+from headgate.names import DEFAULT_BASE, NEXT_OFFSET, shown, with_parameters
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
@@ -241,8 +241,7 @@ class Endpoint:
                     all_headers["Authorization"] = await self._credential()
                 async with self.session.request(
                     method,
-                    # Sorted, so that equal requests have equal URLs in every cache on the way.
-                    self._parsed.update_query(sorted((query or {}).items())),
+                    with_parameters(self._parsed, query),
                     headers=all_headers,
                     data=BytesIO(body) if body and len(body) > PIECE_BYTES else body,
                     allow_redirects=False,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from yarl import URL
 
 NEXT_OFFSET = "Stream-Next-Offset"
 UP_TO_DATE = "Stream-Up-To-Date"
@@ -48,6 +51,12 @@ def stream_url(base: str, name: str) -> str:
 def path_url(base: str, path: str) -> str:
     """Return the URL of a path, which is percent-encoded already, below `base`."""
     return f"{base.rstrip('/')}/{path}"
+
+
+def with_parameters(url: URL, query: Mapping[str, str] | None) -> URL:
+    """Return the URL with these parameters; all are sorted, so that caches see equal URLs."""
+    parameters = url.update_query(query or {}).query
+    return url.with_query(sorted(parameters.items(), key=itemgetter(0))) if query else url
 
 
 def shown(url: str) -> str:

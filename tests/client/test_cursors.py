@@ -43,19 +43,28 @@ SENT = [
         pytest.param(sse, "sse", SENT, id="sse"),
     ],
 )
+@pytest.mark.parametrize(
+    ("query", "rest"),
+    [
+        pytest.param("", "", id="a url without a query"),
+        pytest.param("?z=2&read=a%2Bb&z=1", "&read=a%2Bb&z=2&z=1", id="a url with one"),
+    ],
+)
 async def test_the_cursor_of_a_response_is_sent_with_the_next_request_in_sorted_order(
     live: Callable[[Endpoint, str, str | None], AsyncGenerator[Batch]],
     mode: str,
     scripts: list[bytes],
+    query: str,
+    rest: str,
 ) -> None:
     async with RawOrigin(*scripts) as origin:
         async with (
-            StreamRequests(f"{origin.url}/s") as stream,
+            StreamRequests(f"{origin.url}/s{query}") as stream,
             aclosing(follow(stream, "1", live)) as batches,
         ):
             bodies = [body async for batch in batches for body in batch.bodies]
         assert bodies == [b"a", b"b"]
         assert origin.lines() == [
-            f"GET /s?live={mode}&offset=1",
-            f"GET /s?cursor=77&live={mode}&offset=2",
+            f"GET /s?live={mode}&offset=1{rest}",
+            f"GET /s?cursor=77&live={mode}&offset=2{rest}",
         ]
