@@ -14,6 +14,7 @@ from headgate import StreamWriter
 from headgate.sending import producer
 from headgate.sending.backlog import CHUNK_BYTES, Backlog
 from headgate.stream_requests import StreamRequests
+from yarl import URL
 
 from tests.client.histories import campaign
 from tests.client.request_proxy import Fate, RequestProxy
@@ -90,6 +91,12 @@ def beside(
                 await operation(stream)
 
     return do
+
+
+async def forked(stream: StreamRequests) -> None:
+    """Fork a stream: once it is deleted, its data stay for the fork, and it answers 410."""
+    source = URL(stream.url).path
+    await stream.beside(f"{stream.url}-fork").create(headers={"Stream-Forked-From": source})
 
 
 async def test_chunks_written_without_a_pause_are_sent_in_one_request(way: Way) -> None:
@@ -538,10 +545,11 @@ async def test_a_writer_that_reuses_an_epoch_is_fenced(
     ("operations", "error"),
     [
         ([StreamRequests.delete], headgate.StreamNotFound),
+        ([forked, StreamRequests.delete], headgate.Gone),
         ([StreamRequests.close], headgate.Closed),
         ([StreamRequests.delete, lambda it: it.create(content_type=JSON)], headgate.Conflict),
     ],
-    ids=["deleted", "closed", "created again"],
+    ids=["deleted", "deleted but forked", "closed", "created again"],
 )
 async def test_a_stream_that_is_deleted_closed_or_recreated_is_no_place_to_write(
     operations: list[Any], error: type[headgate.StreamError], way: Way
