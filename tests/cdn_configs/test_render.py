@@ -351,17 +351,24 @@ def test_an_unknown_target_is_refused_with_the_list_of_targets() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "place"),
+    ("name", "places"),
     [
-        ("cloudflare-worker", '"origin": "https://gateway.example.com"'),
-        ("cloudflare-rules", f'http.host eq \\"{HOST}\\"'),
-        ("fastly", '.host = "gateway.example.com";'),
-        ("cloudfront", '"DomainName": "gateway.example.com"'),
+        ("cloudflare-worker", ['"origin": "https://gateway.example.com{colon}"']),
+        ("cloudflare-rules", [f'http.host eq \\"{HOST}\\"']),
+        ("fastly", ['.host = "gateway.example.com";', '.port = "{port}";']),
+        ("cloudfront", ['"DomainName": "gateway.example.com"', '"HTTPSPort": {port}']),
     ],
+    ids=["worker", "rules", "fastly", "cloudfront"],
 )
-def test_a_file_for_each_large_cdn_names_the_gateway_or_its_host(name: str, place: str) -> None:
-    options = Options(host=HOST, upstream="gateway.example.com:443")
-    assert place in render(TARGETS[name], options)
+@pytest.mark.parametrize("port", [443, 8443])
+def test_a_file_for_each_large_cdn_names_the_gateway_or_its_host(
+    name: str, places: list[str], port: int
+) -> None:
+    options = Options(host=HOST, upstream=f"gateway.example.com:{port}", scheme="https")
+    text = render(TARGETS[name], options)
+    colon = "" if port == 443 else f":{port}"
+    for place in places:
+        assert place.replace("{port}", str(port)).replace("{colon}", colon) in text
 
 
 def test_target_names_match_the_table_and_their_templates_exist() -> None:
