@@ -37,6 +37,14 @@ async def test_messages_of_a_multi_append_are_stored_as_one_append() -> None:
         assert (await gateway.ask(get(f"s?offset={stored.next_offset}"))).body == b"[7]"
 
 
+async def test_a_creation_by_a_multi_append_is_refused_and_creates_nothing() -> None:
+    """Its lengths would be stored as data."""
+    async with serving() as gateway:
+        refusal = await gateway.ask(put("s", MULTI, body=framed([b"a", b"b"])))
+        refusal.assert_problem(400, "X-Stream-Multi is for POST: create the stream without it")
+        assert (await gateway.ask(get("s?offset=-1"))).status == 404
+
+
 CUT = framed([b"1", b"2"])[:-1]
 TWO_VALUES = framed([b'"' + b"x" * 50_000 + b'"', b"2,3"])
 TOO_MANY = framed([b"1"] * (MAX_MESSAGES + 1))
