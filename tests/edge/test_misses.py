@@ -247,3 +247,19 @@ async def test_a_cookie_in_a_304_goes_only_to_the_reader_whose_request_it_answer
             gateway.clock.advance(0 if who == "ben" else 61)
         assert cookies == [None, "of=ben", None, "of=dan"]
         assert len(origin.heard) == 4
+
+
+@pytest.mark.parametrize("line", ["Cookie: session=b", "Authorization: Bearer b"])
+async def test_readers_with_other_credentials_do_not_share_a_fetch_under_way(line: str) -> None:
+    first = Steps(b"", answer(b"for a", "Stream-Next-Offset: b"))
+    async with warm(first, answer(b"for the other", "Stream-Next-Offset: b")) as (_, gateway):
+        waiting = await readers(gateway, 1, READ, line[:-1] + "a")
+        await until(lambda: first.sent == 1)
+        beside = await readers(gateway, 1, READ, line)
+        beside += await readers(gateway, 1)  # anonymous
+        first.go()
+        assert await told(waiting) == [(200, "MISS", b"for a")]
+        assert await told(beside) == [(200, "MISS", b"for the other")] * 2
+        assert await told(await readers(gateway, 1, READ, line)) == [
+            (200, "MISS", b"for the other")
+        ]
