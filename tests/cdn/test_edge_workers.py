@@ -355,3 +355,42 @@ async def test_the_vercel_function_ends_sse_before_the_time_limit_of_the_platfor
     assert [(one.name, one.data) for one in events[:1]] == [("data", "here")]
     assert events[-1].name == "control"
     assert client.received.startswith(b":\n")
+
+
+@pytest.mark.usefixtures("processes")
+async def test_the_vercel_function_ends_sse_after_an_offset_or_cuts_it_off_two_seconds_later() -> (
+    None
+):
+    """A response that ended after data would make its reader get these data again."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    data = b"event: data\ndata: %b\n\n"
+    offset = b'event: control\ndata: {"streamNextOffset": "%b"}\n\n'
+
+    async def slow(wire: Wire) -> None:
+        await wire.send(head + data % b"one")
+        await asyncio.sleep(1.5)  # until its time is over
+        await wire.send(data % b"two")
+        await asyncio.sleep(0.5)
+        await wire.send(offset % b"2" + data % b"three" + offset % b"3")
+        await wire.rest()
+
+    async def stuck(wire: Wire) -> None:
+        await wire.send(head + data % b"one")
+        await wire.rest()
+
+    values = {'"end_s": 240': '"end_s": 1'}
+    async with RawOrigin(slow, stuck) as origin:
+        with serving("vercel", origin.port, values=values) as port:
+            client, late = await Client.connect(port), await Client.connect(port)
+            client.send(request("GET", f"{PATH}/events?offset=-1&live=sse", None))
+            await client.head()
+            events = await client.events_to_the_end()
+            late.send(request("GET", f"{PATH}/events?offset=-1&live=sse", None))
+            await late.read_until(data % b"one")
+            rest = b""
+            with contextlib.suppress(ConnectionError):  # as the runtime cuts it off
+                rest = await late.rest()
+            client.close()
+            late.close()
+    assert [one.data for one in events] == ["one", "two", '{"streamNextOffset": "2"}']
+    assert not rest.endswith(b"0\r\n\r\n")
