@@ -17,6 +17,11 @@ export function encodeMultiChunks(chunks: Iterable<string | Uint8Array>): Uint8A
   if (typeof chunks === "string" || chunks instanceof Uint8Array) {
     throw new TypeError("encodeMultiChunks takes several chunks, such as an array, and not one")
   }
+  // `Array.from` would make no chunks of such a value, and so an empty body.
+  if (!(Symbol.iterator in Object(chunks))) {
+    const words = chunks instanceof Promise ? "and no promise: await it" : `and not ${String(chunks)}`
+    throw new TypeError(`encodeMultiChunks takes several chunks, such as an array, ${words}`)
+  }
   const parts = Array.from(chunks, (chunk, index) => bytesOf(chunk, index + 1))
   const body = new Uint8Array(parts.reduce((size, part) => size + LENGTH_BYTES + part.length, 0))
   const view = new DataView(body.buffer)

@@ -100,6 +100,7 @@ def test_the_npm_package_frames_chunks_as_the_library_does_and_refuses_what_it_r
         const part = new Uint8Array([0, 1, 255, 2]).subarray(1, 3)
         const framed = [["Once ", part, "é☕𝄞"], [], new Set(["a".repeat(70_000)])]
         const refused = [["a", ""], [new Uint8Array(0)], ["a\\ud800"], [1], "abc", part, [[1]]]
+        refused.push(5, null, Promise.resolve(["a"]))
         console.log(JSON.stringify([framed, refused].map((all) => all.map(tried))))
     """)
     framed, refused = json.loads(ran(project, program))
@@ -112,6 +113,10 @@ def test_the_npm_package_frames_chunks_as_the_library_does_and_refuses_what_it_r
         "TypeError: chunk 1 is neither a string nor a Uint8Array",
         *["TypeError: encodeMultiChunks takes several chunks, such as an array, and not one"] * 2,
         "TypeError: chunk 1 is neither a string nor a Uint8Array",
+        "TypeError: encodeMultiChunks takes several chunks, such as an array, and not 5",
+        "TypeError: encodeMultiChunks takes several chunks, such as an array, and not null",
+        "TypeError: encodeMultiChunks takes several chunks, such as an array, and no promise: "
+        "await it",
     ]
 
 
