@@ -117,6 +117,59 @@ async def test_a_subscription_is_changed_by_its_owner_alone(tmp_path: Path) -> N
             assert (await ask(gateway, "worker", method, path, document))[0] in {200, 204}
 
 
+HOOK = {"type": "webhook", "pattern": "a/*", "webhook": {"url": "http://127.0.0.1:9/"}}
+ACKNOWLEDGEMENT = {"wake_id": "w", "generation": 1, "done": True}
+CONCEALED: list[tuple[str, str, object]] = [
+    ("GET", "", None),
+    ("POST", "/streams", {"streams": ["a/x"]}),
+    ("POST", "/streams", "no object"),
+    ("DELETE", "/streams/a/x", None),
+    ("POST", "/claim", {"worker": "w"}),
+    ("POST", "/claim", {"worker": 1}),
+    *(("POST", f"/{action}", ACKNOWLEDGEMENT) for action in ("ack", "release", "callback")),
+    ("DELETE", "", None),
+]
+
+
+@pytest.mark.parametrize("document", [PULL, HOOK], ids=["pull-wake", "webhook"])
+@pytest.mark.parametrize("caller", [None, "nobody", "reader", "one", "worker"])
+async def test_where_a_route_conceals_anothers_subscription_looks_like_a_free_id(
+    caller: str | None, document: dict[str, Any], tmp_path: Path
+) -> None:
+    own = {**OWN, "conceal": "on"}
+    async with subscribed(own=own, tokens_file=tokens_file(tmp_path)) as gateway:
+        assert (await ask(gateway, "all", "PUT", "taken", document))[0] == 201
+        may_claim = caller == "worker" and document is PULL
+        for method, rest, sent in CONCEALED:
+            if may_claim and rest in {"", "/claim"} and method != "DELETE":
+                continue  # workers see what they may claim
+            found = await ask(gateway, caller, method, f"taken{rest}", sent)
+            assert found == await ask(gateway, caller, method, f"free{rest}", sent), (method, rest)
+            assert found[0] in {204, 404}, (method, rest)
+        assert "taken" in gateway.engine.by_id
+        assert (await ask(gateway, "all", "GET", "taken"))[0] == 200
+        assert (await ask(gateway, "all", "DELETE", "taken"))[0] == 204
+        assert "taken" not in gateway.engine.by_id
+
+
+async def test_where_a_route_conceals_an_id_in_use_is_a_conflict_whoever_uses_it(
+    tmp_path: Path,
+) -> None:
+    own = {**OWN, "conceal": "on"}
+    async with subscribed(own=own, tokens_file=tokens_file(tmp_path)) as gateway:
+        assert (await ask(gateway, "all", "PUT", "taken", PULL))[0] == 201
+        assert (await ask(gateway, "worker", "PUT", "own", PULL))[0] == 201
+        of_others = await ask(gateway, "worker", "PUT", "taken", PULL)
+        other_contents = await ask(gateway, "worker", "PUT", "own", HOOK)
+        assert of_others == other_contents
+        assert of_others[0] == 409
+        for caller in (None, "reader", "one"):
+            free = await ask(gateway, caller, "PUT", "free", PULL)
+            assert free == await ask(gateway, caller, "PUT", "taken", PULL)
+            assert free[0] == 404
+        assert (await ask(gateway, "worker", "POST", "taken/claim", {"worker": "w"}))[0] == 409
+
+
 async def test_a_claim_needs_the_same_rights_and_its_token_is_enough_for_the_rest(
     tmp_path: Path,
 ) -> None:

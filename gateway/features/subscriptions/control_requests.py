@@ -10,7 +10,7 @@ import msgspec
 from gateway.access.credentials import request_credential
 from gateway.access.principal import account_of
 from gateway.errors import Forbidden, MethodNotAllowed, StreamNotFound, Unauthenticated
-from gateway.features.subscriptions.errors import SubscriptionRefused
+from gateway.features.subscriptions.errors import SubscriptionRefused, not_found
 from gateway.features.subscriptions.requests import SubscriptionRequests
 from gateway.features.subscriptions.state.configuration import (
     LONGEST_ID,
@@ -79,7 +79,11 @@ class RemoteClient:
 
 
 class ControlRequest:
-    """A request to a control path."""
+    """A request to a control path.
+
+    Where the route conceals, another client's subscription is answered like an id that is free, and
+    a PUT of it like one of other contents.
+    """
 
     def __init__(
         self, request: Request, place: RoutedTarget, engine: RouteSubscriptions, services: Services
@@ -89,6 +93,7 @@ class ControlRequest:
         self._engine = engine
         self._requests = SubscriptionRequests(engine)
         self._services = services
+        self._conceals = place.route.access.conceals
 
     async def response(self, name: str) -> Response:
         """Return the response. Raises SubscriptionRefused, HeadgateError."""
@@ -112,23 +117,30 @@ class ControlRequest:
             return await self._put(subscription_id)
         principal = await self._admit()
         if method == "DELETE":
-            if (found := self._engine.by_id.get(subscription_id)) is not None:
-                self._check_owner(found, principal)
-            await self._requests.delete(subscription_id)
-            return _no_content()
+            return await self._delete(subscription_id, principal)
         found = self._requests.find(subscription_id)
         try:
             self._check_owner(found, principal)
-        except Forbidden:
+        except (Forbidden, SubscriptionRefused):
             await self._check_worker(found)
             found = self._requests.find(subscription_id)
         return responses.Response(200, _FIELDS, await self._requests.describe(found))
+
+    async def _delete(self, subscription_id: str, principal: Principal | None) -> Response:
+        if (found := self._engine.by_id.get(subscription_id)) is not None:
+            try:
+                self._check_owner(found, principal)
+            except SubscriptionRefused:  # as if there were none, which is nothing to delete
+                return _no_content()
+        await self._requests.delete(subscription_id)
+        return _no_content()
 
     async def _put(self, subscription_id: str) -> Response:
         await self._admit()
         configuration = parse_configuration(await self._body(), self._prefix)
         principal = await self._admit_subscriber(configuration)
-        if (found := self._engine.by_id.get(subscription_id)) is not None:
+        found = self._engine.by_id.get(subscription_id)
+        if found is not None and not self._conceals:  # else the id is in use by other contents
             self._check_owner(found, principal)
         made, is_new = await self._requests.put(subscription_id, configuration, principal)
         text = await self._requests.describe(made)
@@ -152,8 +164,11 @@ class ControlRequest:
     async def _claim(self, subscription_id: str) -> Response:
         await self._admit()
         body = await self._body()
-        configuration = self._requests.find(subscription_id).configuration
+        found = self._requests.find(subscription_id)
+        configuration = found.configuration
         claimer = await self._admit_subscriber(configuration, "to claim")
+        if found.is_webhook and self._conceals:
+            self._check_owner(found, claimer)  # only its owner may learn that nobody claims it
         claimed = await self._requests.claim(subscription_id, body)
         self._engine.rights.claimers[self._requests.find(subscription_id)] = claimer
         return _json(200, claimed)
@@ -161,6 +176,8 @@ class ControlRequest:
     async def _acknowledge(self, subscription_id: str, action: str) -> Response:
         token = request_credential("POST", self._place.path, self._request.headers).token
         body = await self._body()
+        if self._conceals:
+            self._requests.check_known_token(subscription_id, token)
         document = await self._requests.acknowledge(subscription_id, action, token, body)
         return _no_content() if document is None else _json(200, document)
 
@@ -190,20 +207,25 @@ class ControlRequest:
         Workers look up the wake stream, and a claim tells them the rest.
         """
         if found.configuration.wake_stream is None:
-            raise _of_another_worker()
+            raise not_found() if self._conceals else _of_another_worker()
         try:
             await self._admit(needs_of(found.configuration, self._prefix))
         except Forbidden:
             raise _of_another_worker() from None
 
-    @staticmethod
-    def _check_owner(found: DurableSubscription, principal: Principal | None) -> None:
-        """Raise Forbidden for the subscription of another principal, and Unauthenticated."""
+    def _check_owner(self, found: DurableSubscription, principal: Principal | None) -> None:
+        """Raise Forbidden for the subscription of another principal, and Unauthenticated.
+
+        Raise SubscriptionRefused, as for a free id, for either of them where the route conceals.
+        """
         account = found.account
-        if account and principal is None:
+        if not account or account == account_of(principal):
+            return
+        if self._conceals:
+            raise not_found()
+        if principal is None:
             raise Unauthenticated(_OWNER_TOKEN)
-        if account and account != account_of(principal):
-            raise Forbidden("the subscription is another client's")
+        raise Forbidden("the subscription is another client's")
 
     async def _body(self) -> bytes:
         return await request_body.whole(self._request, self._services)

@@ -304,6 +304,13 @@ class SubscriptionRequests:
         await engine.rows.flush()
         return {"ok": True, "next_wake": has_next}
 
+    def check_known_token(self, subscription_id: str, token: str | None) -> None:
+        """Raise SubscriptionRefused, as for a free id, unless the token is of the subscription."""
+        subscription = self.find(subscription_id)
+        scope = None if token is None else self._engine.keys.scope_of(token)
+        if scope is None or scope.birth != subscription.birth:
+            raise not_found()
+
     def _find_pull_wake(self, subscription_id: str) -> DurableSubscription:
         subscription = self.find(subscription_id)
         if subscription.is_webhook:
