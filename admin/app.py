@@ -130,12 +130,17 @@ async def healthz(_request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """Return a 200 when every check is fine, else 503; `?verbose` answers one line a check."""
+    """Return a 200 when every check is fine, else 503; `?verbose` answers one line a check.
+
+    The status is "degraded" while a log serves reads alone.
+    """
     health = await request.app[SOURCE].health()
     ready = all(reason is None for reason in health.checks.values())
-    checks = {**health.checks, **health.notes}
+    # A log has a check and a note where it is away for some workers, and read-only for others.
+    failing = {name: reason for name, reason in health.checks.items() if reason is not None}
+    checks = {**health.checks, **health.notes, **failing}
     status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
-    verdict = "ready" if ready else "not ready"
+    verdict = ("degraded" if health.is_degraded else "ready") if ready else "not ready"
     if "verbose" in request.query:
         lines = [
             f"[+] {name} ok" if reason is None else f"[-] {name} {reason}"

@@ -264,10 +264,11 @@ def health_findings(health: Health) -> Iterator[IncidentFinding]:
 def is_felt(note: str, reason: str) -> bool:
     """Return whether readers or writers feel what the note is about.
 
-    Data are lost, an origin is unreachable, a cache in front still has what was deleted, or nobody
-    can connect for lack of a certificate, or because clients refuse the one in use.
+    Data are lost, a log takes no writes, an origin is unreachable, a cache in front still has what
+    was deleted, or nobody can connect for lack of a certificate, or because clients refuse the one
+    in use.
     """
-    felt = ("certificate for ", "loss ", "origin ", "purge ")
+    felt = ("certificate for ", "log ", "loss ", "origin ", "purge ")
     return note.startswith(felt) or reason.startswith("the certificate in use ")
 
 

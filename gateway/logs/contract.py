@@ -188,6 +188,10 @@ class Log(ABC):
         """Return whether streams can be removed, which may need room, too."""
         return self.why_unhealthy() is None
 
+    def is_read_only(self) -> bool:
+        """Return whether the log serves reads while it takes no appends; by default never."""
+        return False
+
     def loss(self) -> str | None:
         """Return what acknowledged appends were lost, for as long as an operator should know."""
         return None

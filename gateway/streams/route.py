@@ -189,15 +189,17 @@ class HostedRoute(StreamRoute):
 
     @override
     def readiness(self) -> Checks:
-        """Return the check of the log: why it accepts no appends, or None."""
-        return {f"log {self.prefix}": self.table.log.why_unhealthy()}
+        """Return the check of the log: why it is away, or None; none while it is read-only."""
+        log = self.table.log
+        return {} if log.is_read_only() else {f"log {self.prefix}": log.why_unhealthy()}
 
     @override
     def notes(self) -> Checks:
-        """Return a loss of data and a full log as notes: the log still serves reads."""
-        quota = self.table.log.quota
+        """Return a loss of data, and why the log takes no appends: it still serves reads."""
+        log, quota = self.table.log, self.table.log.quota
         notes = {
-            f"loss {self.prefix}": self.table.log.loss(),
+            f"log {self.prefix}": log.why_unhealthy() if log.is_read_only() else None,
+            f"loss {self.prefix}": log.loss(),
             f"quota {self.prefix}": None if quota is None else quota.note(),
         }
         for feature in self.features.values():

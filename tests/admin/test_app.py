@@ -76,9 +76,19 @@ async def client(aiohttp_client: AiohttpClient, switchboard: Switchboard) -> Tes
         ({}, {"origin /r": "is away"}, 200, {"origin /r": "is away"}),
         ({"server": "starting"}, {}, 503, {"server": "starting"}),
         ({"server": "draining"}, {}, 503, {"server": "draining"}),
-        ({"log /v1/stream": "disk full"}, {}, 503, {"log /v1/stream": "disk full"}),
+        ({"log /v1/stream": "is away"}, {}, 503, {"log /v1/stream": "is away"}),
+        (
+            {"log /v1/stream": "is away"},
+            {"log /v1/stream": "full"},
+            503,
+            {"log /v1/stream": "is away"},
+        ),
+        ({}, {"log /v1/stream": "full"}, 200, {"log /v1/stream": "full"}),
     ],
-    ids=["ready", "ready-with-a-note", "starting", "draining", "a-full-disk"],
+    ids=[
+        *("ready", "ready-with-a-note", "starting", "draining"),
+        *("a-log-away", "a-log-away-for-some", "a-log-read-only"),
+    ],
 )
 async def test_readyz_lists_each_check_and_answers_503_if_one_of_them_fails(
     checks: dict[str, str | None],
@@ -91,7 +101,8 @@ async def test_readyz_lists_each_check_and_answers_503_if_one_of_them_fails(
     switchboard.state |= checks
     switchboard.notes |= notes
     reasons = {"server": "ok", "log /v1/stream": "ok", **told}
-    verdict = "ready" if status == 200 else "not ready"
+    served = "degraded" if "log /v1/stream" in notes else "ready"
+    verdict = served if status == 200 else "not ready"
     answer = await client.get("/readyz")
     assert (answer.status, answer.content_type) == (status, "application/json")
     assert await answer.json() == {"status": verdict, "checks": reasons}

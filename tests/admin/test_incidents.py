@@ -425,6 +425,12 @@ ONE_FINDING: dict[str, tuple[dict[str, Any], Sample, dict[str, str | None], Leve
         {"/etc/second.json": "line 3 is wrong"},
         *("warning", "HeadgateAccessFileRefused"),
     ),
+    "a log that serves reads alone": (
+        {},
+        Sample(gauge("headgate_storage_up", "", "route"), ("/v1/stream",), 0),
+        {"log /v1/stream": "Redis has fewer replicas than min-replicas-to-write"},
+        *("bad", "HeadgateLogDown"),
+    ),
     "a disk that is nearly full": (
         {"storage": "file:./streams"},
         Sample(FREE, ("/v1/stream",), 1 << 20),

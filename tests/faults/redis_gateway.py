@@ -14,10 +14,11 @@ from tests.support.processes import Headgate
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from concurrent.futures import Future
 
     from tests.support.http1 import Answer
+    from tests.support.redis_servers import RedisServer
 
 
 def gateway_to(origin: str) -> Headgate:
@@ -58,13 +59,22 @@ def readiness(gateway: Headgate) -> Answer:
 
 def assert_not_ready(gateway: Headgate, *words: str) -> None:
     """`/readyz` is 503 soon, and the check of the log has the words."""
+    _await_readiness(gateway, 503, "not ready", words)
 
+
+def assert_degraded(gateway: Headgate, *words: str) -> None:
+    """`/readyz` is 200 soon and says *degraded*, and the note of the log has the words."""
+    _await_readiness(gateway, 200, "degraded", words)
+
+
+def _await_readiness(gateway: Headgate, status: int, verdict: str, words: Sequence[str]) -> None:
     def is_told() -> bool:
         answer = readiness(gateway)
         told = answer.json()["checks"]["log /v1/stream"]
-        return answer.status == 503 and all(word in told for word in words)
+        is_as_expected = (answer.status, answer.json()["status"]) == (status, verdict)
+        return is_as_expected and all(word in told for word in words)
 
-    wait_until(is_told, f"/readyz to tell of {words}", lambda: str(readiness(gateway).body))
+    wait_until(is_told, f"/readyz to be {verdict} by {words}", lambda: str(readiness(gateway).body))
 
 
 def await_ready(gateway: Headgate) -> None:
@@ -102,3 +112,15 @@ def accepts(port: int) -> bool:
     with contextlib.suppress(OSError, ConnectionEnded):
         return ask(port, "GET", "/healthz").status > 0
     return False
+
+
+def lose_the_disk(redis: RedisServer) -> None:
+    """Let it save in vain, after which it refuses writes (MISCONF)."""
+    (redis.folder / "taken.rdb").mkdir()
+    redis.command("CONFIG", "SET", "save", "3600 1", "dbfilename", "taken.rdb")
+    redis.command("BGSAVE")
+    wait_until(
+        lambda: redis.info("persistence")["rdb_last_bgsave_status"] == "err",
+        "saving to fail",
+        redis.output,
+    )

@@ -89,8 +89,12 @@ def test_a_full_disk_refuses_appends_until_there_is_room(tmp_path: Path) -> None
         assert details == {"the disk is full: nothing of this request was stored"}
         wait_until(lambda: _free_bytes(server) == 0, "the metric follows the disk")
         assert content(server, "log") == b"first "
+        ready = ask(server.admin_port, "GET", "/readyz")
+        assert (ready.status, ready.json()["status"]) == (200, "degraded")
+        assert "the disk is full" in ready.json()["checks"]["log /v1/stream"]
         ballast.unlink()
         assert append(server, "log", b"second ").status == 204
+        assert ask(server.admin_port, "GET", "/readyz").json()["status"] == "ready"
         assert _told(server) == [
             ("log.failed", "the log cannot be written: the disk is full"),
             ("log.recovered", None),

@@ -14,11 +14,13 @@ from redis import ResponseError
 from tests.faults.disk import append, append_at_once, assert_refused, content, create
 from tests.faults.redis_gateway import (
     append_until_taken,
+    assert_degraded,
     assert_not_ready,
     assert_told_once,
     await_ready,
     complaints,
     gateway_to,
+    lose_the_disk,
     redis_gateway,
     starting,
 )
@@ -58,6 +60,11 @@ class Fault:
     words: tuple[str, ...]
     cuts: bool = False
     """It ends connections, and a look at Redis that was under way then has only that to tell."""
+    is_read: bool = False
+    """Reads go on."""
+
+    def assert_told(self, gateway: Headgate) -> None:
+        (assert_degraded if self.is_read else assert_not_ready)(gateway, *self.words)
 
 
 def _set(**values: str) -> Callable[[RedisServer], None]:
@@ -92,17 +99,6 @@ def _remove_password(redis: RedisServer) -> None:
     redis.password = None
 
 
-def _lose_the_disk(redis: RedisServer) -> None:
-    (redis.folder / "taken.rdb").mkdir()
-    redis.command("CONFIG", "SET", "save", "3600 1", "dbfilename", "taken.rdb")
-    redis.command("BGSAVE")
-    wait_until(
-        lambda: redis.info("persistence")["rdb_last_bgsave_status"] == "err",
-        "saving to fail",
-        redis.output,
-    )
-
-
 def _run_endless_script(redis: RedisServer) -> None:
     with socket.create_connection((HOST, redis.port)) as connection:
         connection.sendall(b'EVAL "while true do end" 0\r\n')
@@ -122,16 +118,21 @@ def _end_script(redis: RedisServer) -> None:
 
 
 FAULTS = {
-    "out of memory": Fault(_set(maxmemory="1"), _set(maxmemory="0"), ("out of memory",)),
+    "out of memory": Fault(
+        _set(maxmemory="1"), _set(maxmemory="0"), ("out of memory",), is_read=True
+    ),
     "read-only": Fault(_follow_nobody, _lead, ("is a replica",)),
     "too few replicas": Fault(
-        _set(min_replicas_to_write="1"), _set(min_replicas_to_write="0"), ("fewer replicas",)
+        _set(min_replicas_to_write="1"),
+        _set(min_replicas_to_write="0"),
+        ("fewer replicas",),
+        is_read=True,
     ),
     "not permitted": Fault(_forbid_functions, _allow_functions, ("may not do",)),
     "password changed": Fault(
         _change_password, _remove_password, ("user name or password",), cuts=True
     ),
-    "cannot save": Fault(_lose_the_disk, _set(save=""), ("cannot write its data",)),
+    "cannot save": Fault(lose_the_disk, _set(save=""), ("cannot write its data",), is_read=True),
     "busy": Fault(_run_endless_script, _end_script, ("busy with a script",)),
 }
 
@@ -142,13 +143,13 @@ def test_appends_are_refused_while_redis_accepts_none(redis: RedisServer, fault:
         create(gateway, "log", b"first ")
         fault.begin(redis)
         if fault.cuts:
-            assert_not_ready(gateway, *fault.words)
+            fault.assert_told(gateway)
         refused = append(gateway, "log", b"refused ")
         assert_refused([refused])
         refused.assert_problem(503, *fault.words)
         assert_refused(append_at_once(gateway, "log", [b"refused "] * WRITERS))
         assert_refused([ask(gateway.port, "PUT", "/v1/stream/new", content_type="text/plain")])
-        assert_not_ready(gateway, *fault.words)
+        fault.assert_told(gateway)
         fault.end(redis)
         append_until_taken(gateway, "log", b"second ")
         assert content(gateway, "log") == b"first second "

@@ -33,6 +33,11 @@ class Health(NamedTuple):
     checks: dict[str, str | None]
     notes: dict[str, str | None]
 
+    @property
+    def is_degraded(self) -> bool:
+        """True if a log serves reads, and takes no writes: its note is named as its check."""
+        return any(name.startswith("log ") and reason for name, reason in self.notes.items())
+
     def of_file(self, path: str) -> str | None:
         """Return what is wrong with a file of the settings, or None."""
         return self.notes.get(path) or self.notes.get(str(Path(path).absolute()))

@@ -28,6 +28,7 @@ MUCH = 128 * 1024
 LONG = 64 * 1024
 LOST = "the connection was lost"
 A_REPLICA = "this Redis is a replica, which takes no writes"
+UNREAD = "Redis takes no writes, and this stream was not read since Redis restarted or failed over"
 # The beginnings of what Redis says, and what that means here.
 MEANINGS = {
     "OOM": "Redis is out of memory: raise maxmemory or remove streams",
@@ -35,6 +36,7 @@ MEANINGS = {
     "LOADING": "Redis is loading its data",
     "MISCONF": "Redis cannot write its data to disk",
     "NOREPLICAS": "Redis has fewer replicas than min-replicas-to-write",
+    "UNSEEN": UNREAD,
     "NOAUTH": "Redis does not take the user name or password, or asks for one",
     "WRONGPASS": "Redis does not take the user name or password, or asks for one",
     "NOPERM": "the Redis user may not do what Headgate needs",
@@ -64,6 +66,11 @@ class Refusal(Exception):
             if plain.startswith(beginning):
                 return f"{meaning} ({plain})" if beginning == "NOPERM" else meaning
         return plain
+
+    @property
+    def takes_no_writes(self) -> bool:
+        """True if the server refuses all that might write, for want of replicas or of its disk."""
+        return self.code in {"NOREPLICAS", "MISCONF"}
 
     @property
     def lacks_functions(self) -> bool:

@@ -230,11 +230,17 @@ def _tls_context(authorities: str) -> SSLContext:
 
 
 async def _load_functions(connection: RedisConnection) -> None:
-    """Load our functions where they are missing, and begin them in the process's history."""
+    """Load our functions where they are missing, and begin them in the process's history.
+
+    A server that takes no writes refuses that, too: its functions go on in the history that an
+    earlier connection has begun, and calls fail if there is none.
+    """
     for _ in range(MOST_LOADS):
         try:
             await _load(connection)
         except Refusal as refusal:
+            if refusal.takes_no_writes:
+                return
             if not refusal.lacks_functions:
                 raise
         else:

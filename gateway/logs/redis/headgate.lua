@@ -225,6 +225,45 @@ local function state(keys)
   return {current_history(meta[1]), meta[2]}
 end
 
+-- Twins of load, confirm and state, for a server that takes no writes: it lacks replicas or cannot
+-- write to its disk, and Redis refuses each function that might write. The twins write nothing, so a
+-- stream that was not looked at in this history waits. Redis lets a replica run them, too, which
+-- would return what is old: they refuse there themselves.
+
+-- seen is the field r of a stream. Returns the history, in which the stream was looked at before.
+local function looked_at(seen)
+  if string.match(redis.call('INFO', 'replication'), 'role:(%a+)') ~= 'master' then
+    error({err = 'READONLY this server is a replica'})
+  end
+  local now, ours = current_history()
+  if not seen then
+    return now
+  end
+  if string.match(seen, ' (%x+)$') == process then -- else it would begin a history
+    now, ours = history_of(seen)
+  end
+  if seen ~= ours then
+    error({err = 'UNSEEN this stream was not looked at in this history'})
+  end
+  return now
+end
+
+local function load_ro(keys)
+  local now = looked_at(redis.call('HGET', keys[1], 'r'))
+  return {now, redis.call('HGETALL', keys[1]), redis.call('GET', keys[3])}
+end
+
+local function confirm_ro(keys)
+  local meta = redis.call('HMGET', keys[1], 'r', 'v')
+  return {looked_at(meta[1]), meta[2]}
+end
+
+-- Without a key it returns the history alone.
+local function state_ro(keys)
+  local meta = keys[1] and redis.call('HMGET', keys[1], 'r', 's') or {}
+  return {looked_at(meta[1]), meta[2]}
+end
+
 -- KEYS   meta and records of one stream
 -- Takes away the records that are kept no longer.
 local function trim(keys)
@@ -332,6 +371,12 @@ redis.register_function{function_name = 'headgate_purge_@VERSION@', callback = p
 redis.register_function{
   function_name = 'headgate_confirm_@VERSION@', callback = confirm, flags = CALM}
 redis.register_function{function_name = 'headgate_state_@VERSION@', callback = state, flags = CALM}
+redis.register_function{
+  function_name = 'headgate_load_ro_@VERSION@', callback = load_ro, flags = {'no-writes'}}
+redis.register_function{
+  function_name = 'headgate_confirm_ro_@VERSION@', callback = confirm_ro, flags = {'no-writes'}}
+redis.register_function{
+  function_name = 'headgate_state_ro_@VERSION@', callback = state_ro, flags = {'no-writes'}}
 redis.register_function('headgate_write_documents_@VERSION@', write_documents)
 redis.register_function{
   function_name = 'headgate_own_documents_@VERSION@', callback = own_documents, flags = CALM}

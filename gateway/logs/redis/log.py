@@ -99,6 +99,10 @@ class RedisLog(Log):
         return self.store.servers.why_unhealthy() or self.store.notifications.why_unhealthy
 
     @override
+    def is_read_only(self) -> bool:
+        return self.store.servers.is_read_only() and self.store.notifications.why_unhealthy is None
+
+    @override
     def loss(self) -> str | None:
         return self._losses.note()
 

@@ -21,6 +21,27 @@ HISTORY_LIBRARY = _FOLDER.joinpath("history.lua").read_text()  # common to all v
 _KEYS = {"load": 3, "trim": 2, "purge": 2, "confirm": 1, "state": 1}
 
 
+def _beginning(function: str) -> bytes:
+    """Return the first words of a packed call of a function, without the number of words."""
+    return pack("FCALL", function)[0].partition(b"\r\n")[2]
+
+
+# The functions that have a twin which writes nothing, by the first words of their calls.
+_TWINS = {
+    _beginning(f"headgate_{name}_{VERSION}"): _beginning(f"headgate_{name}_ro_{VERSION}")
+    for name in ("load", "confirm", "state")
+}
+
+
+def twin_of(call: Packed) -> Packed | None:
+    """Return the call of the twin that writes nothing, or None if the function has none."""
+    count, line_end, words = call[0].partition(b"\r\n")
+    for beginning, twin in _TWINS.items():
+        if words.startswith(beginning):
+            return (count + line_end + twin + words[len(beginning) :], *call[1:])
+    return None
+
+
 class RedisNames(NamedTuple):
     """The names of keys and channels under a prefix."""
 

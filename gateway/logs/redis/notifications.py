@@ -193,6 +193,8 @@ class Subscription(Background):
                     pass
 
     def _on_refusal(self, refusal: Refusal) -> None:
+        if refusal.takes_no_writes:  # so Redis answers PING while it cannot write to its disk
+            return
         if refusal.code == "MOVED":  # one for each channel that is not here
             strayed, self.channels = self.channels, {}
             for channel in strayed:

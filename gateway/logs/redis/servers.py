@@ -28,6 +28,10 @@ PROBE_AGAIN_S = 0.2  # and of one that is down: it is used again soon after it i
 REPLICAS_S = 1.0  # the longest wait for replicas
 NOT_YET = "not connected yet"
 OPEN_S = 1.0  # a start waits no longer for Redis: requests are refused while it is not there
+WRITES_WAIT = (
+    "reads go on; appends, removals, deadlines, subscriptions and heartbeats of gateways wait"
+)
+UNREAD_ALL = "its streams were not read since it restarted or failed over, and cannot be read now"
 COMPLAIN_S = 10.0  # between two log lines of a kind: every call may meet the same failure
 SURVEY_S = 1.0  # between two looks at which servers a cluster has
 
@@ -36,7 +40,8 @@ class Primary(Background):
     """A server with a pipeline for appends and one for reads, so that neither waits for the other.
 
     `history` is the server's history (see headgate.lua), `why_unhealthy` why the server takes no
-    appends, if it does not. The first history of a server that `is_new` counts as a changed one.
+    appends, if it does not; it serves reads all the same if it `is_read_only`. The first history of
+    a server that `is_new` counts as a changed one.
     """
 
     def __init__(self, servers: RedisServers, address: Address, *, is_new: bool) -> None:
@@ -49,6 +54,7 @@ class Primary(Background):
         self.commits = Pipeline(connect, self._on_lost, timeout_s, epilogue)
         self.reads = Pipeline(connect, self._on_lost, ANSWER_S)
         self.why_unhealthy: str | None = NOT_YET
+        self.is_read_only = False
         self.history = 0
         self._is_new = is_new
         self._is_in_doubt = False
@@ -139,25 +145,48 @@ class Primary(Background):
             self._servers.moved()  # it may be that another server has taken over
             self._unhealthy(failure.why)
         else:
-            self._examine(answer)
+            await self._examine(answer)
         finally:
             self._is_in_doubt = False
 
-    def _examine(self, answer: Answer) -> None:
+    async def _examine(self, answer: Answer) -> None:
         (reply,), replicas = answer
         if isinstance(reply, Refusal) and reply.lacks_functions:
             self.reconnect()  # with the next connection the functions are loaded again
             self.probe_soon()
+        elif isinstance(reply, Refusal) and reply.takes_no_writes:
+            await self._examine_reads(reply)
         elif isinstance(reply, Refusal):
             if reply.code in {"READONLY", "ERR"}:
                 self.reconnect()
-            self._unhealthy(reply.meaning)
+            self._unhealthy(reply.meaning, is_read_only=reply.code == "OOM")
         elif isinstance(replicas, Refusal):  # of WAIT
             self._unhealthy(replicas.meaning)
         elif isinstance(replicas, int) and replicas < self._wait_replicas:
-            self._unhealthy(f"{replicas} of {self._wait_replicas} replicas (wait_replicas) answer")
+            self._unhealthy(
+                f"{replicas} of {self._wait_replicas} replicas (wait_replicas) answer",
+                is_read_only=True,
+            )
         else:
             self._healthy(int(reply))
+
+    async def _examine_reads(self, refusal: Refusal) -> None:
+        """Find out whether a server that takes no writes serves reads."""
+        try:
+            (reply,) = await self.execute(self._servers.read_probe)
+        except Unreachable as failure:
+            self._unhealthy(failure.why)
+            return
+        if isinstance(reply, Refusal):
+            if reply.code == "READONLY":
+                self.reconnect()
+            why = UNREAD_ALL if reply.lacks_functions else reply.meaning
+            self._unhealthy(f"{refusal.meaning}; {why}")
+            return
+        if self.history and int(reply[0]) != self.history:
+            # What follows from another history is written, and so waits until writes are taken.
+            self.history, self._is_new = 0, True
+        self._unhealthy(f"{refusal.meaning}; {WRITES_WAIT}", is_read_only=True)
 
     def compare(self, history: int) -> None:
         """Probe the server when a reply has another history than the last probe had.
@@ -169,16 +198,18 @@ class Primary(Background):
             self.reconnect()
             self.probe_soon()
 
-    def _unhealthy(self, why: str) -> None:
+    def _unhealthy(self, why: str, *, is_read_only: bool = False) -> None:
         if not self._is_outage_logged:
             log.error("log.failed", server=self.name, reason=why)
         self.why_unhealthy = why
+        self.is_read_only = is_read_only
 
     def _healthy(self, history: int) -> None:
         """Take the history in a reply of the server, and report a change of it."""
         if self._is_outage_logged:
             log.info("log.recovered", server=self.name)
         self.why_unhealthy = None
+        self.is_read_only = False
         if history == self.history:
             return
         is_other = bool(self.history) or self._is_new
@@ -199,16 +230,19 @@ class RedisServers(Background):
         self,
         connector: RedisConnector,
         probe: Packed,
+        read_probe: Packed,
         on_history_change: Callable[[Primary], None],
         on_move: Callable[[], None],
     ) -> None:
         """Call `on_move` when slots, or servers, may have moved.
 
-        `probe` is a call that shows whether a server takes writes. `on_history_change` is called
-        with a server that has another history than before.
+        `probe` is a call that shows whether a server takes writes, and `read_probe` one that shows
+        whether it serves reads without them. `on_history_change` is called with a server that has
+        another history than before.
         """
         self.connector = connector
         self.probe = probe
+        self.read_probe = read_probe
         self.on_history_change = on_history_change
         self._on_move = on_move
         self.by_address: dict[Address, Primary] = {}
@@ -267,13 +301,21 @@ class RedisServers(Background):
             await asyncio.sleep(SURVEY_S)
 
     def why_unhealthy(self) -> str | None:
-        """Return what is wrong with the first server that takes no appends, or None."""
+        """Return what is wrong with a server that takes no appends, if there is one.
+
+        A server that serves no reads either is named first.
+        """
         if self._outage is not None:
             return f"{self.connector.origin}: {self._outage}"
-        for primary in self.by_address.values():
-            if primary.why_unhealthy is not None:
-                return f"{primary.name}: {primary.why_unhealthy}"
+        unwell = [it for it in self.by_address.values() if it.why_unhealthy is not None]
+        for primary in sorted(unwell, key=lambda it: it.is_read_only):
+            return f"{primary.name}: {primary.why_unhealthy}"
         return None
+
+    def is_read_only(self) -> bool:
+        """Return whether some servers take no appends, and all of these serve reads."""
+        unwell = [it for it in self.by_address.values() if it.why_unhealthy is not None]
+        return self._outage is None and bool(unwell) and all(it.is_read_only for it in unwell)
 
     def are_together(self, keys: Sequence[str]) -> bool:
         """Return whether one call can have all these keys: one server has them."""

@@ -15,8 +15,8 @@ from typing_extensions import override
 
 from gateway.background import settle
 from gateway.errors import LogUnavailable
-from gateway.logs.redis.connection import Refusal, Unreachable, pack
-from gateway.logs.redis.names import VERSION, RedisNames
+from gateway.logs.redis.connection import UNREAD, Refusal, Unreachable, pack
+from gateway.logs.redis.names import VERSION, RedisNames, twin_of
 from gateway.logs.redis.notifications import Notifications
 from gateway.logs.redis.pipeline import ENOUGH
 from gateway.logs.redis.replies import is_current
@@ -62,6 +62,7 @@ class RedisStore(Sharing):
         self.servers = RedisServers(
             connector,
             pack("FCALL", f"headgate_probe_{VERSION}", 0, self.prefix),
+            pack("FCALL", f"headgate_state_ro_{VERSION}", 0),
             on_history_change,
             on_move=lambda: self.notifications.find(),
         )
@@ -220,6 +221,21 @@ class RedisCall:
         pipeline = primary.commits if self.commits else primary.reads
         pipeline.send(asking, on_answer, self.expected)
 
+    def _send_twins(self, primary: Primary) -> None:
+        """Send to a server that takes no writes the calls that write nothing."""
+        primary.probe_soon()
+        twins = [twin_of(call) or call for call in self.calls]
+
+        def on_answer(answer: Answer | Unreachable) -> None:
+            refused = () if isinstance(answer, Unreachable) else answer[0]
+            if any(isinstance(reply, Refusal) and reply.lacks_functions for reply in refused):
+                self._fail(f"the log refuses: {UNREAD}")  # they cannot be loaded now
+            else:
+                self.on_answer(primary, answer)
+
+        pipeline = primary.commits if self.commits else primary.reads
+        pipeline.send(twins, on_answer, self.expected)
+
     def on_answer(self, primary: Primary, answer: Answer | Unreachable) -> None:
         """Pass on the replies, or send the calls again."""
         if isinstance(answer, Unreachable):
@@ -252,6 +268,8 @@ class RedisCall:
         self.redirects += refusal.code != "ASK"
         if self.redirects > MOST_REDIRECTS:
             self._fail(f"the log refuses: {refusal.meaning}")
+        elif refusal.takes_no_writes and any(map(twin_of, self.calls)):
+            self._send_twins(primary)
         elif refusal.code == "MOVED":
             self.servers.moved()
             self.send()
