@@ -51,6 +51,8 @@ class Gateways(Background):
         self._finish_abandoned = finish_abandoned
         self._finish = finish
         self._beaten_at: float | None = None  # loop time
+        # Loop time until which nobody counts as stopped: the log took no beats, of nobody.
+        self._excused_until = 0.0
 
     @override
     def start(self) -> None:
@@ -72,7 +74,8 @@ class Gateways(Background):
         writer = request.writer or ""
         if self._writers is None or writer in {"", self.name}:
             return False
-        return await self._writers.is_alive(writer)
+        is_excused = asyncio.get_running_loop().time() < self._excused_until
+        return is_excused or await self._writers.is_alive(writer)
 
     async def ensure_alive(self) -> None:
         """Let the others see this gateway before it begins an answer. Raises LogUnavailable."""
@@ -88,8 +91,13 @@ class Gateways(Background):
 
     async def _beat(self) -> None:
         assert self._writers is not None, "the log is shared"
-        began = asyncio.get_running_loop().time()
-        await self._writers.beat(self.name)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            await self._writers.beat(self.name)
+        except HeadgateError:
+            self._excused_until = loop.time() + LATE_S
+            raise
         self._beaten_at = began
 
     @override
