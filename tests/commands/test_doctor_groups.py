@@ -36,8 +36,21 @@ def test_doctor_redis_says_what_a_sentinel_failover_can_lose(group: SentinelGrou
     told = found(group.url)
     assert only(told, "sentinels", "3 sentinels know the service").level == "ok"
     assert only(told, "replication", "wait_replicas 0: a failover loses").level == "note"
-    assert only(told, "replication", "min-replicas-to-write 0").level == "warning"
+    isolated = only(told, "replication", "min-replicas-to-write 0")
+    assert isolated.level == "warning"
+    assert "serves reads that may be old" in isolated.advice
     assert only(told, "persistence", "its replicas copy the empty server").level == "error"
+
+
+def test_doctor_redis_says_that_an_isolated_primary_serves_old_reads(group: SentinelGroup) -> None:
+    primary = group.primary()
+    primary.command("CONFIG", "SET", "min-replicas-to-write", "1")
+    try:
+        told = only(found(group.url), "replication", "min-replicas-to-write 1")
+    finally:
+        primary.command("CONFIG", "SET", "min-replicas-to-write", "0")
+    assert told.level == "note"
+    assert "serves reads that may be old" in told.says
 
 
 @pytest.mark.parametrize(("replicas", "level"), [(2, "ok"), (3, "error")])

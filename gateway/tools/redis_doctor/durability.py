@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 DISK = Topic("persistence")
 COPIES = Topic("replication")
+OLD = (
+    "An isolated primary then serves reads that may be old for as long as min-replicas-max-lag and "
+    "a failover take."
+)
 
 
 def durability(server: ServerFacts) -> Iterator[RedisFinding]:
@@ -94,7 +98,7 @@ def _failing_disk(server: ServerFacts) -> Iterator[RedisFinding]:
     if server.info.get("aof_last_write_status", "ok") != "ok":
         yield DISK.error(
             "The last write to the append-only file failed: Redis refuses appends until one "
-            "succeeds, and the gateways answer 503.",
+            "succeeds, and the gateways answer them with 503; reads go on.",
             "See its log; the disk may be full.",
         )
     if server.info.get("aof_last_bgrewrite_status", "ok") != "ok":
@@ -103,7 +107,7 @@ def _failing_disk(server: ServerFacts) -> Iterator[RedisFinding]:
     if snapshots_fail and server.config.get("stop-writes-on-bgsave-error", "yes") == "yes":
         yield DISK.error(
             "The last snapshot failed: with stop-writes-on-bgsave-error yes Redis refuses appends "
-            "until one succeeds, and the gateways answer 503.",
+            "until one succeeds, and the gateways answer them with 503; reads go on.",
             "See its log; the disk may be full.",
         )
 
@@ -154,9 +158,19 @@ def _failover(server: ServerFacts) -> Iterator[RedisFinding]:
             "were acknowledged; usually those of the last milliseconds.",
             "Set wait_replicas = 1 on the route where that matters more than the round trip.",
         )
-    if server.config.get("min-replicas-to-write") == "0":
+    yield from _isolated(server)
+
+
+def _isolated(server: ServerFacts) -> Iterator[RedisFinding]:
+    needed = server.config.get("min-replicas-to-write")
+    if needed == "0":
         yield COPIES.warning(
             "min-replicas-to-write 0: a primary that is cut off from its replicas goes on "
             "acknowledging appends which are lost when another one has taken its place.",
-            "Set min-replicas-to-write 1 and min-replicas-max-lag 10, which bounds that time.",
+            "Set min-replicas-to-write 1 and min-replicas-max-lag 10, which bounds that time. "
+            f"{OLD}",
+        )
+    elif needed:
+        yield COPIES.note(
+            f"min-replicas-to-write {needed}: appends get 503 while fewer replicas follow. {OLD}"
         )
