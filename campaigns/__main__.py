@@ -16,6 +16,7 @@ TORTURE = (
     "faults --slow-clients",
     "faults --own-writes 10000",
     "faults --redis-kills 200 --failovers 200",
+    "replicas",
     "reloads",
     "drills build/drills",
     "front",

@@ -235,7 +235,7 @@ def follow(replica: RedisServer, primary: RedisServer) -> None:
     def is_in_sync() -> bool:
         seen = replica.info("replication")
         at = primary.info("replication")["master_repl_offset"]
-        return seen["master_link_status"] == "up" and int(seen["slave_repl_offset"]) >= at
+        return bool(seen["master_link_status"] == "up" and seen["slave_repl_offset"] >= at)
 
     wait_until(is_in_sync, "the replica to be in sync", replica.output)
 
