@@ -8,7 +8,7 @@ import pytest
 
 from gateway.errors import LogUnavailable
 from gateway.features.subscriptions.shared.subscriptions import BeatFailures
-from tests.subscriptions.receivers import log_at, shared, subscribed
+from tests.subscriptions.receivers import log_at, shared, subscribed, two
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import until
 
@@ -64,6 +64,29 @@ async def test_requests_while_redis_is_away_are_told_why(
             status, told = await gateway.ask("GET", "s")
             assert status == 503
             assert told["detail"] == "the log cannot be reached: Connection refused"
+
+
+@pytest.mark.usefixtures("processes")
+async def test_an_owner_whose_redis_takes_no_writes_stays_the_owner_and_says_why(
+    tmp_path: Path,
+) -> None:
+    pull = {"type": "pull-wake", "pattern": "a/*", "wake_stream": "wakes"}
+    with redis_server(tmp_path) as redis:
+        async with two(redis.url) as (owner, other):
+            assert (await owner.put("s", **pull))[0] == 201
+            leased = shared(owner).lease.owner
+            redis.command("CONFIG", "SET", "min-replicas-to-write", "1")
+            await until(lambda: not shared(owner).lease.is_certain)
+            await until(lambda: not shared(other).lease.is_beating)
+            assert (await owner.ask("GET", "s"))[0] == 200
+            status, told = await owner.put("t", **pull)
+            assert status == 503
+            assert "fewer replicas than min-replicas-to-write" in told["detail"]
+            redis.command("CONFIG", "SET", "min-replicas-to-write", "0")
+            await until(lambda: shared(owner).lease.is_certain)
+            await until(lambda: shared(other).lease.is_beating)
+            assert (await owner.put("t", **pull))[0] == 201
+            assert {shared(it).lease.owner for it in (owner, other)} == {leased}
 
 
 async def test_a_fault_is_logged_with_its_traceback_once_until_a_beat_succeeds(
