@@ -189,8 +189,11 @@ class Log(ABC):
         return self.why_unhealthy() is None
 
     def is_read_only(self) -> bool:
-        """Return whether the log serves reads while it takes no appends; by default never."""
-        return False
+        """Return whether the log serves reads while it takes no appends.
+
+        By default that is a log on a full disk, which still accepts removals.
+        """
+        return self.why_unhealthy() is not None and self.accepts_removals()
 
     def loss(self) -> str | None:
         """Return what acknowledged appends were lost, for as long as an operator should know."""

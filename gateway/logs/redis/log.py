@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from gateway.logs.contract import LoadedStream, Settled
-    from gateway.logs.redis.servers import Primary
+    from gateway.logs.redis.primary import Primary
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.state import Change, ClockReading, StreamState
     from gateway.settings import Route

@@ -22,8 +22,8 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.logs.redis.primary import Primary
     from gateway.logs.redis.replies import CommitState
-    from gateway.logs.redis.servers import Primary
     from gateway.logs.redis.store import RedisStore
     from gateway.protocol.streams.state import Change, StreamState
 

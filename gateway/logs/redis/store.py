@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gateway.logs.redis.connection import Packed, Reply
     from gateway.logs.redis.connector import RedisConnector
     from gateway.logs.redis.pipeline import Answer
-    from gateway.logs.redis.servers import Primary
+    from gateway.logs.redis.primary import Primary
     from gateway.logs.sharing import LogListener
     from gateway.protocol.streams.state import StreamState
 

@@ -157,10 +157,6 @@ class SqliteLog(Log):
         return await self.writer_thread.run(self.writer_thread.reclaim)
 
     @override
-    def is_read_only(self) -> bool:
-        return self.why_unhealthy() is not None and self.accepts_removals()  # the disk is full
-
-    @override
     def accepts_removals(self) -> bool:
         return self.writer_thread.accepts_removals()  # on a full disk in the room of the reserve
 
