@@ -10,7 +10,7 @@ import pytest
 from headgate.redis_url import parse_redis
 
 from gateway.errors import LogUnavailable
-from gateway.logs.redis import servers, store
+from gateway.logs.redis import primary, store
 from gateway.logs.redis.connector import ONLY, RedisConnector, RedisSettings
 from gateway.logs.redis.log import RedisLog
 from tests.logs.contract import appended, committed, created
@@ -45,7 +45,7 @@ async def silent(
     processes: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[RedisServer, RedisLog, StreamState]]:
     """A server that has just fallen silent, a log there, and a stream in it."""
-    monkeypatch.setattr(servers, "ANSWER_S", ANSWER_S)
+    monkeypatch.setattr(primary, "ANSWER_S", ANSWER_S)
     monkeypatch.setattr(store, "TIMEOUT_S", PATIENCE_S)
     with redis_server(tmp_path) as server:
         async with connected(server.url) as log:
@@ -83,7 +83,7 @@ async def test_a_request_to_a_silent_server_is_refused_within_the_timeout(
 async def test_a_reply_that_came_while_the_process_stood_still_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(servers, "ANSWER_S", ANSWER_S)
+    monkeypatch.setattr(primary, "ANSWER_S", ANSWER_S)
     with redis_server(tmp_path) as server:
         async with connected(server.url) as log:
             change = await committed(log, created(log, "s", b"one"))

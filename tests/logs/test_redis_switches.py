@@ -11,7 +11,7 @@ import pytest
 from headgate.redis_url import parse_redis
 from structlog.testing import capture_logs
 
-from gateway.logs.redis import notifications, servers, store
+from gateway.logs.redis import notifications, primary, store
 from gateway.logs.redis.connection import Unreachable
 from gateway.logs.redis.connector import RedisConnector, RedisSettings
 from gateway.logs.redis.names import RedisNames
@@ -36,7 +36,7 @@ FAILOVER_S = 60.0  # it takes two on an idle machine
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Silence makes nobody suspicious."""
-    monkeypatch.setattr(servers, "ANSWER_S", FOR_EVER_S)
+    monkeypatch.setattr(primary, "ANSWER_S", FOR_EVER_S)
     monkeypatch.setattr(store, "TIMEOUT_S", FOR_EVER_S)
     monkeypatch.setattr(notifications, "PING_S", FOR_EVER_S)
 

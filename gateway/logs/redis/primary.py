@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from typing_extensions import override
 
@@ -14,10 +14,11 @@ from gateway.logs.redis.pipeline import Pipeline
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.logs.redis.connection import Packed, Reply
-    from gateway.logs.redis.connector import Address
+    from gateway.logs.redis.connector import Address, RedisConnector
     from gateway.logs.redis.pipeline import Answer
-    from gateway.logs.redis.servers import RedisServers
 
 ANSWER_S = 3.0  # the longest that a pipeline may take: one waits for the disk of the server
 PROBE_S = 1.0  # between two probes of a server that is well
@@ -30,6 +31,13 @@ WRITES_WAIT = (
 UNREAD_ALL = "its streams were not read since it restarted or failed over, and cannot be read now"
 
 
+class Probes(NamedTuple):
+    """The calls that show whether a server takes writes, and whether it serves reads without."""
+
+    writes: Packed
+    reads: Packed
+
+
 class Primary(Background):
     """A server with a pipeline for appends and one for reads, so that neither waits for the other.
 
@@ -38,13 +46,26 @@ class Primary(Background):
     a server that `is_new` counts as a changed one.
     """
 
-    def __init__(self, servers: RedisServers, address: Address, *, is_new: bool) -> None:
-        self._servers = servers
+    def __init__(
+        self,
+        connector: RedisConnector,
+        address: Address,
+        probes: Probes,
+        on_moved: Callable[[], None],
+        on_history_change: Callable[[Primary], None],
+        *,
+        is_new: bool,
+    ) -> None:
+        """Call `on_moved` when another server may have taken over from this one."""
+        self._connector = connector
         self._address = address
-        self._wait_replicas = wait_replicas = servers.connector.settings.wait_replicas
+        self._probes = probes
+        self._on_moved = on_moved
+        self._on_history_change = on_history_change
+        self._wait_replicas = wait_replicas = connector.settings.wait_replicas
         epilogue = pack("WAIT", wait_replicas, int(REPLICAS_S * 1000)) if wait_replicas else None
         timeout_s = ANSWER_S + REPLICAS_S * bool(wait_replicas)
-        connect = partial(servers.connector.connect, address)
+        connect = partial(connector.connect, address)
         self.commits = Pipeline(connect, self._on_lost, timeout_s, epilogue)
         self.reads = Pipeline(connect, self._on_lost, ANSWER_S)
         self.why_unhealthy: str | None = NOT_YET
@@ -69,7 +90,7 @@ class Primary(Background):
     def name(self) -> str:
         """The server, as operators know it."""
         host, port = self._address
-        return f"{host}:{port}" if host else str(self._servers.connector.origin)
+        return f"{host}:{port}" if host else str(self._connector.origin)
 
     async def open(self) -> None:
         """Probe the server, and go on probing it; return also when it cannot be reached."""
@@ -131,12 +152,12 @@ class Primary(Background):
     async def _probe(self) -> None:
         ended_count = self._ended_count
         try:
-            answer = await self.commits.ask([self._servers.probe])
+            answer = await self.commits.ask([self._probes.writes])
         except Unreachable as failure:
             if failure.was_sent and self._ended_count > ended_count:
                 self.probe_soon()  # we ended the connection: that tells nothing of the server
                 return
-            self._servers.moved()  # it may be that another server has taken over
+            self._on_moved()  # it may be that another server has taken over
             self._unhealthy(failure.why)
         else:
             await self._examine(answer)
@@ -167,7 +188,7 @@ class Primary(Background):
     async def _examine_reads(self, refusal: Refusal) -> None:
         """Find out whether a server that takes no writes serves reads."""
         try:
-            (reply,) = await self.execute(self._servers.read_probe)
+            (reply,) = await self.execute(self._probes.reads)
         except Unreachable as failure:
             self._unhealthy(failure.why)
             return
@@ -210,4 +231,4 @@ class Primary(Background):
         self.history = history
         if is_other:
             log.warning("log.history_changed", server=self.name, history=history)
-            self._servers.on_history_change(self)
+            self._on_history_change(self)

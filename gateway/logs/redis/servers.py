@@ -17,8 +17,9 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.logs.redis.connection import Packed, Refusal
+    from gateway.logs.redis.connection import Refusal
     from gateway.logs.redis.connector import Address, RedisConnector
+    from gateway.logs.redis.primary import Probes
 
 OPEN_S = 1.0  # a start waits no longer for Redis: requests are refused while it is not there
 COMPLAIN_S = 10.0  # between two log lines of a kind: every call may meet the same failure
@@ -35,21 +36,17 @@ class RedisServers(Background):
     def __init__(
         self,
         connector: RedisConnector,
-        probe: Packed,
-        read_probe: Packed,
+        probes: Probes,
         on_history_change: Callable[[Primary], None],
         on_move: Callable[[], None],
     ) -> None:
         """Call `on_move` when slots, or servers, may have moved.
 
-        `probe` is a call that shows whether a server takes writes, and `read_probe` one that shows
-        whether it serves reads without them. `on_history_change` is called with a server that has
-        another history than before.
+        `on_history_change` is called with a server that has another history than before.
         """
         self.connector = connector
-        self.probe = probe
-        self.read_probe = read_probe
-        self.on_history_change = on_history_change
+        self._probes = probes
+        self._on_history_change = on_history_change
         self._on_move = on_move
         self.by_address: dict[Address, Primary] = {}
         self._slots: list[Address] = [ONLY] * (not connector.is_cluster)  # the server of each
@@ -153,7 +150,10 @@ class RedisServers(Background):
         primary = self.by_address.get(address)
         if primary is None:
             # One that was not there from the start has taken over what was known of others.
-            primary = Primary(self, address, is_new=self._surveyed.is_set())
+            primary = Primary(
+                *(self.connector, address, self._probes, self.moved, self._on_history_change),
+                is_new=self._surveyed.is_set(),
+            )
             self.by_address[address] = primary
             opening = asyncio.get_running_loop().create_task(primary.open())
             self._opening.add(opening)

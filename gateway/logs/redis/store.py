@@ -19,6 +19,7 @@ from gateway.logs.redis.connection import UNREAD, Refusal, Unreachable, pack
 from gateway.logs.redis.names import VERSION, RedisNames, twin_of
 from gateway.logs.redis.notifications import Notifications
 from gateway.logs.redis.pipeline import ENOUGH
+from gateway.logs.redis.primary import Probes
 from gateway.logs.redis.replies import is_current
 from gateway.logs.redis.servers import RedisServers
 from gateway.logs.sharing import Sharing
@@ -61,8 +62,10 @@ class RedisStore(Sharing):
         self.gateway = secrets.token_hex(4)  # the name of this gateway in Redis
         self.servers = RedisServers(
             connector,
-            pack("FCALL", f"headgate_probe_{VERSION}", 0, self.prefix),
-            pack("FCALL", f"headgate_state_ro_{VERSION}", 0),
+            Probes(
+                pack("FCALL", f"headgate_probe_{VERSION}", 0, self.prefix),
+                pack("FCALL", f"headgate_state_ro_{VERSION}", 0),
+            ),
             on_history_change,
             on_move=lambda: self.notifications.find(),
         )
