@@ -14,8 +14,15 @@ from headgate.retries import Backoff
 from gateway.open_files import NoFileLeft
 from gateway.origin.heads import HEAD_BYTES
 from gateway.origin.reader import HEADER_LINES
-from gateway.outbound.connections import Connector, addresses_of, tls_of
-from gateway.outbound.failures import failure_of
+from gateway.outbound.bodies import SLICE_BYTES, SlicedBody
+from gateway.outbound.connections import (
+    Connector,
+    addresses_of,
+    idle_connections,
+    keep_in,
+    tls_of,
+)
+from gateway.outbound.failures import InvalidStatus, failure_of
 from gateway.telemetry.outbound import counts_of
 
 if TYPE_CHECKING:
@@ -26,7 +33,7 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
     from yarl import URL
 
-    from gateway.outbound.connections import LookUp
+    from gateway.outbound.connections import LookUp, OutboundConnection
     from gateway.protocol.http.destinations import AllowedHosts
 
 CONNECT_S = 10.0
@@ -38,7 +45,8 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0  # between two attempts
 # A compressed body could be a bomb.
 FIELDS = {"User-Agent": "Headgate", "Accept-Encoding": "identity"}
 _NOT_ADDED = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT)
-_ANY_STATUS = range(100, 600)
+# Final statuses (RFC 9110, section 15). Nothing that HTTP means follows any other one.
+_FINAL_STATUSES = range(200, 600)
 
 
 def pauses() -> Backoff:
@@ -75,7 +83,8 @@ class OutboundClient:
     """A client of servers for one purpose, such as `purge`, with connections of its own.
 
     It follows no redirect, since fields and body are for the server that was named; it stores no
-    cookie, goes through no proxy of the environment, and decompresses nothing.
+    cookie, goes through no proxy of the environment, and decompresses nothing. A request that ends
+    before its server has taken the body aborts its connection.
     """
 
     def __init__(
@@ -89,6 +98,20 @@ class OutboundClient:
         self._connect = connect
         self._response_class = response_class
         self._session: ClientSession | None = None
+        self._connections: set[OutboundConnection] = set()
+        self._counts.clients.add(self)
+
+    @property
+    def busy_connections(self) -> int:
+        """Open connections without those that wait for the next request."""
+        connector = None if self._session is None else self._session.connector
+        idle = 0 if connector is None else idle_connections(connector)
+        return len(self._connections) - idle
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes that the connections keep for the servers."""
+        return sum(connection.unsent_bytes for connection in self._connections)
 
     async def call(
         self,
@@ -96,7 +119,7 @@ class OutboundClient:
         timeout_s: float,
         *,
         longest: int = READ_BYTES,
-        body_of: Container[int] = _ANY_STATUS,
+        body_of: Container[int] = _FINAL_STATUSES,
     ) -> OutboundResponse:
         """Send a request; return its response within `timeout_s`. Raises NoResponse.
 
@@ -142,8 +165,10 @@ class OutboundClient:
 
     async def _send(self, request: OutboundRequest) -> ClientResponse:
         if self._session is None:
+            connector = self._connect()
+            keep_in(self._connections, connector)
             self._session = ClientSession(
-                connector=self._connect(),
+                connector=connector,
                 cookie_jar=DummyCookieJar(),
                 trust_env=False,
                 auto_decompress=False,
@@ -155,14 +180,21 @@ class OutboundClient:
                 max_field_size=HEAD_BYTES,
                 max_headers=HEADER_LINES,
             )
-        return await self._session.request(
+        body: bytes | AsyncIterable[bytes] | SlicedBody | None = request.body
+        if isinstance(body, bytes) and len(body) > SLICE_BYTES:
+            body = SlicedBody(body, self._counts)
+        response = await self._session.request(
             request.method,
             request.url,
             headers=request.fields,
-            data=request.body,
+            data=body,
             allow_redirects=False,
             ssl=await tls_of(request.url),
         )
+        if response.status not in _FINAL_STATUSES:
+            response.close()
+            raise InvalidStatus(response.status)
+        return response
 
     @contextmanager
     def _counted(self, timeout_s: float) -> Iterator[Callable[[int], None]]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Awaitable, Callable, Sequence
 
-    from aiohttp import ClientRequest, ClientTimeout
+    from aiohttp import BaseConnector, ClientRequest, ClientTimeout
     from aiohttp.abc import ResolveResult
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
@@ -111,26 +111,69 @@ class ResponseTooLong(ClientPayloadError):
     """A response that has more bytes than it may have."""
 
 
-class CountedConnection(ResponseHandler):
-    """A connection that counts among the open files of this process."""
+class OutboundConnection(ResponseHandler):
+    """A connection that keeps nothing of a request once that has ended.
 
-    has_place = False  # which its connector has taken for it
+    It is among its client's `connections`, and counts among the open files of this process, while
+    its descriptor is open.
+    """
+
+    has_place = False  # among the open files, which its connector has taken for it
+
+    def __init__(
+        self, connections: set[OutboundConnection], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        super().__init__(loop)
+        self._connections = connections
+        self._made: asyncio.Transport | None = None  # also after `close`
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._made = self.transport
+        self._connections.add(self)
 
     @override
     def connection_lost(self, exc: BaseException | None) -> None:
+        self._connections.discard(self)
         OPEN_FILES.servers -= self.has_place
+        self._made = None
         super().connection_lost(exc)
 
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes that the server has not taken, nor the system for it."""
+        return 0 if self._made is None else self._made.get_write_buffer_size()
 
-class BoundedConnection(CountedConnection):
+    @property
+    @override
+    def should_close(self) -> bool:
+        return super().should_close or self.unsent_bytes > 0
+
+    @override
+    def close(self) -> None:
+        """Close the connection; drop what was not sent: the server may never take it.
+
+        TLS may have 64 KiB more, which it does not tell of: its connections are closed at once.
+        """
+        made = self._made
+        if made is not None and (self.unsent_bytes or made.get_extra_info("sslcontext")):
+            self.abort()
+        else:
+            super().close()
+
+
+class BoundedConnection(OutboundConnection):
     """A connection that is closed once a response has more bytes than so many on the wire.
 
     The client library bounds header fields and waits for whoever reads a body. But what is neither
     has no bound: interim responses, and the extensions of chunks.
     """
 
-    def __init__(self, most: int, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)
+    def __init__(
+        self, most: int, connections: set[OutboundConnection], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        super().__init__(connections, loop)
         self._most = self._left = most
 
     @override
@@ -146,6 +189,22 @@ class BoundedConnection(CountedConnection):
         elif self.transport is not None:
             self.transport.abort()
             self.set_exception(ResponseTooLong("the response is too long"))
+
+
+def keep_in(connections: set[OutboundConnection], connector: BaseConnector) -> None:
+    """Let the next connections of a connector be kept in a set while they are open."""
+    most, loop = getattr(connector, "longest_response", None), connector._loop
+    factory = (
+        partial(OutboundConnection, connections, loop)
+        if most is None
+        else partial(BoundedConnection, most, connections, loop)
+    )
+    connector._factory = factory  # type: ignore[assignment] # of subclasses
+
+
+def idle_connections(connector: BaseConnector) -> int:
+    """Return how many open connections of a connector wait for the next request."""
+    return sum(map(len, connector._conns.values()))
 
 
 class Connector(TCPConnector):
@@ -173,9 +232,7 @@ class Connector(TCPConnector):
             checks = {"resolver": CheckedResolver(hosts, look_up), "use_dns_cache": False}
         super().__init__(limit=limit, keepalive_timeout=KEEP_ALIVE_S, **checks)
         self._allowed = hosts
-        self._factory = partial(CountedConnection, self._loop)  # type: ignore[assignment] # a subclass
-        if longest_response is not None:
-            self._factory = partial(BoundedConnection, longest_response, self._loop)  # type: ignore[assignment] # as above
+        self.longest_response = longest_response
 
     @override
     async def connect(
@@ -206,7 +263,7 @@ class Connector(TCPConnector):
             made = await super()._create_connection(req, traces, timeout)
             return made
         finally:
-            if isinstance(made, CountedConnection) and made.is_connected():
+            if isinstance(made, OutboundConnection) and made.is_connected():
                 made.has_place = True
             else:
                 OPEN_FILES.servers -= 1

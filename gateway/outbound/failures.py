@@ -15,6 +15,14 @@ from gateway.outbound.connections import AddressRefused, ResponseTooLong
 if TYPE_CHECKING:
     from gateway.telemetry.outbound import FailureKind
 
+
+class InvalidStatus(ValueError):
+    """The error for a response whose status has no meaning."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"answered with the status {status:03}, which has no meaning")
+
+
 _OF_CONNECTIONS: tuple[tuple[type[Exception], FailureKind, str], ...] = (
     (NoFileLeft, "unreachable", "was not connected to, as open_files is reached"),
     (ResponseTooLong, "too_long", "sent a response that is too long"),
@@ -45,6 +53,8 @@ def failure_of(error: Exception, timeout_s: float) -> NoResponse:
         return NoResponse("refused", str(cause))
     if isinstance(error, aiohttp.ClientConnectorError | ssl.SSLError):
         return NoResponse(_kind_unreachable(error), why_unreachable(error, timeout_s))
+    if isinstance(error, InvalidStatus):
+        return NoResponse("invalid", str(error))
     if isinstance(error, TimeoutError):
         return NoResponse("timeout", f"did not answer within {timeout_s:g} s")
     return next(NoResponse(kind, why) for of, kind, why in _OF_CONNECTIONS if isinstance(error, of))

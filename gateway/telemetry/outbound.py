@@ -6,9 +6,10 @@ the client to be measured.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
+from weakref import WeakSet
 
-from gateway.telemetry.metrics import Histogram, Sample, counter, histogram, observed
+from gateway.telemetry.metrics import Histogram, Sample, counter, gauge, histogram, observed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,19 +40,46 @@ SECONDS = histogram(
     "purpose",
     bounds=BOUNDS,
 )
+CONNECTIONS = gauge(
+    "headgate_outbound_connections",
+    "Open connections of requests that Headgate makes itself, beside those to origins; those that "
+    "wait for the next request do not count.",
+    "purpose",
+)
+UNSENT = gauge(
+    "headgate_outbound_unsent_bytes",
+    "Bytes of these requests that the servers have not taken yet.",
+    "purpose",
+)
+
+
+class CountedClient(Protocol):
+    """A client whose connections are counted when somebody asks."""
+
+    @property
+    def busy_connections(self) -> int:
+        """Open connections without those that wait for the next request."""
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes that its connections keep for the servers."""
 
 
 class OutboundCounts:
-    """The counts of requests for one purpose, by outcome."""
+    """The counts of requests for one purpose, by outcome, and what its `clients` hold.
+
+    `unsent_bytes` are those of bodies that no connection has yet.
+    """
 
     def __init__(self) -> None:
+        self.clients: WeakSet[CountedClient] = WeakSet()
+        self.unsent_bytes = 0
         self.requests = dict.fromkeys(OUTCOMES, 0)  # 0: `increase` sees the first failure then
         self.seconds = Histogram(BOUNDS)
 
     def responded(self, status: int, seconds: float) -> None:
-        """Count a request with a response."""
-        # After 101, what follows is no response.
-        self._count(f"{status // 100}xx" if status >= 200 else "invalid", seconds)
+        """Count a request with a response, whose status is from 200 to 599."""
+        self._count(f"{status // 100}xx", seconds)
 
     def failed(self, kind: FailureKind, seconds: float) -> None:
         """Count a request without a response."""
@@ -76,3 +104,8 @@ def samples() -> Iterator[Sample]:
         for outcome, number in counts.requests.items():
             yield Sample(REQUESTS, (purpose, outcome), number)
         yield observed(SECONDS, counts.seconds, purpose)
+        clients = tuple(counts.clients)
+        busy = sum(client.busy_connections for client in clients)
+        yield Sample(CONNECTIONS, (purpose,), busy)
+        unsent = counts.unsent_bytes + sum(client.unsent_bytes for client in clients)
+        yield Sample(UNSENT, (purpose,), unsent)

@@ -21,6 +21,7 @@ from gateway.runtime.decoding_queue import LONGEST_S
 from tests.models.coded_bodies import ASKED, KINDS, costly, windowed
 from tests.models.scripted import ended
 from tests.models.serving import OPENAI, answering, gateway_before
+from tests.support.listener import Listener
 from tests.support.waiting import until
 
 if sys.version_info >= (3, 14):
@@ -64,9 +65,8 @@ class Taking:
 async def taking(**settings: object) -> AsyncIterator[tuple[Taking, Headgate]]:
     """Serve a provider, and a gateway before it."""
     provider = Taking()
-    server = await asyncio.start_server(provider.play, "127.0.0.1", limit=32 * MIB)
-    provider.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with server:
+    async with Listener(provider.play, limit=32 * MIB) as server:
+        provider.url = f"http://127.0.0.1:{server.port}"
         with gateway_before(provider, settings=settings) as gateway:
             yield provider, gateway
 

@@ -101,8 +101,16 @@ HOSTILE: dict[str, tuple[Play, Outcome]] = {
     "a redirect to itself": (redirects("/"), Outcome("3xx")),
     "a change of protocol": (
         says(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"),
-        Outcome("invalid"),
+        Outcome("invalid", "answered with the status 101, which has no meaning"),
     ),
+    **{
+        f"the status {status}": (
+            says(answer(b"", status=f"{status} Oh")),
+            Outcome("invalid", f"answered with the status {status}, which has no meaning"),
+        )
+        for status in ("000", "099", "600", "999")
+    },
+    "the last status of errors": (says(answer(b"", status="599 Oh")), Outcome("5xx")),
     "a body without an end": (repeats(OK + b"\r\n", b"x" * READ_BYTES), CUT),
     "a length of exabytes": (
         repeats(OK + b"Content-Length: 9000000000000000000\r\n\r\n", b"x" * READ_BYTES),

@@ -131,7 +131,8 @@ FAILING: dict[str, tuple[Play, str]] = {
     "silence": (says_nothing, TOO_LATE),
     "a change of protocol": (
         says(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"),
-        "the receiver answered 101; see its log",
+        "the receiver answered with the status 101, which has no meaning; check what listens at "
+        "the webhook's URL",
     ),
     "nothing changed": (
         says(b"HTTP/1.1 304 Not Modified\r\n\r\n"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -170,9 +169,6 @@ class ProviderClient:
             if upload is not None and upload.error is not None:
                 raise upload.error from None
             raise _error_of(failure, url) from failure
-        if response.status < HTTPStatus.OK:  # 101, or not a status: no response follows
-            response.close()
-            raise OriginBroken(f"{url} answered with the status {response.status}")
         assert isinstance(response, ProviderResponse), "of this session"
         response.read_timeout_s = self._read_timeout_s
         if upload is not None:  # whose rest may still come
