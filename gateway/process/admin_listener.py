@@ -147,6 +147,8 @@ class AdminListener:
     async def handle(self, request: Request) -> WireResponse:
         """Return the application's reply. Raises HeadgateError, or ConnectionError."""
         check(request)
+        if len(request.headers.getall("Authorization", ())) > 1:
+            raise BadRequest("Authorization is given more than once")
         expected = request.headers.get("Expect", EXPECTED)
         if expected.lower() != EXPECTED:
             raise BadRequest(f"of the expectations only {EXPECTED} is understood")

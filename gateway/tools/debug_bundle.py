@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.small_files import create
-from gateway.tools.server.admin_requests import admin_answer
+from gateway.tools.server.admin_requests import admin_answer, another_server
 from gateway.tools.server.client import connect
 from gateway.tools.shell.failure import FAILURES, Failed
 from gateway.tools.shell.output import note
@@ -48,7 +48,10 @@ async def bundle(target: StreamTarget, pid: int | None, file: Path) -> None:
     parts = BundleParts((authorization,))
     async with connect(target) as admin:
         # The first request fails for a wrong address; later ones only lack a part.
-        parts.add("metrics-1.txt", await admin_answer(admin, "metrics"))
+        metrics = await admin_answer(admin, "metrics")
+        if b"headgate_" not in metrics:
+            raise another_server(admin.shown)
+        parts.add("metrics-1.txt", metrics)
         note(f"Measuring for {BETWEEN_S:g} s.")
         for name, path in ANSWERS.items():
             await _add_answer(admin, parts, name, path)

@@ -96,6 +96,18 @@ def test_the_limit_of_admin_connections_is_a_small_share_of_open_files(
 
 
 @pytest.mark.usefixtures("processes")
+def test_authorization_in_two_lines_is_malformed_at_the_admin_listener() -> None:
+    twice = "Authorization: Bearer a\r\nauthorization: Bearer b\r\n"
+    with headgate() as server:
+        for path in ("/metrics", "/api/v1/session", "/"):
+            with Wire(server.admin_port) as wire:
+                wire.send(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{twice}\r\n".encode())
+                refused = wire.answer()
+                assert refused.status == 400
+                assert b"Authorization is given more than once" in refused.body
+
+
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("path", ["/healthz", "/metrics", "/readyz"])
 def test_an_admin_request_whose_fin_comes_with_it_is_answered(path: str) -> None:
     with headgate() as server, Wire(server.admin_port) as wire:

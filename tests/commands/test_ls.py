@@ -139,7 +139,7 @@ def test_ls_of_a_base_inside_a_route_lists_what_is_below_it(
 def test_ls_without_a_list_of_streams_says_so(lister: CommandLine, server: Headgate) -> None:
     refused = lister("ls", "--admin", server.url)
     assert refused.returncode == 1
-    assert b"it is not the admin listener of a Headgate" in refused.stderr
+    assert b"answers, and is no admin listener of this version" in refused.stderr
     assert b" (404 Not Found)" in refused.stderr
     unknown = lister("ls", environment={"STREAM_ADMIN_URL": ""})
     assert unknown.returncode == 2
@@ -154,7 +154,7 @@ def test_ls_of_a_server_that_is_no_gateway_says_so(lister: CommandLine) -> None:
         origin.play = lambda exchange: exchange.answer(b"<html>")
         done = lister("ls", "--admin", origin.url)
     assert done.returncode == 1
-    assert b"it is not the admin listener of a Headgate" in done.stderr
+    assert b"answers, and is no admin listener of this version" in done.stderr
 
 
 def test_ls_sends_the_token_of_variable_flag_or_context(tmp_path: Path) -> None:

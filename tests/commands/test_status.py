@@ -101,7 +101,7 @@ def test_a_server_that_is_away_or_is_no_headgate_is_named(name: str, server: Hea
         other.play = lambda exchange: exchange.answer(b"{}")
         odd = watcher(name, "--admin", other.url)
     assert (odd.returncode, odd.stdout) == (1, b"")
-    assert b"it is not the admin listener of a Headgate" in odd.stderr
+    assert b"answers, and is no admin listener of this version" in odd.stderr
 
 
 def test_top_prints_loud_streams_clients_and_refusals(watcher: CommandLine) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from gateway.commands.options.admin_target import (
     admin_by_settings,
@@ -17,13 +18,17 @@ from gateway.commands.options.admin_target import (
 from gateway.commands.options.configuration import complain, config_option
 from gateway.commands.options.home import server_options
 from gateway.tools.shell.exit_status import FAILED
-from gateway.tools.shell.failure import Failed
 from gateway.tools.shell.terminal import safe
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from gateway.tools.server.target import StreamTarget
+
+
+class _Refusal(msgspec.Struct):
+    detail: str
 
 
 @click.command()
@@ -74,55 +79,55 @@ async def _reload(target: StreamTarget, *, as_json: bool) -> list[str]:
     """Have the settings read again; return why they are refused."""
     from headgate.errors import refusal
 
-    from gateway.tools.server.admin_requests import admin_outcome
+    from admin.configuration.reloads import ReloadDone
+    from gateway.tools.server.admin_requests import admin_outcome, decoded
     from gateway.tools.server.client import connect
 
     async with connect(target) as admin:
         status, body = await admin_outcome(admin, "api/v1/reload")
-    try:
-        done: dict[str, Any] = json.loads(body)
-        reasons = str(done["detail"]).splitlines() if status >= HTTPStatus.BAD_REQUEST else []
-    except (ValueError, KeyError) as cause:
-        raise Failed(f"{target.shown} answers {status}") from cause
+    if status < HTTPStatus.BAD_REQUEST:
+        done = decoded(target.shown, body, ReloadDone)
+        if as_json:
+            click.echo(json.dumps(json.loads(body)))
+        else:
+            click.echo(safe(f"In force: {' '.join(done.routes)}"))
+            _warn(done.warnings)
+        return []
+    reasons = decoded(target.shown, body, _Refusal).detail.splitlines()
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         raise refusal(" ".join(reasons), status, {}, stream=target.shown)
-    if reasons:
-        return reasons
-    if as_json:
-        click.echo(json.dumps(done))
-    else:
-        click.echo(f"In force: {' '.join(done['routes'])}")
-        _warn(done)
-    return []
+    return reasons
 
 
 async def _print_pending(target: StreamTarget, *, as_json: bool) -> list[str]:
     """Print what a reload would change; return why it would be refused."""
-    from gateway.tools.server.admin_requests import admin_value
+    from admin.configuration.reloads import PendingConfiguration
+    from gateway.tools.server.admin_requests import admin_value, decoded
     from gateway.tools.server.client import connect
 
     async with connect(target) as admin:
-        pending = await admin_value(admin, "api/v1/configuration/pending", {}, dict[str, Any])
-    reasons = [*pending["problems"], *pending["refusals"]]
+        answer = await admin_value(admin, "api/v1/configuration/pending", {}, msgspec.Raw)
+        pending = decoded(admin.shown, answer, PendingConfiguration)
+    reasons = [*pending.problems, *pending.refusals]
     if as_json:
-        click.echo(json.dumps(pending))
+        click.echo(json.dumps(json.loads(answer)))
         return reasons
-    for it in pending["changes"]:
-        key = f"{it['key']} of {it['table']}" if it["table"] else it["key"]
-        present = "none yet" if it["current"] is None else it["current"]
-        written = "removed" if it["written"] is None else f"{it['written']} ({it['source']})"
-        click.echo(safe(f"{key}: {present} -> {written}; by a reload: {it['reload']}"))
-    left_out = pending["changes_in_all"] - len(pending["changes"])
+    for it in pending.changes:
+        key = f"{it.key} of {it.table}" if it.table else it.key
+        present = "none yet" if it.current is None else it.current
+        written = "removed" if it.written is None else f"{it.written} ({it.source})"
+        click.echo(safe(f"{key}: {present} -> {written}; by a reload: {it.reload}"))
+    left_out = pending.changes_in_all - len(pending.changes)
     if left_out:
         click.echo(f"and {left_out} more")
-    for route in pending["routes"]:
-        click.echo(safe(f"{route['prefix']} {route['outcome']}"))
-    if not pending["changes"] and not pending["problems"]:
+    for route in pending.routes:
+        click.echo(safe(f"{route.prefix} {route.outcome}"))
+    if not pending.changes and not pending.problems:
         click.echo("Nothing would change.")
-    _warn(pending)
+    _warn(pending.warnings)
     return reasons
 
 
-def _warn(found: dict[str, Any]) -> None:
-    for warning in found.get("warnings", ()):
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
         complain(f"warning: {warning}.")

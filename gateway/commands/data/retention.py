@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from gateway.commands.options.admin_target import (
     URL_VARIABLE,
@@ -24,6 +25,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NAMES = ("retention_age", "retention_size", "retention_messages")
+
+
+class _Limits(msgspec.Struct):
+    own: list[str]
+    retention_age: int
+    retention_size: int
+    retention_messages: int
+
+
+class _Stream(msgspec.Struct):
+    limits: _Limits | None
 
 
 @click.command(epilog=STREAM_HELP)
@@ -92,7 +104,7 @@ async def _retention(
     target: StreamTarget, stream: StreamTarget, changes: Mapping[str, int | None], *, as_json: bool
 ) -> None:
     """Make the changes, if there are any, and print the limits in force."""
-    from gateway.tools.server.admin_requests import admin_answer, admin_change
+    from gateway.tools.server.admin_requests import admin_answer, admin_change, decoded
     from gateway.tools.server.client import connect
     from gateway.tools.server.listing import place_of
     from gateway.tools.shell.output import line_form, write
@@ -105,12 +117,13 @@ async def _retention(
             answer = await admin_change(admin, "PATCH", "api/v1/stream", query, body)
         else:
             answer = await admin_answer(admin, "api/v1/stream", query)
-    limits = json.loads(answer)["limits"]
-    if limits is None:
+    found = decoded(target.shown, answer, _Stream).limits
+    if found is None:
         raise Failed(f"{stream.shown} is at an HTTP origin, which decides what it keeps")
-    own = [each for each in NAMES if each in limits["own"]]
+    limits = {each: getattr(found, each) for each in NAMES}
+    own = [each for each in NAMES if each in found.own]
     if as_json:
-        result = {"url": stream.shown, **{each: limits[each] for each in NAMES}, "own": own}
+        result = {"url": stream.shown, **limits, "own": own}
         write(json.dumps(result).encode() + b"\n")
         return
     form = line_form("{:<18}  {:>12}  {}\n")

@@ -9,17 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import msgspec
 
 from gateway.features.questions.subscriptions import SubscriptionDescription, SubscriptionSummary
-from gateway.tools.server.admin_requests import NOT_HEADGATE, admin_answer, admin_change
+from gateway.tools.server.admin_requests import admin_answer, admin_change, decoded
 from gateway.tools.server.client import connect
-from gateway.tools.shell.failure import Failed
 from gateway.tools.shell.output import finish, line_form, write
 from gateway.tools.shell.terminal import safe
 from gateway.tools.shell.times import utc
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from headgate.stream_requests import StreamRequests
 
     from gateway.features.questions.subscriptions import LinkRow, WakeRow
     from gateway.tools.server.target import StreamTarget
@@ -37,17 +34,14 @@ class NamedSubscription(NamedTuple):
     id: str
 
 
+class _SetBack(msgspec.Struct):
+    streams: int
+    generation: int
+
+
 class _SubscriptionList(msgspec.Struct):
     rows: list[msgspec.Raw]
     after: str | None = None
-
-
-def _decode(admin: StreamRequests, answer: bytes, kind: type[T]) -> T:
-    """Return an answer as a value. Raises Failed."""
-    try:
-        return msgspec.json.decode(answer, type=kind)
-    except msgspec.DecodeError as cause:
-        raise Failed(f"{admin.shown}: {NOT_HEADGATE}") from cause
 
 
 async def print_list(target: StreamTarget, query: Mapping[str, str], *, as_json: bool) -> None:
@@ -57,8 +51,8 @@ async def print_list(target: StreamTarget, query: Mapping[str, str], *, as_json:
     async with connect(target) as admin:
         while True:
             one_page = {**query, "limit": str(PAGE), **({"after": after} if after else {})}
-            page = _decode(
-                admin,
+            page = decoded(
+                admin.shown,
                 await admin_answer(admin, "api/v1/subscriptions", one_page),
                 _SubscriptionList,
             )
@@ -84,7 +78,7 @@ async def print_one(
     query = place._asdict() | ({"pending": "true"} if only_pending else {})
     async with connect(target) as admin:
         raw = await admin_answer(admin, "api/v1/subscription", query)
-        found = _decode(admin, raw, SubscriptionDescription)
+        found = decoded(admin.shown, raw, SubscriptionDescription)
     if as_json:
         write(safe(raw.decode()).encode())
         return
@@ -147,6 +141,7 @@ async def pause(
     """Have no wakes sent any more, or again."""
     path = "/resume" if resumes else "/pause"
     answer = await _change(target, "POST", path, {}, place._asdict())
+    decoded(target.shown, answer, SubscriptionDescription)
     sentence = (
         f"Wakes of {place.id} are sent again."
         if resumes
@@ -159,10 +154,11 @@ async def replay(
     target: StreamTarget, place: NamedSubscription, start: Mapping[str, object], *, as_json: bool
 ) -> None:
     """Set cursors back."""
-    answer = json.loads(await _change(target, "POST", "/replay", {}, {**place._asdict(), **start}))
-    streams = f"{answer['streams']} stream{'s' if answer['streams'] != 1 else ''}"
-    sentence = f"The cursors of {streams} are set back. The generation is {answer['generation']}."
-    finish(sentence, answer if as_json else None)
+    answer = await _change(target, "POST", "/replay", {}, {**place._asdict(), **start})
+    done = decoded(target.shown, answer, _SetBack)
+    streams = f"{done.streams} stream{'s' if done.streams != 1 else ''}"
+    sentence = f"The cursors of {streams} are set back. The generation is {done.generation}."
+    finish(sentence, json.loads(answer) if as_json else None)
 
 
 async def _change(

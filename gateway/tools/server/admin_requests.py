@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import aiohttp
 import msgspec
 from headgate.errors import StreamError
+from headgate.json_values import NOT_JSON, decoded_json
 
 from gateway.tools.shell.failure import Failed
 
@@ -18,13 +19,11 @@ if TYPE_CHECKING:
 # A page of 500 streams with names of 8 KiB, and metrics of 10,000 routes, fit.
 LONGEST_ANSWER = 16 << 20
 NO_API = {404, 405, 501}  # the statuses of a server that does not have the requested API
-NOT_HEADGATE = "it is not the admin listener of a Headgate, or of one of another version"
-
 T = TypeVar("T")
 
 
 class _Session(msgspec.Struct):
-    csrf: str
+    csrf: Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9._~+/=-]{1,256}\Z")]
 
 
 async def admin_answer(
@@ -45,13 +44,28 @@ async def admin_value(
     Raises Failed if the server does not have this API, and StreamError.
     """
     try:
-        return msgspec.json.decode(await admin_answer(admin, path, query), type=kind)
-    except msgspec.DecodeError as cause:
-        raise Failed(f"{admin.shown}: {NOT_HEADGATE}") from cause
+        return decoded(admin.shown, await admin_answer(admin, path, query), kind)
     except StreamError as refusal:
         if refusal.status in NO_API:
-            raise Failed(f"{admin.shown}: {NOT_HEADGATE}: {refusal.reason}") from None
+            raise another_server(admin.shown, f": {refusal.reason}") from None
         raise
+
+
+def decoded(shown: str, answer: bytes, kind: type[T]) -> T:
+    """Return an answer of the server at the URL `shown` as a value of a type.
+
+    Raises Failed if it is not one, whatever it is.
+    """
+    try:
+        return decoded_json(answer, msgspec.json.Decoder(kind).decode)
+    except NOT_JSON as cause:
+        raise another_server(shown) from cause
+
+
+def another_server(shown: str, reason: str = "") -> Failed:
+    """Return the failure of a command where another server answers at the URL `shown`."""
+    url = shown.removesuffix("/api")
+    return Failed(f"{url} answers, and is no admin listener of this version{reason}")
 
 
 async def admin_change(
