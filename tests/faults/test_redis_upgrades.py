@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.disk import append, create
-from tests.faults.redis_gateway import redis_gateway
+from tests.faults.disk import append, content, create
+from tests.faults.redis_gateway import (
+    append_until_taken,
+    assert_degraded,
+    assert_not_ready,
+    await_ready,
+    redis_gateway,
+)
 from tests.support.processes import ROOT, Headgate
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import wait_until
@@ -118,5 +124,31 @@ def test_a_rolling_upgrade_begins_no_history_and_a_restart_during_it_begins_one_
             assert told(gateways) == [
                 Counter({"log.history_changed": 1, "log.nothing_lost": 1}) for _ in gateways
             ]
+        finally:
+            newer.close()
+
+
+def test_gateways_of_two_versions_read_each_other_while_redis_lacks_replicas(
+    redis: RedisServer, next_version: Path
+) -> None:
+    newer = Headgate(redis.url, environment={"HEADGATE_LOG__FORMAT": "json"}, program=next_version)
+    with redis_gateway(redis.url) as older:
+        create(older, LOG)
+        append(older, LOG, b"one ")
+        redis.command("CONFIG", "SET", "min-replicas-to-write", "1")
+        try:
+            newer.spawn()
+            assert_not_ready(newer, "fewer replicas", "cannot be read now")  # has no functions yet
+            redis.command("CONFIG", "SET", "min-replicas-to-write", "0")
+            await_ready(newer)
+            append_until_taken(newer, LOG, b"two ")
+            redis.command("CONFIG", "SET", "min-replicas-to-write", "1")
+            for gateway in (older, newer):
+                assert_degraded(gateway, "fewer replicas")
+                assert content(gateway, LOG) == b"one two "
+            redis.command("CONFIG", "SET", "min-replicas-to-write", "0")
+            append_until_taken(older, LOG, b"three ")
+            append_until_taken(newer, LOG, b"four ")
+            assert content(older, LOG) == content(newer, LOG) == b"one two three four "
         finally:
             newer.close()

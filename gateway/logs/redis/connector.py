@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from gateway.settings import Route
 
 MOST_LOADS = 8  # of our functions by one connection: another program may flush them in between
+READ_PROBE = ("FCALL", f"headgate_state_ro_{VERSION}", 0)
+UNREAD_ALL = "its streams were not read since it restarted or failed over, and cannot be read now"
 ONLY = ("", 0)  # stands for the primary without a cluster: its address is looked up each time
 # Sentinels answer from memory: those that are well all answer within this time after the first.
 TOGETHER_S = 0.3
@@ -232,20 +234,29 @@ def _tls_context(authorities: str) -> SSLContext:
 async def _load_functions(connection: RedisConnection) -> None:
     """Load our functions where they are missing, and begin them in the process's history.
 
-    A server that takes no writes refuses that, too: its functions go on in the history that an
-    earlier connection has begun, and calls fail if there is none.
+    A server that takes no writes refuses that, too. Then its functions go on in the history that an
+    earlier connection has begun. Raises Unreachable if there is none.
     """
     for _ in range(MOST_LOADS):
         try:
             await _load(connection)
         except Refusal as refusal:
             if refusal.takes_no_writes:
+                await _check_history(connection, refusal)
                 return
             if not refusal.lacks_functions:
                 raise
         else:
             return
     raise Unreachable("somebody deletes the functions of Headgate", is_passing=True)
+
+
+async def _check_history(connection: RedisConnection, refusal: Refusal) -> None:
+    try:
+        await connection.ask(*READ_PROBE)
+    except Refusal as failure:
+        why = UNREAD_ALL if failure.lacks_functions else failure.meaning
+        raise Unreachable(f"{refusal.meaning}; {why}") from failure
 
 
 async def _load(connection: RedisConnection) -> None:

@@ -28,7 +28,6 @@ NOT_YET = "not connected yet"
 WRITES_WAIT = (
     "reads go on; appends, removals, deadlines, subscriptions and heartbeats of gateways wait"
 )
-UNREAD_ALL = "its streams were not read since it restarted or failed over, and cannot be read now"
 
 
 class Probes(NamedTuple):
@@ -193,10 +192,8 @@ class Primary(Background):
             self._unhealthy(failure.why)
             return
         if isinstance(reply, Refusal):
-            if reply.code == "READONLY":
-                self.reconnect()
-            why = UNREAD_ALL if reply.lacks_functions else reply.meaning
-            self._unhealthy(f"{refusal.meaning}; {why}")
+            self.reconnect()
+            self._unhealthy(f"{refusal.meaning}; {reply.meaning}")
             return
         if self.history and int(reply[0]) != self.history:
             # What follows from another history is written, and so waits until writes are taken.

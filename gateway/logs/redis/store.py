@@ -15,7 +15,8 @@ from typing_extensions import override
 
 from gateway.background import settle
 from gateway.errors import LogUnavailable
-from gateway.logs.redis.connection import UNREAD, Refusal, Unreachable, pack
+from gateway.logs.redis.connection import Refusal, Unreachable, pack
+from gateway.logs.redis.connector import READ_PROBE
 from gateway.logs.redis.names import VERSION, RedisNames, twin_of
 from gateway.logs.redis.notifications import Notifications
 from gateway.logs.redis.pipeline import ENOUGH
@@ -64,7 +65,7 @@ class RedisStore(Sharing):
             connector,
             Probes(
                 pack("FCALL", f"headgate_probe_{VERSION}", 0, self.prefix),
-                pack("FCALL", f"headgate_state_ro_{VERSION}", 0),
+                pack(*READ_PROBE),
             ),
             on_history_change,
             on_move=lambda: self.notifications.find(),
@@ -228,16 +229,8 @@ class RedisCall:
         """Send to a server that takes no writes the calls that write nothing."""
         primary.probe_soon()
         twins = [twin_of(call) or call for call in self.calls]
-
-        def on_answer(answer: Answer | Unreachable) -> None:
-            refused = () if isinstance(answer, Unreachable) else answer[0]
-            if any(isinstance(reply, Refusal) and reply.lacks_functions for reply in refused):
-                self._fail(f"the log refuses: {UNREAD}")  # they cannot be loaded now
-            else:
-                self.on_answer(primary, answer)
-
         pipeline = primary.commits if self.commits else primary.reads
-        pipeline.send(twins, on_answer, self.expected)
+        pipeline.send(twins, partial(self.on_answer, primary), self.expected)
 
     def on_answer(self, primary: Primary, answer: Answer | Unreachable) -> None:
         """Pass on the replies, or send the calls again."""
