@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import queue
 import re
@@ -195,8 +196,8 @@ def test_the_session_of_the_readme_runs_as_printed(desk: Desk) -> None:
             assert (command, desk.first.run(f"headgate {command}")[0]) == (command, 0)
 
 
-def read(server: Headgate, name: str) -> bytes:
-    with urllib.request.urlopen(f"{server.streams}/{name}?offset=-1") as answer:
+def read(server: Headgate, name: str, begin: str = "-1") -> bytes:
+    with urllib.request.urlopen(f"{server.streams}/{name}?offset={begin}") as answer:
         body: bytes = answer.read()
     return body
 
@@ -249,17 +250,24 @@ def test_the_readme_renders_a_configuration_and_scrapes_the_address_of_the_metri
 
 
 @pytest.mark.usefixtures("processes")
-def test_the_python_of_the_readme_follows_what_it_appends(desk: Desk) -> None:
+def test_each_run_of_the_python_of_the_readme_prints_all_visits_with_offsets_to_go_on_at(
+    desk: Desk,
+) -> None:
     (program,) = examples("README.md", "python")
     desk.server.start()
-    with subprocess.Popen(
-        [sys.executable, "-u", "-c", desk.spelled(program)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as running:
-        assert running.stdout is not None
-        printed = running.stdout.readline().split()
-        running.send_signal(signal.SIGINT)  # as Ctrl-C does
-        _, traceback = running.communicate(timeout=PATIENCE_S)
-    assert (running.returncode, traceback) == (0, b"")
-    assert printed[:2] == [b"{'id':", b"1}"]
+    for number in (1, 2):
+        with subprocess.Popen(
+            [sys.executable, "-u", "-c", desk.spelled(program)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as running:
+            assert running.stdout is not None
+            printed = [running.stdout.readline().decode().split() for _ in range(number)]
+            running.send_signal(signal.SIGINT)  # as Ctrl-C does
+            _, traceback = running.communicate(timeout=PATIENCE_S)
+        assert (running.returncode, traceback) == (0, b"")
+        assert [line[:2] for line in printed] == [["{'id':", "1}"]] * number
+        for after, (_, _, place) in enumerate(printed, 1):
+            begin, _, count = place.partition(",")
+            rest = json.loads(read(desk.server, "visits", begin))[int(count or 0) :]
+            assert rest == [{"id": 1}] * (number - after)

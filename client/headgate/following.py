@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from headgate.errors import Gone, ProtocolError, StreamNotFound, Unavailable
 from headgate.events import Event, EventDecoder, EventTooLong
-from headgate.names import CURSOR, SSE_ENCODING, UP_TO_DATE, is_closed
+from headgate.names import CURSOR, SSE_ENCODING, START_OFFSET, UP_TO_DATE, is_closed
 from headgate.retries import Backoff
 
 if TYPE_CHECKING:
@@ -50,12 +50,15 @@ class Batch:
         offset: The offset to read on from.
         is_last: Whether the stream is closed, and this is the end of it.
         cursor: The cursor of a live response, if it has one.
+        start: The offset at which the data begin, if they are read from `-1` and the server names
+            it.
     """
 
     bodies: tuple[bytes, ...]
     offset: str
     is_last: bool
     cursor: str | None = None
+    start: str | None = None
 
 
 async def catch_up(
@@ -69,7 +72,7 @@ async def catch_up(
     """
     while True:
         async with stream.request("GET", query={"offset": offset}) as answer:
-            following = stream.next_offset(answer.headers)
+            following, start = stream.next_offset(answer.headers), answer.headers.get(START_OFFSET)
             content_type = answer.headers.get("Content-Type", "")
             if in_parts is not None and in_parts(content_type):
                 held = bytearray()
@@ -85,7 +88,7 @@ async def catch_up(
             at_tail = UP_TO_DATE in answer.headers or is_closed(answer.headers)
             at_tail = at_tail or following == offset
         _check_moved(stream, offset, following, (body,))
-        yield content_type, Batch((body,) if body else (), following, at_tail)
+        yield content_type, Batch((body,) if body else (), following, at_tail, start=start)
         if at_tail:
             return
         offset = following
@@ -97,8 +100,8 @@ async def long_poll(stream: Endpoint, offset: str, cursor: str | None) -> AsyncG
     async with stream.request("GET", query=query, idle_s=LONG_POLL_IDLE_TIMEOUT_S) as answer:
         body = await _whole(stream, answer)
         following = stream.next_offset(answer.headers)
-        ended = is_closed(answer.headers)
-    yield Batch((body,) if body else (), following, ended, answer.headers.get(CURSOR))
+        ended, start = is_closed(answer.headers), answer.headers.get(START_OFFSET)
+    yield Batch((body,) if body else (), following, ended, answer.headers.get(CURSOR), start)
 
 
 async def sse(stream: Endpoint, offset: str, cursor: str | None) -> AsyncGenerator[Batch]:
@@ -242,9 +245,11 @@ def _batch(bodies: list[bytes], control: Event) -> Batch:
         offset = str(fields["streamNextOffset"])
     except (ValueError, KeyError, TypeError) as cause:
         raise ProtocolError("the server sent a control event without streamNextOffset") from cause
-    cursor = fields.get("streamCursor")
-    is_last = fields.get("streamClosed") is True
-    return Batch(tuple(bodies), offset, is_last, None if cursor is None else str(cursor))
+    cursor, start = (
+        None if (value := fields.get(name)) is None else str(value)
+        for name in ("streamCursor", "headgateStartOffset")
+    )
+    return Batch(tuple(bodies), offset, fields.get("streamClosed") is True, cursor, start)
 
 
 def _decoded(data: bytes) -> bytes:

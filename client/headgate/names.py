@@ -23,6 +23,8 @@ PRODUCER_EPOCH = "Producer-Epoch"
 PRODUCER_SEQ = "Producer-Seq"
 EXPECTED_SEQ = "Producer-Expected-Seq"
 MULTI = "X-Stream-Multi"
+# Of a Headgate with its own log: the offset at which a response to a read from -1 begins.
+START_OFFSET = "Headgate-Start-Offset"
 # Offsets of any stream (PROTOCOL.md section 6): its beginning, and its tail at the moment.
 BEGINNING, NOW = "-1", "now"
 # Streams below the name of a run's stream, and the id of its producer in all of them.

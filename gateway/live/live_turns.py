@@ -41,16 +41,23 @@ class LiveReader(abc.ABC):
     """A reader that is sent rounds: `rounds_sent` of them so far, up to the offset `position`.
 
     `cursor` is the least cursor that it may be sent, or 0. `is_up_to_date` says whether its last
-    control event said that it had reached the tail.
+    control event said that it had reached the tail. `start` is the offset that its first control
+    event is to name as the beginning, or "".
     """
 
-    __slots__ = ("cursor", "is_up_to_date", "position", "rounds_sent")
+    __slots__ = ("cursor", "is_up_to_date", "position", "rounds_sent", "start")
 
     def __init__(self, position: str, cursor: int) -> None:
         self.position = position
         self.cursor = cursor
         self.rounds_sent = 0
         self.is_up_to_date = False
+        self.start = ""
+
+    def take_start(self) -> str:
+        """Return the offset that the next control event names; "" from the second one on."""
+        start, self.start = self.start, ""
+        return start
 
     @abc.abstractmethod
     def write(self, framed: bytes, size: int) -> None:

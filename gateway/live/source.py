@@ -81,9 +81,14 @@ class FeedSource(abc.ABC, Generic[V, N]):
         self.traffic = traffic
 
     @staticmethod
-    def control_event(next_offset: str, cursor: int, *, up_to_date: bool, closed: bool) -> bytes:
-        """Return the event that follows data for a reader at an offset; b"" if there are none."""
-        return control_event(next_offset, cursor, up_to_date=up_to_date, closed=closed)
+    def control_event(
+        next_offset: str, cursor: int, *, up_to_date: bool, closed: bool, start: str = ""
+    ) -> bytes:
+        """Return the event that follows data for a reader at an offset; b"" if there are none.
+
+        It names the `start` of the response, if one is given.
+        """
+        return control_event(next_offset, cursor, up_to_date=up_to_date, closed=closed, start=start)
 
     def trailers(self, position: str, *, closed: bool) -> bytes:  # noqa: ARG002
         """Return the trailer fields behind the body of a reader; by default there are none."""

@@ -219,7 +219,8 @@ class SseReader(LiveReader, asyncio.Protocol):
         Both events are one chunk: clients that read a body chunk by chunk see the two together.
         """
         self.is_up_to_date = self.position == self._readers.feed.tail
-        control_event = self._readers.control_event(self.position, self.cursor)
+        start = self.take_start()
+        control_event = self._readers.control_event(self.position, self.cursor, start)
         size = len(data_event) + len(control_event)
         self._readers.traffic.wrote_events(1, size, 1 if data_event else 0)
         self.sent_bytes += size
@@ -339,14 +340,12 @@ class SseReaders(Generic[V, N]):
         self._last_write = self.feed.loop.time()
         return self.turns.send_round(one)
 
-    def control_event(self, position: str, floor: int) -> bytes:
-        """Return the control event for a reader at `position`; its cursors are at least `floor`."""
+    def control_event(self, position: str, floor: int, start: str = "") -> bytes:
+        """Return the event for a reader at `position`; its cursors are at least `floor`."""
         at_tail = position == self.feed.tail and self.feed.caught_up
+        closed, now = at_tail and self.feed.closed, current_cursor(self._services.clock())
         return self.feed.source.control_event(
-            position,
-            max(floor, current_cursor(self._services.clock())),
-            up_to_date=at_tail,
-            closed=at_tail and self.feed.closed,
+            position, max(floor, now), up_to_date=at_tail, closed=closed, start=start
         )
 
     def resume(self, reader: SseReader) -> None:

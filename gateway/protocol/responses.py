@@ -11,7 +11,13 @@ from gateway import errors
 from gateway.protocol import cache_headers
 from gateway.protocol.bodies.content import is_text, read_body, runs_scripts
 from gateway.protocol.http import header_names
-from gateway.protocol.http.header_names import CURSOR, MULTI, NEXT_OFFSET, READER_KEY
+from gateway.protocol.http.header_names import (
+    CURSOR,
+    MULTI,
+    NEXT_OFFSET,
+    READER_KEY,
+    START_OFFSET,
+)
 from gateway.protocol.streams import chunks
 from gateway.protocol.streams.offsets import next_cursor
 
@@ -36,11 +42,11 @@ REQUEST_HEADERS = (
 )
 HEADGATE_FIELDS = "headgate-"  # how the names of Headgate's own fields begin, in lower case
 RESPONSE_HEADERS = (
-    "Age, Cache-Status, ETag, Location, Producer-Epoch, Producer-Expected-Seq,"
-    " Producer-Received-Seq, Producer-Seq, Retry-After, Stream-Closed, Stream-Cursor,"
-    " Stream-Expires-At, Stream-Next-Offset, Stream-Reader-Key, Stream-SSE-Data-Encoding,"
-    " Stream-TTL, Stream-URL, Stream-Up-To-Date, Upstream-Content-Type, Upstream-Outcome,"
-    " Upstream-Status, X-Cache, X-Cache-Hits, X-Request-Id, X-Stream-Multi"
+    "Age, Cache-Status, ETag, Headgate-Start-Offset, Location, Producer-Epoch,"
+    " Producer-Expected-Seq, Producer-Received-Seq, Producer-Seq, Retry-After, Stream-Closed,"
+    " Stream-Cursor, Stream-Expires-At, Stream-Next-Offset, Stream-Reader-Key,"
+    " Stream-SSE-Data-Encoding, Stream-TTL, Stream-URL, Stream-Up-To-Date, Upstream-Content-Type,"
+    " Upstream-Outcome, Upstream-Status, X-Cache, X-Cache-Hits, X-Request-Id, X-Stream-Multi"
 )
 PREFLIGHT_MAX_AGE_S = 86_400
 CLOSED_LINE = f"{header_names.CLOSED}: true\r\n"
@@ -62,7 +68,7 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
 
     `next_offset` is "" if it says nothing of a stream. It `is_end` if it only says that its stream
     is closed; None if an empty body would make it that, and the body still comes. `again_s` is its
-    Retry-After.
+    Retry-After. Events from the beginning name the offset there, the `start`.
     """
 
     next_offset: str = ""
@@ -70,6 +76,7 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     is_end: bool | None = False
     again_s: int | None = None
     has_cors: bool = False  # lines of its own on the pages that may read it: then none are added
+    start: str = ""
 
 
 NO_FACTS = Facts()
@@ -190,6 +197,8 @@ def data(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response
     state, end = chunk.state, end_of(chunk)
     caching = cache_headers.lifetime_of(chunk, read, freshness.toward(read.by_key, read.path), now)
     lines, body = _type_line(state.content_type), read_body(state.content_type, chunk.records)
+    if read.offset is None:
+        lines += _start_line(state.offset(chunk.start))
     tag = f"{state.stream_id:x}:{state.offset(chunk.start)}:{end.offset}"
     return read_response(read, now, end, caching, lines=lines, body=body, tag=tag)
 
@@ -211,7 +220,14 @@ def poll_ended(state: StreamState, read: Read, freshness: Freshness, now: float)
     """Return a 204: the long-poll's time is over, or the stream is closed (section 5.7)."""
     freshness = freshness.toward(read.by_key, read.path)
     caching = cache_headers.poll_timeout(freshness, closed=state.closed)
-    return read_response(read, now, end_of(chunks.empty(state)), caching)
+    end = end_of(chunks.empty(state))
+    lines = _start_line(end.offset) if read.offset is None else ""
+    return read_response(read, now, end, caching, lines=lines)
+
+
+def _start_line(offset: str) -> str:
+    """Return the line with the offset at which a read from the beginning begins."""
+    return f"{START_OFFSET}: {offset}\r\n"
 
 
 def events_type(content_type: str) -> str:
@@ -223,6 +239,12 @@ def events_type(content_type: str) -> str:
 def event_stream(content_type: str, cors: str = "", *, private: bool = False) -> Response:
     """Return the head of an SSE response."""
     return live_response(events_type(content_type), cors, private=private)
+
+
+def naming_start(head: Response, start: str) -> Response:
+    """Return the head of an SSE response from the beginning, which names the offset there."""
+    facts = msgspec.structs.replace(head.facts, start=start)
+    return msgspec.structs.replace(head, fields=f"{head.fields}{_start_line(start)}", facts=facts)
 
 
 def live_response(lines: str, cors: str = "", *, private: bool = False) -> Response:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -137,6 +138,71 @@ async def test_a_reading_continues_after_any_message(client: Client, is_json: bo
             assert await values(stream, place) == whole[number:]
     half = await values(stream, f"{first.offset},1") if is_json else []
     assert half == whole[1:] if is_json else half == []
+
+
+@pytest.mark.parametrize("kind", ["memory", "file", "redis"])
+async def test_each_message_from_the_beginning_has_an_offset_that_continues_after_it(
+    kind: str, tmp_path: Path, processes: None
+) -> None:
+    with base(kind, tmp_path / "data") as url:
+        async with headgate.Client(url) as hg:
+            stream = await hg.create("s", json=True)
+            await stream.append_many(range(5))
+            await stream.close()
+            for reading in (stream.read, stream.follow):
+                messages = [message async for message in reading()]
+                for number, message in enumerate(messages, 1):
+                    for further in (stream.read, stream.follow):
+                        rest = [it.value async for it in further(message.offset)]
+                        assert rest == list(range(number, 5))
+
+
+async def test_a_reader_that_stops_within_fifty_thousand_messages_continues_at_the_next_one(
+    client: Client,
+) -> None:
+    stream = await client.create("s", json=True)
+    await stream.append_many(range(50_000))
+    async with stream.follow() as reading:
+        async for message in reading:
+            if message.value == 20_000:
+                break
+    async with stream.follow(message.offset) as reading:
+        assert (await anext(reading)).value == 20_001
+
+
+async def test_before_another_server_the_first_response_is_counted_from_nowhere(
+    tmp_path: Path, processes: None
+) -> None:
+    with base("reference", tmp_path) as url:
+        async with headgate.Client(url) as hg:
+            stream = await hg.create("s", json=True)
+            await stream.append_many(range(3))
+            places = [message.offset async for message in stream.read()]
+            assert places[:2] == ["-1", "-1"]
+            assert await values(stream, places[2]) == []
+
+
+async def test_a_place_that_retention_has_passed_is_gone_and_the_error_says_where_to_go_on(
+    processes: None,
+) -> None:
+    server = Headgate()
+    route = {"prefix": "/v1/stream", "storage": "memory:", "retention_messages": 8}
+    server.serve_routes(route)
+    with contextlib.closing(server.start()):
+        async with headgate.Client(f"{server.url}/v1/stream") as hg:
+            stream = await hg.create("s", json=True)
+            await stream.append_many(range(4))
+            places = [message.offset async for message in stream.read()]
+            for number in range(4, 40):
+                await stream.append(number)
+            for reading in (stream.read, stream.follow):
+                with pytest.raises(headgate.Gone, match="the stream begins at") as caught:
+                    await anext(reading(places[1]))
+                assert caught.value.offset == places[1].partition(",")[0]
+                (begins,) = re.findall(r"begins at (\d+_\d+) now", caught.value.reason)
+                kept = await values(stream, begins)
+                assert kept == await values(stream)
+                assert 0 < len(kept) < 40
 
 
 async def test_what_is_new_is_followed_from_now(client: Client) -> None:

@@ -283,15 +283,12 @@ async def test_events_tell_the_next_offset_the_cursor_and_the_end() -> None:
         client.send(get("s?offset=-1&live=sse"))
         await client.answer(to_head=True)
         events = await client.events_until(lambda told: len(told) == 2)
-        place = offset(3)
+        place, start = f'{{"streamNextOffset":"{offset(3)}"', f'"headgateStartOffset":"{START}"'
         assert [(one.name, one.data) for one in events] == [
             ("data", "one"),
-            (
-                "control",
-                f'{{"streamNextOffset":"{place}","streamCursor":"{CURSOR}","upToDate":true}}',
-            ),
+            ("control", f'{place},{start},"streamCursor":"{CURSOR}","upToDate":true}}'),
         ]
         await close(gateway)
         (*_, end) = await client.events_to_the_end()
-        told = f'{{"streamNextOffset":"{place}","streamClosed":true,"upToDate":true}}'
+        told = f'{place},"streamClosed":true,"upToDate":true}}'
         assert (end.name, end.data) == ("control", told)

@@ -3,6 +3,8 @@
 The protocol has an offset after each response, and none between the messages of one. A place within
 a response is written `OFFSET,COUNT`: the offset at which the response began, and how many of its
 messages, or bytes of text, come before the place. No offset has a comma (PROTOCOL.md section 6).
+The beginning, `-1`, may move, so a response from there is counted from the offset that a Headgate
+with its own log names for it; before other servers the place is the beginning itself.
 """
 
 from __future__ import annotations
@@ -38,8 +40,9 @@ class Message:
 
     Attributes:
         value: A JSON value, a str of a stream of text, or bytes.
-        offset: The place to continue at after this message. Where the server names none there, it
-            is before the message: then it comes again, and is not lost.
+        offset: The place to continue at after this message. Where the server does not name the
+            beginning, it is `-1` before the end of the first response: then the message comes
+            again, and is not lost.
     """
 
     value: Any
@@ -81,6 +84,8 @@ class Decoder:
     def messages(self, begin: str, batch: Batch) -> list[Message]:
         """Return the messages of a batch that begins at an offset. Raises ProtocolError."""
         after = batch.offset
+        if begin == BEGINNING:
+            begin = batch.start or begin
         if self._is_json:
             values = self._values(begin, batch)
             passed = self._pass(len(values))

@@ -18,6 +18,9 @@ export interface ConnectionOptions {
 }
 
 const EVENTS = "text/event-stream"
+const PROBLEM = "application/problem+json" // RFC 9457
+const GONE = 410 // its detail says where the stream goes on
+const MOST_DETAIL = 16 * 1024 // bytes of a problem; Headgate's have a few hundred
 const STEADY_MS = 10_000 // a connection of this age was no failure, also if it was silent
 const STALE_MS = 30_000 // a page that was hidden for longer may have lost it without an error
 
@@ -117,13 +120,13 @@ export class Connection {
     this.#probe = undefined
     const place = url.origin + url.pathname // without what may be secret in the query
     if (answer === undefined) return this.#retry(true, `no answer that this page may read comes from ${place}`)
-    const { status, type } = answer
+    const { status, type, detail } = answer
     if (isPassing(status)) return this.#retry(true, `${place} answers ${status}`, status)
     if (status === 200 && (type === EVENTS || this.#hasOpened)) return this.#connect()
     const why =
       status === 200
         ? `the answer is ${type || "of no type"} instead of events, so the URL may be wrong`
-        : (finalStatus[status] ?? `the answer is ${status}`)
+        : `${finalStatus[status] ?? `the answer is ${status}`}${status === GONE && detail ? `: ${detail}` : ""}`
     this.fail(new FollowError(`${why}: ${place}`, status))
   }
 
@@ -138,7 +141,7 @@ async function answerOf(
   url: URL,
   withCredentials: boolean,
   signal: AbortSignal,
-): Promise<{ status: number; type: string } | undefined> {
+): Promise<{ status: number; type: string; detail: string } | undefined> {
   try {
     const { body, status, headers } = await fetch(url, {
       headers: { Accept: EVENTS },
@@ -146,9 +149,31 @@ async function answerOf(
       cache: "no-store",
       signal,
     })
+    const type = (headers.get("Content-Type") ?? "").split(";")[0]!.trim().toLowerCase()
+    const detail = status === GONE && type === PROBLEM ? await detailOf(body) : ""
     await body?.cancel()
-    return { status, type: (headers.get("Content-Type") ?? "").split(";")[0]!.trim().toLowerCase() }
+    return { status, type, detail }
   } catch {
     return undefined
+  }
+}
+
+/** Return the sentence in a problem's body; nothing of one that is too long or not a problem. */
+async function detailOf(body: ReadableStream<Uint8Array> | null): Promise<string> {
+  const reader = body?.getReader()
+  const decoder = new TextDecoder()
+  let text = ""
+  try {
+    for (let size = 0; ; ) {
+      const piece = await reader?.read()
+      if (piece?.value === undefined) return String((JSON.parse(text) as { detail?: string }).detail ?? "")
+      size += piece.value.length
+      if (size > MOST_DETAIL) return ""
+      text += decoder.decode(piece.value, { stream: true })
+    }
+  } catch {
+    return ""
+  } finally {
+    reader?.releaseLock()
   }
 }

@@ -6,20 +6,22 @@ import { SharedFollower } from "./shared-follower.js"
 
 export interface FollowStreamOptions<Message = unknown> {
   /**
-   * Is called with each message, in order, and with the offset to read on from after it.
+   * Is called with each message, in order, and with the place to read on from after it.
    *
    * A message is a value of a JSON stream, text as it comes of a stream of text, or a `Uint8Array`.
-   * Of several messages that come together all but the last have the offset before them.
+   * Within a batch the place is `OFFSET,COUNT`: so many messages after the offset, or bytes. In the
+   * first batch from `-1` only a Headgate with its own log names that offset; before other servers
+   * all but the last of its messages have the place `-1`.
    */
   readonly onMessage: (message: Message, offset: string) => void
   /** Is called when the stream is closed, after its last message. Nothing comes after it. */
   readonly onClose?: () => void
   /** Is called when the stream cannot be followed any further; by default it is written to the console. */
   readonly onError?: (error: FollowError) => void
-  /** The offset to begin at: `-1` for the beginning, which is the default, `now` for what is new. */
+  /** The place to begin at, as of a message: `-1` for the beginning, which is the default, `now` for what is new. */
   readonly from?: string
   /**
-   * Whether the offset is stored in `sessionStorage`, so that the tab goes on there after a reload.
+   * Whether the place is stored in `sessionStorage`, so that the tab goes on there after a reload.
    * For pages that restore what they have shown.
    */
   readonly remember?: boolean
@@ -33,7 +35,7 @@ export interface FollowStreamOptions<Message = unknown> {
 
 /** A stream that is followed by this page. */
 export interface FollowedStream {
-  /** The offset to read on from. */
+  /** The place to read on from, after the last message that was handled. */
   readonly offset: string
   /** Follow no further. */
   close(): void
@@ -41,8 +43,10 @@ export interface FollowedStream {
 
 /** What has come together, as it is passed from tab to tab. */
 interface Batch {
-  /** The offset at which it begins. */
+  /** The offset that it was read from. */
   readonly from: string
+  /** The offset at which it begins, where it was read from the beginning and the server names it. */
+  readonly start?: string | undefined
   readonly to: string
   readonly data: readonly string[]
   readonly isClosed: boolean
@@ -52,6 +56,7 @@ type Kind = "json" | "text" | "bytes"
 
 const BEGINNING = "-1"
 const NOW = "now"
+const PLACE = /^([^,]+)(?:,(\d{1,15}))?$/ // no offset has a comma (PROTOCOL.md section 6)
 const FINAL_STATUS: Readonly<Record<number, string>> = {
   400: "the offset is not one of this stream",
   401: "the server wants a token",
@@ -77,6 +82,7 @@ export function followStream<Message = unknown>(
 class Follower extends SharedFollower<Batch, string> implements FollowedStream {
   offset: string
   #at: string // the offset to which it has come, before its messages are handled
+  #passed: number // messages, or bytes, after it that are passed over
   readonly #url: string
   #goal: string | undefined // the offset to which another tab has come
   #readTo = "" // by the present connection
@@ -95,7 +101,11 @@ class Follower extends SharedFollower<Batch, string> implements FollowedStream {
     const { from = BEGINNING, remember = false, withCredentials = false, retries = RETRIES } = options
     this.#memory = remember ? new Memory(url) : undefined
     const remembered = this.#memory?.get()
-    this.offset = this.#at = remembered?.cursor ?? from
+    this.offset = remembered?.cursor ?? from
+    const [, at, count = "0"] = PLACE.exec(this.offset) ?? []
+    if (at === undefined) throw new TypeError(`"${this.offset}" is not the offset of a message, "-1" or "now"`)
+    this.#at = at
+    this.#passed = Number(count)
     this.connection = new Connection({
       url: () => this.#urlOf(url),
       withCredentials,
@@ -125,8 +135,9 @@ class Follower extends SharedFollower<Batch, string> implements FollowedStream {
       return
     }
     this.connection.reset()
-    const { streamNextOffset: to, streamClosed: isClosed = false } = JSON.parse(data) as Control
-    const batch = { from: this.#readTo, to, data: this.#arrived, isClosed }
+    const control = JSON.parse(data) as Control
+    const { streamNextOffset: to, streamClosed: isClosed = false, headgateStartOffset: start } = control
+    const batch = { from: this.#readTo, start, to, data: this.#arrived, isClosed }
     this.#readTo = to
     this.#arrived = []
     this.#take(batch)
@@ -155,28 +166,40 @@ class Follower extends SharedFollower<Batch, string> implements FollowedStream {
   #take(batch: Batch): void {
     if (this.isOver || (this.#at !== NOW && batch.to < this.#at)) return
     this.tell(batch)
-    const before = this.#at
     this.#at = batch.to
     this.adjust()
-    this.#handling = this.#handling.then(() => this.#handle(batch, before))
+    this.#handling = this.#handling.then(() => this.#handle(batch))
   }
 
-  async #handle({ data, to, isClosed }: Batch, before: string): Promise<void> {
+  async #handle({ data, from, start = from, to, isClosed }: Batch): Promise<void> {
     if (data.length > 0) this.#kind ??= await this.#askKind()
     if (this.isOver) return
     const messages = this.#decoded(data)
-    messages.forEach((message, index) => {
-      if (this.isOver) return
-      const offset = index === messages.length - 1 ? to : before
-      try {
-        this.options.onMessage(message, offset)
-      } catch (error) {
-        reportError(error) // of the page: the stream goes on
+    let count = 0
+    for (const [index, message] of messages.entries()) {
+      const size = this.#kind === "json" ? 1 : bytesOf(message as string | Uint8Array).length
+      const passed = Math.min(this.#passed, size)
+      this.#passed -= passed
+      count += size
+      const isLast = index === messages.length - 1
+      const offset = isLast ? to : start === BEGINNING || start === NOW ? start : `${start},${count}`
+      if (passed < size) {
+        this.#show(passed === 0 ? message : restOf(message as string | Uint8Array, passed), offset)
+        this.offset = offset
+        if (this.isOver && !isLast) return this.#memory?.set({ cursor: offset }) // the page has closed it
       }
-    })
+    }
     this.offset = to
-    if (isClosed) this.#end(to)
+    if (isClosed && !this.isOver) this.#end(to)
     else this.#memory?.set({ cursor: to })
+  }
+
+  #show(message: unknown, offset: string): void {
+    try {
+      this.options.onMessage(message, offset)
+    } catch (error) {
+      reportError(error) // of the page: the stream goes on
+    }
   }
 
   #decoded(data: readonly string[]): unknown[] {
@@ -216,6 +239,17 @@ class Follower extends SharedFollower<Batch, string> implements FollowedStream {
 interface Control {
   readonly streamNextOffset: string
   readonly streamClosed?: boolean
+  readonly headgateStartOffset?: string
+}
+
+function bytesOf(part: string | Uint8Array): Uint8Array {
+  return typeof part === "string" ? new TextEncoder().encode(part) : part
+}
+
+/** Return what follows so many bytes of a text, or of bytes. */
+function restOf(part: string | Uint8Array, passed: number): string | Uint8Array {
+  const rest = bytesOf(part).subarray(passed)
+  return typeof part === "string" ? new TextDecoder().decode(rest) : rest
 }
 
 function kindOf(contentType: string): Kind {

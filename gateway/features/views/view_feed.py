@@ -114,7 +114,9 @@ class ViewSource(FeedSource[StreamState, Group]):
 
     @staticmethod
     @override
-    def control_event(_next: str, _cursor: int, *, up_to_date: bool, closed: bool) -> bytes:
+    def control_event(
+        _next: str, _cursor: int, *, up_to_date: bool, closed: bool, start: str = ""
+    ) -> bytes:
         """Return b"": views have no control events."""
         return b""
 

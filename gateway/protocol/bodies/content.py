@@ -292,12 +292,17 @@ def _as_lines(text: bytes) -> bytes:
     return text.replace(b"\n", b"\ndata:").replace(b"\ndata: ", b"\ndata:  ")
 
 
-def control_event(next_offset: str, cursor: int, *, up_to_date: bool, closed: bool) -> bytes:
+def control_event(
+    next_offset: str, cursor: int, *, up_to_date: bool, closed: bool, start: str = ""
+) -> bytes:
     """Return the control event that follows a data event; a closed stream needs no cursor.
 
-    Its id is the offset too: a browser sends it as Last-Event-ID when it reconnects.
+    Its id is the offset too: a browser sends it as Last-Event-ID when it reconnects. The first one
+    of a response from the beginning names the offset there, its `start`.
     """
     text = f'id:{next_offset}\nevent: control\ndata:{{"streamNextOffset":"{next_offset}"'
+    if start:
+        text += f',"headgateStartOffset":"{start}"'
     if closed:
         return f'{text},"streamClosed":true,"upToDate":true}}\n\n'.encode()
     tail = ',"upToDate":true' if up_to_date else ""

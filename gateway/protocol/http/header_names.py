@@ -16,6 +16,8 @@ CURSOR = "Stream-Cursor"
 READER_KEY = "Stream-Reader-Key"
 FORKED_FROM = "Stream-Forked-From"
 MULTI = "X-Stream-Multi"
+# Of a response to a read from the beginning: the offset there, from which a client can count.
+START_OFFSET = "Headgate-Start-Offset"
 # Of a DELETE: the id of the stream that is meant, by the console's list, whatever is at its path.
 STREAM_ID = "Headgate-Stream-Id"
 # A key of a provider that is not a bearer token.

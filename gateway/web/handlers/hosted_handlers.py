@@ -117,8 +117,10 @@ class HostedHandlers(RouteOperations):
         live_responses.check_open(request)
         join = partial(route.feeds.join, live.active, live.state, read.view)
         is_private = bool(fields) or route.freshness.toward(None, read.path).is_private
-        head = responses.event_stream(live.state.content_type, fields, private=is_private)
         start = live.state.offset(live.start)
+        head = responses.event_stream(live.state.content_type, fields, private=is_private)
+        if live.from_first:
+            head = responses.naming_start(head, start)
         live_responses.stream_events(request, self._services, join, head, read, start)
         return None
 

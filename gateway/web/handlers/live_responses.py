@@ -122,7 +122,7 @@ def stream_events(
         )
         transport.write(sent_head)
         exchange.start_events()
-        reader.principal = exchange.principal
+        reader.principal, reader.start = exchange.principal, head.facts.start
         reader.paused = requests.wire.writing_paused  # the client is behind already
         if requests.has_more or request.is_last:
             reader.data_received(b"")  # marks the connection to end with the response

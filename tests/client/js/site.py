@@ -45,12 +45,15 @@ FOLLOWING = """
     while (window[name].length < count) await new Promise((notify) => waiting.push(notify));
     return window[name];
   };
-  Object.assign(window, { items: [], ends: [], refusals: [] });
+  Object.assign(window, { items: [], places: [], ends: [], refusals: [] });
   const onItem = (item) => tell("items", item instanceof Uint8Array ? [...item] : item);
   FOLLOW("URL", {
     ...OPTIONS,
     onItem,
-    onMessage: onItem,
+    onMessage: (message, place) => {
+      window.places.push(place);
+      onItem(message);
+    },
     onEnd: (end) => tell("ends", end),
     onClose: () => tell("ends", "closed"),
     onError: ({ message, status }) => tell("refusals", [status, message]),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,9 @@ from headgate.streams.client import Client
 from tests.client.js.site import Tab, following
 from tests.client.printed_urls import PRINTED
 from tests.clients.pages import examples
+from tests.support.origin_servers import reference
 from tests.support.ports import free_port
+from tests.support.processes import Headgate
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -23,11 +27,11 @@ if TYPE_CHECKING:
     from playwright.async_api import BrowserContext
 
     from tests.client.js.site import Site
-    from tests.support.processes import Headgate
 
 TABS = 7  # by HTTP/1.1 a browser has six connections to a host
 FINISHED = [{"status": "finished", "error": None}]
 STORY = "/runs/story"
+START = "0000000000000000_0000000000000000"
 NOTHING = f"http://127.0.0.1:{free_port()}/v1/stream/chat"
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -143,6 +147,94 @@ async def test_a_page_begins_where_it_says_and_goes_on_where_it_was_when_loaded_
     await tab.page.reload()
     await stream.append(3)
     await tab.has([3])
+
+
+async def test_each_message_of_each_batch_has_an_offset_at_which_a_page_continues_after_it(
+    stream: Stream, site: Site, tabs: BrowserContext
+) -> None:
+    await stream.append_many(range(3))
+    tab = await Tab.open(tabs, site, following(stream.url))
+    await tab.has([0, 1, 2])
+    await stream.append_many(range(3, 6))
+    await tab.has(list(range(6)))
+    await stream.close()
+    places = await tab.page.evaluate("places")
+    assert len(set(places)) == 6
+    assert all(re.fullmatch(r"\d{16}_\d{16}(,\d)?", place) for place in places)
+    for number, place in enumerate(places, 1):
+        further = await Tab.open(tabs, site, following(stream.url, **{"from": place}))
+        await further.has(["closed"], "ends")
+        await further.has(list(range(number, 6)))
+
+
+@pytest.mark.parametrize(("kind", "rest"), [("text", " a time"), ("bytes", [3])])
+async def test_a_page_continues_within_text_or_bytes_after_as_many_bytes(
+    server: Headgate, site: Site, tabs: BrowserContext, kind: str, rest: object
+) -> None:
+    options = KINDS[kind][0]
+    message: Any = "once ☕ a time" if kind == "text" else b"\x01\x02\x03"
+    async with Client(server.streams) as hg:
+        stream = await hg.create(uuid.uuid4().hex, **options)
+        await stream.append(message)
+        await stream.close()
+        place = f"{START},{8 if kind == 'text' else 2}"
+        tab = await Tab.open(tabs, site, following(stream.url, **{"from": place}))
+        await tab.has(["closed"], "ends")
+        await tab.has([rest])
+
+
+async def test_a_page_that_stops_within_a_batch_goes_on_after_its_last_message_when_loaded_anew(
+    stream: Stream, site: Site, tabs: BrowserContext
+) -> None:
+    await stream.append_many(range(5))
+    script = f"""
+      import {{ followStream }} from "headgate-client";
+      window.items = [];
+      const followed = followStream("{stream.url}", {{
+        remember: true,
+        onMessage(message) {{
+          window.items.push(message);
+          if (message === 1 || message === 3) followed.close();
+        }},
+      }});
+    """
+    tab = await Tab.open(tabs, site, script)
+    for seen in ([0, 1], [2, 3], [4]):
+        await tab.page.wait_for_function(f"items.length >= {len(seen)}", polling=20)
+        assert await tab.page.evaluate("items") == seen
+        await tab.page.reload()
+
+
+async def test_before_another_server_the_first_messages_have_the_place_of_the_beginning(
+    site: Site, tabs: BrowserContext
+) -> None:
+    with reference() as other:
+        async with Client(f"{other.url}/v1/stream") as hg:
+            stream = await hg.create(uuid.uuid4().hex, json=True)
+            await stream.append_many(range(3))
+            tab = await Tab.open(tabs, site, following(stream.url))
+            await tab.has([0, 1, 2])
+            places = await tab.page.evaluate("places")
+            assert places[:2] == ["-1", "-1"]
+            assert places[2] != "-1"
+
+
+async def test_a_page_whose_place_is_gone_learns_where_the_stream_begins(
+    site: Site, tabs: BrowserContext
+) -> None:
+    server = Headgate()
+    server.serve_routes({"prefix": "/v1/stream", "storage": "memory:", "retention_messages": 8})
+    with contextlib.closing(server.start()):
+        async with Client(server.streams) as hg:
+            stream = await hg.create("s", json=True)
+            for number in range(40):
+                await stream.append(number)
+            tab = await Tab.open(tabs, site, following(stream.url, **{"from": f"{START},2"}))
+            ((status, message),) = await tab.page.evaluate("received('refusals', 1)")
+            assert status == 410
+            (begins,) = re.findall(r"the stream begins at (\d+_\d+) now: http", message)
+            kept = [it.value async for it in stream.read()]
+            assert [it.value async for it in stream.read(begins)] == kept
 
 
 async def test_a_tab_with_remember_stores_the_cursors_of_the_newest_fifty_runs(
