@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis.exceptions import ResponseError
+from structlog.testing import capture_logs
 
 from gateway.errors import LogUnavailable
 from gateway.logs.redis import notifications
@@ -156,10 +157,11 @@ async def test_ping_of_a_redis_that_cannot_save_ends_no_subscription(
         async with connected(server.url) as log:
             change = await committed(log, created(log, "s", b"one"))
             log.sharing.follow("s")
-            await asyncio.to_thread(lose_the_disk, server)
-            await until(log.is_read_only)
-            await until(lambda: refused_pings(server) >= 5)
-            assert log.store.notifications.why_unhealthy is None
+            with capture_logs() as logged:
+                await asyncio.to_thread(lose_the_disk, server)
+                await until(lambda: log.why_unhealthy() is not None)
+                await until(lambda: refused_pings(server) >= 5)
+            assert {it["event"] for it in logged} == {"log.failed"}
             assert await log.sharing.is_current(change.state)
 
 
