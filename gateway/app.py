@@ -61,13 +61,14 @@ def make_services(  # noqa: PLR0913 - what differs between listeners
     journal: WriteJournal | None = None,
     refusal_lines: bytes = BYPASS.lines,
     files: SharedFiles | None = OPEN_FILES,
+    console_mark: str = "",
 ) -> Services:
     """Return the parts that the routes and connections of a listener share.
 
     `clock` returns epoch seconds, and `elapsed` seconds since any moment. `running` returns seconds
     of a clock that cannot be set, and runs on while the machine sleeps. Without `running`, `clock`
-    cannot be set either. `refusal_lines` are header lines of refusals without a request. `files`
-    are shared with connections to servers; None if those of the listener are kept back.
+    cannot be set either. `refusal_lines` are header lines of refusals without a request. Share the
+    `files` with connections to servers, if any. Requests with `console_mark` are the console's.
     """
     limits = ServerLimits(_bounds(settings), files)
     rates = ClientRates(
@@ -99,6 +100,7 @@ def make_services(  # noqa: PLR0913 - what differs between listeners
         front_caches=FrontCaches(),
         journal=journal,
         tracer=tracer,
+        console_mark=console_mark,
     )
 
 

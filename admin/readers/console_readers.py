@@ -15,7 +15,7 @@ from admin.operation import operation
 from admin.readers import merged_lists
 from admin.readers.ban_list import LONGEST_BAN_S
 from gateway.access.bans import Ban
-from gateway.access.principal import CONSOLE, CONSOLE_ADDRESS
+from gateway.access.principal import CONSOLE
 from gateway.features.questions.loudest import ListLoudest, LoudestList
 from gateway.features.questions.readers import (
     MOST_ENDED,
@@ -245,7 +245,4 @@ def _subject(client: OfBan) -> tuple[BanKind, str]:
     address = network if ":" in network and bits == f"{CLIENT_BITS}" else value
     if not is_address(address):
         raise ConsoleError(400, f"{value} is not an IP address")
-    counted = counted_as(address)
-    if counted == CONSOLE_ADDRESS:
-        raise ConsoleError(400, f"{counted} is the console itself, which cannot be banned")
-    return kind, counted
+    return kind, counted_as(address)

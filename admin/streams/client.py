@@ -18,7 +18,6 @@ from admin.model.streams import MessagePlace, Messages
 from admin.streams.credentials import Credentials
 from admin.streams.messages import split
 from gateway import trust
-from gateway.access.principal import CONSOLE_ADDRESS
 from gateway.errors import NO_STREAM, BadRequest
 from gateway.protocol.bodies.content import check_content_type
 from gateway.protocol.http.header_names import STREAM_ID
@@ -37,6 +36,10 @@ if TYPE_CHECKING:
     from gateway.features.questions.process_source import Setup
 
 _RANGE = re.compile(r'"[0-9a-f]+:(\d{16}_\d{16}):(\d{16}_\d{16})(?::[a-z]+)?"', re.ASCII)
+# Limits count by address, and other programs of this machine, such as a proxy with all of its
+# clients, have 127.0.0.1. On Linux all of 127.0.0.0/8 is there to be used; whoever comes from here
+# is a client like others.
+CONSOLE_ADDRESS = "127.0.44.39"
 LATEST = "latest"  # of the console alone: as far before the tail as a screen shows
 LATEST_BYTES = 64 << 10
 # A chunk is 256 KiB and the rest of an append, of which the largest are cut.
@@ -93,6 +96,7 @@ class StreamClient:
         scheme = "https" if settings.tls.certificate else "http"
         self._base = URL.build(scheme=scheme, host=host, port=settings.listen.port)
         self._own_address = own_address(host)
+        self._marking = setup.console.marking
         self._credentials = Credentials(setup)
         self._session: aiohttp.ClientSession | None = None
         self._tail_session: aiohttp.ClientSession | None = None
@@ -103,8 +107,18 @@ class StreamClient:
         certificate = self._setup.settings.tls.certificate  # the path of its file
         if certificate:
             self._trusted = trust.own_listener(certificate)
-        self._session = _session(MOST_CONNECTIONS, self._own_address, self._trusted)
-        self._tail_session = _session(MOST_TAILS, self._own_address, self._trusted)
+        made = (self._session_of(most) for most in (MOST_CONNECTIONS, MOST_TAILS))
+        self._session, self._tail_session = made
+
+    def _session_of(self, most: int) -> aiohttp.ClientSession:
+        """Return a session over at most `most` connections, whose requests have the mark."""
+        local, trusted = self._own_address, self._trusted or True
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=most, local_addr=None if local is None else (local, 0), ssl=trusted
+            ),
+            headers={"User-Agent": "headgate-console", **self._marking},
+        )
 
     async def close(self) -> None:
         """End every request and connection."""
@@ -248,23 +262,8 @@ class StreamClient:
             raise ConsoleError(502, f"the listener for streams does not answer: {cause}") from cause
 
 
-def _session(
-    most: int, own_address: str | None, trusted: ssl.SSLContext | None
-) -> aiohttp.ClientSession:
-    """Return a session over at most `most` connections, from this address or any."""
-    local = None if own_address is None else (own_address, 0)
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=most, local_addr=local, ssl=trusted or True),
-        headers={"User-Agent": "headgate-console"},
-    )
-
-
 def own_address(host: str) -> str | None:
-    """Return the console's source address for streams at this host; None for any address.
-
-    Limits count by address, and other programs of this machine, such as a proxy
-    with all of its clients, have 127.0.0.1. On Linux all of 127.0.0.0/8 is there to be used.
-    """
+    """Return the console's source address for streams at this host; None for any address."""
     if host != "127.0.0.1":
         return None
     with socket.socket() as probe:

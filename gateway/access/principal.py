@@ -23,9 +23,6 @@ MOST_HOLDERS = 10_000
 MOST_PLACES = 4  # of one holder: a reader at home, another outside, and who else has the token
 STATIC = "token"  # the first word of the accounts of static tokens
 CONSOLE: Final = "console"  # the account of the console itself
-# The console's own address at a listener on loopback, if the system lets it have one. No other
-# program of the machine comes from there by chance.
-CONSOLE_ADDRESS: Final = "127.0.44.39"
 LONGEST_SUBJECT = 256  # characters; the console offers no revocation of a longer one
 
 

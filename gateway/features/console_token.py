@@ -15,9 +15,11 @@ from typing_extensions import override
 from gateway.access.contract import Authority
 from gateway.access.operations import BELOW, OPERATIONS, Grant
 from gateway.access.principal import CONSOLE, Principal
+from gateway.protocol.http.header_names import CONSOLE_FIELD
 from gateway.settings.reading.token_hashes import token_digest
 
 SECRET_BYTES = 32
+_MARK = b"console"  # what is signed by the digest, which only this server's processes know
 
 
 class ConsoleToken:
@@ -30,6 +32,16 @@ class ConsoleToken:
     def authorization(self) -> dict[str, str]:
         """Return the header field of a request of the console."""
         return {"Authorization": f"Bearer {self._secret}"}
+
+    @property
+    def marking(self) -> dict[str, str]:
+        """The header field that marks a request as the console's, on any route."""
+        return {CONSOLE_FIELD: console_mark(self.digest)}
+
+
+def console_mark(digest: bytes) -> str:
+    """Return the mark of the console's requests, for the processes that know its token's digest."""
+    return hmac.new(digest, _MARK, "sha256").hexdigest()
 
 
 class ConsoleAuthority(Authority):

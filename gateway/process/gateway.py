@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gateway import app
 from gateway.errors import StartError
 from gateway.features.composition import FeatureRoutes
-from gateway.features.console_token import ConsoleToken
+from gateway.features.console_token import ConsoleToken, console_mark
 from gateway.features.questions.process_source import (
     STARTING,
     STOPPING,
@@ -85,12 +85,18 @@ class Gateway:
         """
         self.console = ConsoleToken()
         tracer = tracing.start(os.environ)
+        digest = console or self.console.digest
         self._services = services = app.make_services(
-            settings, time.time, running=running_s, tracer=tracer, journal=journal
+            settings,
+            time.time,
+            running=running_s,
+            tracer=tracer,
+            journal=journal,
+            console_mark=console_mark(digest),
         )
         if journal is not None:
             journal.listen(self._invalidate, self._invalidate_all)
-        maker = Maker(FeatureRoutes(services), console or self.console.digest, time.time)
+        maker = Maker(FeatureRoutes(services), digest, time.time)
         self._maker = maker
         authorities = maker.authorities(settings)
         routes = [

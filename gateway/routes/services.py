@@ -102,6 +102,7 @@ class Services:
     front_caches: FrontCaches
     journal: WriteJournal | None = None  # None without other workers
     tracer: Tracer | None = None  # None if no spans are recorded
+    console_mark: str = field(default="", repr=False)  # of the console's requests; "" for none
     unrouted: Traffic = field(default_factory=Traffic)  # of requests that fit no route
     # Requests of features, ended when their client's permission ends.
     held: set[Any] = field(default_factory=set)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from multidict import istr
 
-from gateway.access.principal import CONSOLE, CONSOLE_ADDRESS
+from gateway.access.principal import CONSOLE
 from gateway.protocol.http.client_address import FRONT, TrustedProxies, counted_as
 from gateway.telemetry.access_log import LONGEST_SHOWN
 
@@ -117,6 +117,7 @@ class Loudest:
     A key of `counted` has three parts: the peer of a connection, the head of a request, which has
     `headers` and a `principal`, and the path of a stream as it was sent, maybe with a query. The
     first two may also be the address of a client, and a tuple of its principal and its user agent.
+    The address CONSOLE is that of requests with the console's mark, which is in no list of clients.
     """
 
     def __init__(self, proxies: TrustedProxies, clock: Callable[[], float] = monotonic) -> None:
@@ -152,8 +153,8 @@ class Loudest:
         self.counted.clear()
         for items, factor in _sample(counted):
             for (address, head, path), counts in items:
-                client = self._subject(address, head)
-                if client.account != CONSOLE and client.address != CONSOLE_ADDRESS:
+                client = None if address == CONSOLE else self._subject(address, head)
+                if client is not None and client.account != CONSOLE:
                     add(clients[client], counts, factor)
                 if path and counts[REFUSED] < requests_of(counts):
                     add(streams[path.partition("?")[0]], counts, factor)

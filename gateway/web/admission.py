@@ -16,7 +16,7 @@ from gateway.access.credentials import (
     without_token,
 )
 from gateway.access.operations import READ, SAFE, Need, needs
-from gateway.access.principal import account_of
+from gateway.access.principal import CONSOLE, account_of
 from gateway.access.reader_keys import without_key
 from gateway.errors import NO_STREAM, Forbidden, HeadgateError, StreamNotFound, Unauthenticated
 from gateway.live.long_polls import NO_MORE
@@ -270,7 +270,9 @@ async def admit_granted(
 
 
 def refuse_banned(request: Request, exchange: Exchange, bans: Bans) -> None:
-    """Raise the refusal of a client that an operator has banned."""
+    """Raise the refusal of a client that an operator has banned; the console never is."""
+    if request.connection.wire.peer == CONSOLE:
+        return
     account = account_of(exchange.principal)
     refusal = bans.refusal(account, request.transport, request.fields.headers)
     if refusal is not None:

@@ -70,7 +70,7 @@ def refusal_response(refusal: SubscriptionRefused) -> Response:
 class RemoteClient:
     """A client of another gateway, which alone knows whether it is there."""
 
-    transport = None
+    transport = peer = None
 
     @property
     def wire(self) -> RemoteClient:

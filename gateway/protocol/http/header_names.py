@@ -22,6 +22,7 @@ START_OFFSET = "Headgate-Start-Offset"
 STREAM_ID = "Headgate-Stream-Id"
 # A key of a provider that is not a bearer token.
 PROVIDER_KEYS = ("Api-Key", "X-Api-Key", "X-Goog-Api-Key")
+CONSOLE_FIELD = "Headgate-Console"  # marks a request of the console, by a secret of this run
 TOKEN_FIELD = "Headgate-Token"  # a token of this server, beside the key of a provider
 STREAM_FIELD = "Headgate-Stream"  # the name that a caller gives the stream of an answer
 KEY_PREFIX_FIELD = "Headgate-Key-Prefix"  # which makes a key of each request of an agent

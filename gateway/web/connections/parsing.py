@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING
 from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError
 from aiohttp.web import RequestPayloadError
 
+from gateway.access.principal import CONSOLE
 from gateway.errors import BadRequest, HeadTooLarge
-from gateway.web.requests.request_head import is_plain_line, refusal, request_parser
+from gateway.protocol.http.header_names import CONSOLE_FIELD
+from gateway.web.requests.request_head import is_plain_line, refusal, request_parser, without_mark
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aiohttp.base_protocol import BaseProtocol
     from aiohttp.http import HttpRequestParser
     from aiohttp.http_parser import RawRequestMessage
     from aiohttp.streams import StreamReader
+
+    from gateway.web.connections.connection import Connection
 
 HEAD_BYTES = 32 * 1024  # of an incomplete head; with the parser's copies thrice as much
 # Bytes of a chunked body that are not data, beside 32 for each byte of data. Chunk extensions mean
@@ -33,10 +36,11 @@ FRAMING_BYTES = 16 * 1024
 class RequestParser:
     """The request of one connection that is being parsed: an incomplete head, or its `body`."""
 
-    __slots__ = ("_fed", "_missing", "_parser", "_protocol", "body", "part")
+    __slots__ = ("_fed", "_missing", "_parser", "_protocol", "body", "had_mark", "part")
 
-    def __init__(self, protocol: BaseProtocol) -> None:
+    def __init__(self, protocol: Connection) -> None:
         self._protocol = protocol
+        self.had_mark = False  # True if the latest request came with the mark of the console
         self._parser: HttpRequestParser | None = None  # 1 KB: not before a request is unknown
         self.part = bytearray()  # the beginning of an incomplete head
         self.body: StreamReader | None = None  # a body that is not complete
@@ -70,6 +74,10 @@ class RequestParser:
                     raise HeadTooLarge(f"the head of a request may be {HEAD_BYTES:,} bytes long")
                 return None
             message, payload = messages[0]
+            self.had_mark = CONSOLE_FIELD in message.headers
+            if self.had_mark:
+                message = without_mark(message, self._protocol.services.console_mark)
+                self._protocol.peer = CONSOLE
             came_in_parts = bool(self.part)
             if not is_plain_line(self.part + piece if came_in_parts else piece):
                 raise BadRequest("the request line has more than one blank between its parts")

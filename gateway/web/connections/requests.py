@@ -205,8 +205,8 @@ class ConnectionRequests:
         wire.deadline = None
         keeps_up = not (wire.writing_paused or self.owner.is_closing)
         if fast is not None and keeps_up and is_plain(message, services.hosts):
-            is_whole = not (came_in_parts or message.chunked) and self.parser.body is None
-            whole = data[start:end] if is_whole else None
+            is_known = not (came_in_parts or message.chunked or self.parser.had_mark)
+            whole = data[start:end] if is_known and self.parser.body is None else None
             if whole is not None:
                 fast.remember_block(whole, message, payload.total_bytes)
             is_read = message.method == "GET" and payload is EMPTY_PAYLOAD

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import ipaddress
 import re
 from functools import lru_cache
@@ -12,11 +13,17 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpRequestParser, HttpVersion10, HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError, InvalidHeader, InvalidURLError, LineTooLong
 from aiohttp.web import RequestPayloadError
-from multidict import istr
+from multidict import CIMultiDict, CIMultiDictProxy, istr
 
 from gateway.errors import BadRequest, HeadTooLarge, NotOffered, StartError, WebSocketNotOffered
 from gateway.protocol.http.forwarding import SCHEME, is_utf8
-from gateway.protocol.http.header_names import CLOSED, FORKED_FROM, MULTI, PROVIDER_KEYS
+from gateway.protocol.http.header_names import (
+    CLOSED,
+    CONSOLE_FIELD,
+    FORKED_FROM,
+    MULTI,
+    PROVIDER_KEYS,
+)
 from gateway.protocol.http.paths import canonical_host, canonical_target
 
 if TYPE_CHECKING:
@@ -296,3 +303,22 @@ def check_parser(loop: asyncio.AbstractEventLoop) -> None:
             f"aiohttp {aiohttp.__version__} parses requests in another way than this version of"
             " Headgate knows: install the aiohttp that requirements/run.txt names"
         )
+
+
+def without_mark(message: RawRequestMessage, mark: str) -> RawRequestMessage:
+    """Return a request of the console without its mark, which nobody gets to see.
+
+    Raises BadRequest for any other mark, and where there is none.
+    """
+    sent = message.headers.getall(CONSOLE_FIELD)
+    if (
+        not mark
+        or len(sent) > 1
+        or not hmac.compare_digest(sent[0].encode(errors="surrogateescape"), mark.encode())
+    ):
+        raise BadRequest(f"the header field {CONSOLE_FIELD} is unknown here: leave it out")
+    headers = CIMultiDict(message.headers)
+    del headers[CONSOLE_FIELD]
+    name = CONSOLE_FIELD.lower().encode()
+    raw = tuple(it for it in message.raw_headers if it[0].lower() != name)
+    return message._replace(headers=CIMultiDictProxy(headers), raw_headers=raw)
