@@ -31,6 +31,34 @@ class _Refusal(msgspec.Struct):
     detail: str
 
 
+class _Done(msgspec.Struct):
+    routes: list[str]
+    warnings: list[str]
+
+
+class _Change(msgspec.Struct):
+    key: str
+    table: str
+    current: str | None
+    written: str | None
+    source: str
+    reload: str
+
+
+class _RoutePlan(msgspec.Struct):
+    prefix: str
+    outcome: str
+
+
+class _Pending(msgspec.Struct):
+    problems: list[str]
+    refusals: list[str]
+    changes: list[_Change]
+    changes_in_all: int
+    routes: list[_RoutePlan]
+    warnings: list[str]
+
+
 @click.command()
 @config_option
 @admin_option
@@ -79,14 +107,13 @@ async def _reload(target: StreamTarget, *, as_json: bool) -> list[str]:
     """Have the settings read again; return why they are refused."""
     from headgate.errors import refusal
 
-    from admin.configuration.reloads import ReloadDone
     from gateway.tools.server.admin_requests import admin_outcome, decoded
     from gateway.tools.server.client import connect
 
     async with connect(target) as admin:
         status, body = await admin_outcome(admin, "api/v1/reload")
     if status < HTTPStatus.BAD_REQUEST:
-        done = decoded(target.shown, body, ReloadDone)
+        done = decoded(target.shown, body, _Done)
         if as_json:
             click.echo(json.dumps(json.loads(body)))
         else:
@@ -101,13 +128,12 @@ async def _reload(target: StreamTarget, *, as_json: bool) -> list[str]:
 
 async def _print_pending(target: StreamTarget, *, as_json: bool) -> list[str]:
     """Print what a reload would change; return why it would be refused."""
-    from admin.configuration.reloads import PendingConfiguration
     from gateway.tools.server.admin_requests import admin_value, decoded
     from gateway.tools.server.client import connect
 
     async with connect(target) as admin:
         answer = await admin_value(admin, "api/v1/configuration/pending", {}, msgspec.Raw)
-        pending = decoded(admin.shown, answer, PendingConfiguration)
+        pending = decoded(admin.shown, answer, _Pending)
     reasons = [*pending.problems, *pending.refusals]
     if as_json:
         click.echo(json.dumps(json.loads(answer)))
