@@ -65,10 +65,9 @@ def make_services(  # noqa: PLR0913 - what differs between listeners
 ) -> Services:
     """Return the parts that the routes and connections of a listener share.
 
-    `clock` returns epoch seconds, and `elapsed` seconds since any moment. `running` returns seconds
-    of a clock that cannot be set, and runs on while the machine sleeps. Without `running`, `clock`
-    cannot be set either. `refusal_lines` are header lines of refusals without a request. Share the
-    `files` with connections to servers, if any. Requests with `console_mark` are the console's.
+    `clock` returns epoch seconds, `elapsed` seconds since any moment, `running` those of a clock
+    that cannot be set, and runs on while the machine sleeps; by default `clock` is such a one.
+    Refusals without a request have `refusal_lines`; `console_mark` marks the console's requests.
     """
     limits = ServerLimits(_bounds(settings), files)
     rates = ClientRates(
