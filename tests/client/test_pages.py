@@ -22,21 +22,35 @@ from tests.support.processes import headgate as headgate_server
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.support.processes import Headgate
+
 
 def programs(page: str) -> list[str]:
     """Return the Python programs of a page of the library."""
     return PROGRAM.findall((ROOT / f"docs/client/{page}.md").read_text())
 
 
+def printed_by(program: str, server: Headgate) -> str:
+    """Return what a program of a page prints when it uses this server."""
+    program = program.replace("http://127.0.0.1:4437", server.url)
+    done = subprocess.run(
+        [sys.executable, "-X", "utf8", "-c", program],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "STREAM_URL": server.streams},
+        timeout=30,
+    )
+    return done.stdout.decode()
+
+
 @pytest.mark.usefixtures("processes")
 async def test_the_documented_writer_program_writes_its_story_and_closes_the_stream() -> None:
     (program,) = programs("writer")
     with headgate_server() as server:
-        program = program.replace("http://127.0.0.1:4437", server.url)
-        subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
-        url = f"{server.streams}/fable"
-        assert await messages(url) == ["Once ", "upon ", "a ", "time"]
-        assert await is_closed(url)
+        for _ in range(2):
+            url = f"{server.streams}/{printed_by(program, server).strip()}"
+            assert await messages(url) == ["Once ", "upon ", "a ", "time"]
+            assert await is_closed(url)
 
 
 @pytest.mark.usefixtures("processes")
@@ -55,17 +69,27 @@ def test_the_documented_programs_print_what_they_have_written(
 ) -> None:
     program = programs(page)[number]
     with headgate_server() as server:
-        done = subprocess.run(
-            [
-                *(sys.executable, "-X", "utf8", "-c"),
-                program.replace("http://127.0.0.1:4437", server.url),
-            ],
-            check=True,
-            capture_output=True,
-            env={**os.environ, "STREAM_URL": server.streams},
-            timeout=30,
-        )
-    assert done.stdout.decode() == printed
+        assert printed_by(program, server) == printed
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize(
+    ("page", "number", "last_line"),
+    [
+        ("streams", 0, "{'id': 1} 0000000000000000_0000000000000016\n"),
+        ("streams", 1, "Once upon a time ☕ \n"),
+        ("runs", 0, "upon a time\n"),
+        ("work-that-goes-on", 0, "RunState(status='finished', error=None)\n"),
+    ],
+    ids=["json", "text", "run", "steps"],
+)
+def test_the_documented_programs_can_be_run_a_second_time(
+    page: str, number: int, last_line: str
+) -> None:
+    program = programs(page)[number]
+    with headgate_server() as server:
+        printed_by(program, server)
+        assert printed_by(program, server).splitlines(keepends=True)[-1] == last_line
 
 
 @pytest.mark.parametrize(

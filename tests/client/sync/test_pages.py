@@ -22,21 +22,31 @@ CLIENT, FIRST, WATCHING, WRITING = re.findall(r"```python\n(.*?)```", PAGE, re.D
 
 @pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
-    ("program", "printed"),
+    ("program", "printed", "printed_again"),
     [
-        pytest.param(CLIENT, "{'id': 1} 0000000000000000_0000000000000008\n", id="client"),
-        pytest.param(WRITING, "Once upon a time\n", id="writer"),
-        pytest.param(FIRST, "You asked: why? finished\n", id="runs"),
+        pytest.param(
+            CLIENT,
+            "{'id': 1} 0000000000000000_0000000000000008",
+            "{'id': 1} 0000000000000000_0000000000000016",
+            id="client",
+        ),
+        pytest.param(WRITING, "Once upon a time", "Once upon a time", id="writer"),
+        pytest.param(FIRST, "You asked: why? finished", "You asked: why? finished", id="runs"),
     ],
 )
-def test_a_documented_sync_program_reads_what_it_wrote(
-    program: str, printed: str, url: str
+def test_a_documented_sync_program_reads_what_it_wrote_each_time_that_it_is_run(
+    program: str, printed: str, printed_again: str, url: str
 ) -> None:
     program = with_url(program, url)
     command = [sys.executable, "-W", "error", "-c", program]
     environment = {**os.environ, **AT_ONCE}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment)
-    assert (done.stderr, done.stdout) == ("", printed)
+    done = [
+        subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment)
+        for _ in range(2)
+    ]
+    assert [it.stderr for it in done] == ["", ""]
+    assert done[0].stdout == f"{printed}\n"
+    assert done[1].stdout.splitlines()[-1] == printed_again
 
 
 def test_the_documented_sync_source_ends_when_its_run_is_stopped(runs: sync.Runs) -> None:
