@@ -238,6 +238,9 @@ def test_the_readme_renders_a_configuration_and_scrapes_the_address_of_the_metri
     status, _ = desk.first.run(rendering.strip())
     assert status == 0
     assert "streams.example.com" in (tmp_path / "headgate.conf").read_text()
+    (origin,) = re.findall(r"--origin (\S+) ", README)  # of the gateway that it is for
+    status, said = desk.first.run(f"HEADGATE_ORIGIN={origin} headgate cdn check headgate.conf")
+    assert status == 0, said
     (scraping,) = examples("README.md", "yaml")
     checked = tmp_path / "prometheus.yml"
     checked.write_text(scraping)
