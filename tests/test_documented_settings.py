@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from ruamel.yaml import YAML
 
 from gateway.commands.serve import serve
-from gateway.settings import Settings, load
+from gateway.settings import Route, Settings, SettingsError, load
 from gateway.settings.reading.given import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, variable
 from gateway.settings.setting_descriptions import describe_settings
 from tests.docker.image_file import instructions
+from tests.protocol.error_kinds import answered_errors
 from tests.support.processes import ROOT
 from tests.test_architecture import sources
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 PLACES = ("docs", "docker", "packages", "cdn_configs", "client")
 FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
@@ -152,6 +154,61 @@ def test_the_flags_of_serve_in_the_documents_are_its_flags_with_valid_values() -
         given = serve.make_context("serve", list(arguments)).params
         given.pop("config")
         load(None, {}, given | {"auth": "none"})
+
+
+ORIGIN, REDIS = {"origin": "http://127.0.0.1:9"}, {"storage": "redis://127.0.0.1:9"}
+MEMORY, FILE = {"storage": "memory:"}, {"storage": "file:streams"}
+IS_ELSEWHERE = re.compile(
+    r" is not (?:an http origin|a storage|a folder or memory|a Redis|a server)"
+)
+# The page's words for places, and the places that they mean.
+ONLY_FOR = {
+    "only for origins": [ORIGIN],
+    "only for storage": [MEMORY, FILE, REDIS],
+    "only for origins and Redis": [ORIGIN, REDIS],
+    "only for `memory:` and `file:PATH`": [MEMORY, FILE],
+    "only for Redis": [REDIS],
+}
+
+
+def refused_at(place: dict[str, str], key: str, folder: Path) -> bool:
+    """Return whether a route at a place must not have a setting, here with its default."""
+    config = folder / SETTINGS_FILE
+    value = getattr(Route.of({"prefix": "/a", **place}), key)
+    given = json.dumps(list(value) if isinstance(value, tuple) else value)
+    lines = [f"{name} = {json.dumps(value)}" for name, value in place.items()]
+    config.write_text("\n".join(["[[routes]]", 'prefix = "/a"', *lines, f"{key} = {given}"]))
+    try:
+        load(config, {}, {})
+    except SettingsError as error:
+        return IS_ELSEWHERE.search(str(error)) is not None
+    return False
+
+
+def test_the_page_says_which_settings_of_a_route_are_for_which_places(tmp_path: Path) -> None:
+    page = read(Path("docs/configuration.md"))
+    _, _, rest = page.partition("Some settings are only for some places.")
+    items = rest.split("\n\n")[1].removeprefix("- ").split("\n- ")
+    told: dict[str, list[dict[str, str]]] = {}
+    for item in items:
+        words, _, keys = item.rpartition(": ")
+        told |= dict.fromkeys(re.findall(r"`(\w+)`", keys), ONLY_FOR[words])
+    everywhere = [ORIGIN, MEMORY, FILE, REDIS]
+    known = {}
+    for key in Route.settings.keys() - {"prefix", "storage", "origin"}:
+        places = [it for it in everywhere if not refused_at(it, key, tmp_path)]
+        if places != everywhere:
+            known[key] = places
+    assert told == known
+
+
+def test_each_name_in_the_prose_about_settings_is_a_setting_or_a_code_of_an_error() -> None:
+    page = FENCE.sub("", read(Path("docs/configuration.md")))
+    prose = "\n".join(line for line in page.splitlines() if not line.startswith("|"))
+    keys = {it.key for it, _ in describe_settings()} | {*re.findall(r"^\| `(\w+)` \|", page, re.M)}
+    named = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", prose))
+    assert len(named) > 20
+    assert named - keys - {kind.code for kind in answered_errors()} == set()
 
 
 def test_settings_that_the_pages_name_have_their_section_before_them() -> None:
