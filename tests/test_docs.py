@@ -7,9 +7,14 @@ import re
 import tomllib
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
+from aiohttp.http_exceptions import LineTooLong
 
+from admin.record.event_record import MOST_EVENTS
 from gateway.errors import SequenceGap
+from gateway.logs.sqlite.data_folder import SCHEMA_VERSION
+from gateway.process.in_thread import serving as serving_in_thread
 from gateway.protocol import appends, cache_headers, lifecycle, responses
 from gateway.protocol.http import paths
 from gateway.protocol.streams import chunks
@@ -155,6 +160,68 @@ async def test_every_error_response_has_a_request_id(asked: bytes, status: int) 
         answer = await gateway.ask(asked)
         assert answer.status == status
         assert answer.get("X-Request-Id")
+
+
+async def test_a_line_of_events_longer_than_the_documented_bound_is_refused_by_aiohttp() -> None:
+    (told,) = re.findall(r"`LineTooLong` after (\d+) KiB", " ".join(document("http.md").split()))
+    bound = int(told) * KIB
+    with serving_in_thread() as server:
+        url = f"http://{server.listen}/v1/stream/long"
+        async with aiohttp.ClientSession() as session:
+            await session.put(url, data=b"x" * bound, headers={"Stream-Closed": "true"})
+            with pytest.raises(LineTooLong):
+                await longest_line(session, url)
+        async with aiohttp.ClientSession(read_bufsize=bound) as session:
+            assert await longest_line(session, url) > bound
+
+
+async def longest_line(session: aiohttp.ClientSession, url: str) -> int:
+    async with session.get(url, params={"offset": "-1", "live": "sse"}) as response:
+        return max([len(line) async for line in response.content])
+
+
+# ---------------------------------------------------------------- docs/operating.md and others
+
+
+@pytest.mark.parametrize(
+    ("page", "sentence"),
+    [
+        ("commands.md", r"headgate\.db, format (\d+)\."),
+        ("operating.md", r"Its format is (\d+)\."),
+        ("troubleshooting.md", r"knows format (\d+):"),
+        ("upgrading.md", r"It is (\d+) now\."),
+        ("upgrading.md", r"knows format (\d+):"),
+    ],
+)
+def test_the_format_of_the_data_folder_on_a_page_is_that_of_the_code(
+    page: str, sentence: str
+) -> None:
+    assert re.findall(sentence, document(page)) == [str(SCHEMA_VERSION)]
+
+
+def test_the_bound_of_the_events_of_the_console_is_that_of_the_code() -> None:
+    told = re.findall(r"(?:fixed:|The newest) ([\d,]+) events", document("operating.md"))
+    assert told == [f"{MOST_EVENTS:,}"] * 2
+
+
+def test_pages_have_one_figure_for_the_memory_of_a_waiting_reader() -> None:
+    sizing, performance = (
+        " ".join(document(f"{it}.md").split()) for it in ("sizing", "performance")
+    )
+    told = re.findall(
+        r"an SSE reader that waits \| (.*? KB) .* a long-poll that waits \| (.*? KB)", sizing
+    )
+    assert len(told) == 1
+    assert re.findall(r"\*V\* × (.*? KB) \(SSE; (.*? KB) for", sizing) == told
+    assert re.findall(r"waits now takes \[(.*? KB) by SSE and (.*? KB) by", performance) == told
+
+
+def test_the_pages_about_another_library_are_about_the_version_that_tests_run() -> None:
+    packages = json.loads((ROOT / "tests/node/package.json").read_text())["dependencies"]
+    pages = ("compared-with.md", "client/side-by-side.md")
+    text = " ".join(document(page) for page in pages)
+    told = re.findall(r"resumable-stream\S* (\d+\.\d+\.\d+)", text)
+    assert told == [packages["resumable-stream"]] * 2
 
 
 # ---------------------------------------------------------------- docs/troubleshooting.md
