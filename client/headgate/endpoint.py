@@ -17,8 +17,8 @@ import aiohttp
 from yarl import URL
 
 from headgate.errors import ProtocolError, StreamError, Unavailable, refusal
-from headgate.misuse import check_session, not_text
-from headgate.names import DEFAULT_BASE, NEXT_OFFSET, shown, with_parameters
+from headgate.misuse import check_session
+from headgate.names import DEFAULT_BASE, NEXT_OFFSET, not_text, shown, with_parameters
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine

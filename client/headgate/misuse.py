@@ -57,17 +57,6 @@ def iterator_of(source: object) -> AsyncIterator[object]:
     return aiter(source)
 
 
-def not_text(name: object, sentence: str) -> TypeError:
-    """Return the error for a name, id or URL that is not a str, with its type after the sentence.
-
-    A coroutine is closed, so that Python does not warn that it was never awaited.
-    """
-    if inspect.iscoroutine(name):
-        name.close()
-    await_it = ": await it, and pass its result" if inspect.isawaitable(name) else ""
-    return TypeError(f"{sentence}, not {type(name).__name__}{await_it}")
-
-
 def check_session(session: object) -> None:
     """Raise TypeError for what is neither a session of aiohttp nor None."""
     if not isinstance(session, aiohttp.ClientSession | None):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from headgate.misuse import not_text
+from headgate.names import not_text
 
 LENGTH_BYTES = 4  # of a chunk's length, the most significant byte first
 

@@ -1,7 +1,8 @@
-"""Names and values of header fields that the library uses, and the URLs of streams."""
+"""Names and values of header fields that the library uses, and names and URLs of streams."""
 
 from __future__ import annotations
 
+import inspect
 from operator import itemgetter
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -76,3 +77,14 @@ def whole_number(text: str) -> int | None:
 def is_closed(headers: Mapping[str, str]) -> bool:
     """Return whether the response says that the stream is closed."""
     return headers.get(CLOSED, "").lower() == "true"
+
+
+def not_text(name: object, sentence: str) -> TypeError:
+    """Return the error for a name, id or URL that is not a str, with its type after the sentence.
+
+    A coroutine is closed, so that Python does not warn that it was never awaited.
+    """
+    if inspect.iscoroutine(name):
+        name.close()
+    await_it = ": await it, and pass its result" if inspect.isawaitable(name) else ""
+    return TypeError(f"{sentence}, not {type(name).__name__}{await_it}")

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from headgate.errors import BadRequest, ProtocolError
-from headgate.misuse import not_text
+from headgate.names import not_text
 from headgate.records import Status
 
 if TYPE_CHECKING:

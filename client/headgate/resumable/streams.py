@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 from typing_extensions import override
 
 from headgate.errors import Conflict, Unavailable, check_number
-from headgate.misuse import check_error_text, check_make_source, not_text
+from headgate.misuse import check_error_text, check_make_source
+from headgate.names import not_text
 from headgate.resumable.choice import broker_maker
 from headgate.resumable.listener import Listener
 from headgate.resumable.messages import DONE, Unit, requests, sentinel

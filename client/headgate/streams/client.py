@@ -12,13 +12,14 @@ from typing_extensions import override
 
 from headgate.endpoint import IDLE_TIMEOUT_S, Credential, checked_base, checked_headers, checked_url
 from headgate.errors import check_number
-from headgate.misuse import ForAsyncio, check_session, checks_keywords, not_text
+from headgate.misuse import ForAsyncio, check_session, checks_keywords
 from headgate.names import (
     AUTHORIZATION_VARIABLE,
     BASE_VARIABLE,
     DEFAULT_BASE,
     IN_NAMES,
     LIST,
+    not_text,
     path_url,
     shown,
 )

@@ -157,6 +157,7 @@ class Client(Twin["headgate.streams.client.Client"]):
             The names, each as `stream` takes it: the whole URL of a stream that no name leads to.
 
         Raises:
+            ValueError: The prefix is a URL.
             NotAuthorized: The token does not permit to read all of them.
             StreamNotFound: The server has no list, or conceals it.
         """

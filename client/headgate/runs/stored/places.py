@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from headgate.errors import ABSENT, Closed, Conflict, Fenced, ProtocolError, StreamError
-from headgate.misuse import not_text
-from headgate.names import BEGINNING, BESIDE, PRODUCER, stream_url
+from headgate.names import BEGINNING, BESIDE, PRODUCER, not_text, stream_url
 from headgate.records import beat_s
 from headgate.retries import Retries
 from headgate.sending.framing import JSON, is_json, json_array
