@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.protocol.streams.chunks import CHUNK_BYTES
 from tests.live.test_feed import controls, follow, up_to
 from tests.support.serving import (
     PREFIX,
@@ -97,6 +98,14 @@ async def test_only_the_first_control_event_from_the_beginning_names_it(first: b
         await up_to(client, len(first))
         await gateway.ask(post("s", b"!" * (4 - len(first))))
         told = controls(await up_to(client, 4))
+        assert [it.get(MEMBER) for it in told] == [START, None]
+
+
+async def test_of_the_events_of_a_long_stream_only_the_first_names_its_beginning() -> None:
+    async with serving_with(put("s", body=b"x" * CHUNK_BYTES)) as gateway:
+        await gateway.ask(post("s", b"last"))
+        client = await follow(gateway, "s?offset=-1&live=sse")
+        told = controls(await up_to(client, CHUNK_BYTES + 4))
         assert [it.get(MEMBER) for it in told] == [START, None]
 
 
