@@ -17,7 +17,7 @@ from tests.support.processes import NODE, ROOT
 SERVER_CORE = 0
 TOOL_CORE = 1
 MOST_FILES = 20_000
-LEAST_FILES = 11_000  # 9,000 connections and what a server needs beside them
+LEAST_FILES = 11_000  # 8,000 connections and what a server needs beside them
 NCHAN_MODULE = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
 REFERENCE = ROOT / "tests/node/node_modules/@durable-streams/server"
 MEMORY_FOLDER = Path("/dev/shm")

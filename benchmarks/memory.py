@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from benchmarks.servers import Server
     from benchmarks.tools import Figures, Held
 
-COUNTS = (5000, 9000)
+COUNTS = (5000, 8000)
 EVENT_READER_KB = 3
 POLLER_KB = 8
-WHOLE, WHOLE_MB = "9,000 SSE readers", 45
+WHOLE, WHOLE_MB = "8,000 SSE readers", 40
 
 
 def bench(plan: Plan) -> Section:

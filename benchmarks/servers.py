@@ -33,7 +33,7 @@ def on_core(core: int) -> tuple[str, ...]:
 PINNED = on_core(SERVER_CORE)
 HERE = Path(__file__).parent
 # A benchmark's readers must neither time out nor be asked to come again while it runs, and they are
-# 9,000 clients with one address.
+# 8,000 clients with one address.
 PATIENT = {
     "HEADGATE_LIVE__LONG_POLL_TIMEOUT": "60",
     "HEADGATE_LIVE__SSE_MAX_AGE": "900",
