@@ -182,8 +182,12 @@ def _heard(player: Player) -> list[tuple[list[str], list[str]]]:
     ]
 
 
-# How large Python's objects are, and when a timer came.
-_OF_THE_MACHINE = ("headgate_cache_bytes", "headgate_event_loop_lag_seconds")
+# How large Python's objects are, when a timer came, and which connections the play before has left.
+_OF_THE_MACHINE = (
+    "headgate_cache_bytes",
+    "headgate_event_loop_lag_seconds",
+    "headgate_server_connections",
+)
 
 
 def _counted(before: Figures, after: Figures) -> dict[str, float]:
