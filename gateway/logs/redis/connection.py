@@ -117,7 +117,7 @@ class RedisConnection(asyncio.Protocol):
         """Continue on the transport of a writer; all replies to what it sent have been read."""
         self._writer = writer
         writer.transport.set_protocol(self)
-        self._transport = writer.transport
+        self.connection_made(writer.transport)
 
     async def ask(self, *words: Word) -> Reply:
         """Return the reply to a command, before `start`. Raises Refusal and Unreachable."""
@@ -170,6 +170,10 @@ class RedisConnection(asyncio.Protocol):
         """Abort the connection; `on_lost` is called later."""
         if self._transport is not None:
             self._transport.abort()
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
 
     @override
     def data_received(self, data: bytes) -> None:
