@@ -197,9 +197,10 @@ def data(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response
     state, end = chunk.state, end_of(chunk)
     caching = cache_headers.lifetime_of(chunk, read, freshness.toward(read.by_key, read.path), now)
     lines, body = _type_line(state.content_type), read_body(state.content_type, chunk.records)
+    start = state.offset(chunk.start)
     if read.offset is None:
-        lines += _start_line(state.offset(chunk.start))
-    tag = f"{state.stream_id:x}:{state.offset(chunk.start)}:{end.offset}"
+        lines += _start_line(start)
+    tag = f"{state.stream_id:x}:{start}:{end.offset}"
     return read_response(read, now, end, caching, lines=lines, body=body, tag=tag)
 
 
