@@ -309,7 +309,7 @@ def documented_rights() -> tuple[str, str]:
     section = DOCUMENT.read_text().split("## Rights\n", 1)[1].split("\n## ", 1)[0]
     (rule,) = re.findall(r"```text\nuser headgate (.*)\n```", section)
     (more,) = re.findall(r"For `headgate doctor redis`, `([^`]*)`", " ".join(section.split()))
-    (listing,) = re.findall(r"For the dashboard's list [^`]*`[^`]*`, `([^`]*)`", section)
+    (listing,) = re.findall(r"`headgate_storage_streams`, `([^`]*)`", section)
     return f"{rule} {listing}", more
 
 

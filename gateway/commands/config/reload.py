@@ -136,7 +136,7 @@ async def _print_pending(target: StreamTarget, *, as_json: bool) -> list[str]:
         pending = decoded(admin.shown, answer, _Pending)
     reasons = [*pending.problems, *pending.refusals]
     if as_json:
-        click.echo(json.dumps(json.loads(answer)))
+        click.echo(json.dumps(json.loads(bytes(answer))))
         return reasons
     for it in pending.changes:
         key = f"{it.key} of {it.table}" if it.table else it.key
