@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from headgate.dialects import progress
 from headgate.dialects.contract import dialect_at, provider
 from headgate.dialects.progress import TokenUsage, cursor_in, is_cut_json
 from headgate.events import parse
@@ -92,6 +93,16 @@ ENDS = {
     "a response that is incomplete": (RESPONSE, [event({"type": "response.incomplete"})], ENDED),
     "a response that failed": (RESPONSE, [event({"type": "response.failed"})], FAILED),
     "a response that was cancelled": (RESPONSE, [event({"type": "response.cancelled"})], CANCELLED),
+    "a response that a client has cancelled at the gateway": (
+        RESPONSE,
+        [dialect_at(RESPONSE).failure_event(progress.CANCELLED, 1)],
+        CANCELLED,
+    ),
+    "an interaction that a client has cancelled at the gateway": (
+        INTERACTION,
+        [dialect_at(INTERACTION).failure_event(progress.CANCELLED, 1)],
+        CANCELLED,
+    ),
     "an error of a response": (RESPONSE, [event({"type": "error", "code": "busy"})], FAILED),
     "a response with [DONE] alone": (RESPONSE, [event({"type": "response.created"}), DONE], OPEN),
     "a message that stops": (MESSAGE, [event({"type": "message_stop"})], ENDED),

@@ -220,7 +220,9 @@ class DialectProgress(AnswerProgress):
         words = (error.get("code"), error.get("type"), code)
         word = next((it for it in words if isinstance(it, str) and _CODE.fullmatch(it)), "an error")
         self._is_known = True
-        if self.failure is None:
+        if self.failure is None and word == CANCELLED.code:  # as the gateway where a client did it
+            self.failure = CANCELLED
+        elif self.failure is None:
             self.failure = EarlyEnd("provider_error", f"the provider reported {word}")
 
 

@@ -290,8 +290,11 @@ class WrittenAnswer(LiveAnswer):
         return self._state.next_number
 
     async def _adopt_end(self) -> Outcome:
-        """Let the readers go on to the end that another gateway has written; return its outcome."""
-        log.warning("answer.taken", stream=self.streams.path(self.name))
+        """Let the readers go on to the end that another gateway has written; return its outcome.
+
+        Warn unless a client has cancelled or deleted the answer there: then this gateway wrote in
+        time.
+        """
         try:
             end = await self.claim.adopted_end()
         except HeadgateError as error:
@@ -299,6 +302,8 @@ class WrittenAnswer(LiveAnswer):
             return "failed"
         if end is None:
             return "aborted"
+        if end.outcome != "aborted":
+            log.warning("answer.taken", stream=self.streams.path(self.name))
         self._note((), end.position)
         self.counts.count_elsewhere = True
         return end.outcome

@@ -192,6 +192,7 @@ async def test_a_gateway_that_was_paused_for_too_long_does_not_write_on(
             provider.allow()
             one.process.send_signal(signal.SIGCONT)
             assert message(begun + await answer.read()) == body
+        assert "answer.taken" in one.output()
         async with ask(http, one, "a", **chat) as again:
             assert message(await again.read()) == body
         async with http.get(url, params={"offset": "-1"}) as read:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("processes")
 
 
+TAKEN = "answer.taken"  # a warning: a gateway stood still
+
+
 async def test_a_response_is_cancelled_at_another_gateway(
     http: aiohttp.ClientSession, origin: str
 ) -> None:
@@ -31,7 +34,27 @@ async def test_a_response_is_cancelled_at_another_gateway(
         body = without_ids(begun + await answer.read())
         assert body.startswith(b"".join(response()[:3]))
         assert b"response.failed" in body or b"error" in body
+        assert TAKEN not in one.output()
     assert len(provider.requests) == 1
+
+
+async def test_a_response_in_the_background_is_cancelled_at_another_gateway_without_a_warning(
+    http: aiohttp.ClientSession, origin: str
+) -> None:
+    background = {"model": "m", "stream": True, "background": True}
+    async with (
+        held_gateways(origin) as (provider, one, other),
+        ask(http, one, path=RESPONSES, body=background) as answer,
+    ):
+        await events_from(answer, 3)
+        async with http.post(f"{other.url}{RESPONSES}/resp_1/cancel", headers=KEY) as cancelled:
+            assert cancelled.status == 200  # passed on, too
+        await provider.has_left.wait()
+        assert b"response_cancelled" in await answer.read()
+        async with http.get(f"{answer.headers['Stream-URL']}/record?offset=-1") as record:
+            entries = await record.json()
+        assert [it["outcome"] for it in entries if it["entry"] == "end"] == ["aborted"]
+        assert TAKEN not in one.output()
 
 
 async def test_a_response_in_a_chat_is_cancelled_at_another_gateway_and_the_next_is_not(
@@ -45,6 +68,7 @@ async def test_a_response_in_a_chat_is_cancelled_at_another_gateway_and_the_next
             async with http.post(url, headers=KEY) as cancelled:
                 assert (await cancelled.json())["status"] == "cancelled"
             await answer.read()
+        assert TAKEN not in one.output()
         provider.allow()
         async with ask(http, one, "b", path=RESPONSES, **chat) as following:
             assert without_ids(await following.read()) == b"".join(response())
@@ -63,6 +87,7 @@ async def test_the_stream_is_deleted_at_another_gateway_and_the_call_is_stopped(
             async with asyncio.timeout(5):
                 for body in await asyncio.gather(answer.read(), joined.read()):
                     assert b"answer_deleted" in body
+        assert TAKEN not in one.output()
         provider.allow()
         async with ask(http, other) as again:
             assert again.status == 200
@@ -82,3 +107,4 @@ async def test_a_response_is_deleted_by_its_id_at_another_gateway(
             assert deleted.status == 200  # passed on, too
         await provider.has_left.wait()
         await answer.read()
+        assert TAKEN not in one.output()
