@@ -31,6 +31,7 @@ CASES: Mapping[str, Case] = {
     "query parameters in another order": read_cases.reordered_query,
     "two users and an anonymous reader": read_cases.users_apart,
     "reads with cookies, and with the reader's cookie": read_cases.credential_cookie,
+    "a read and 20 equal polls with the `no-cache` of pages": read_cases.past_browser_caches,
     "HEAD around an append": read_cases.head_around_append,
     "PUT, POST, OPTIONS and DELETE": read_cases.writes,
     "an append of 1.1 MB with `Expect: 100-continue`": read_cases.large_append,
@@ -63,6 +64,7 @@ OF_CREDENTIALS = {
     **_of(live_cases.polls_with_news, live_cases.polls_without_news),
     "polls of two users": live_cases.polls_of_users_with_copies,
     **_of(live_cases.polls_with_cookies, read_cases.credential_cookie),
+    **_of(read_cases.past_browser_caches),
     **_of(read_cases.compression, read_cases.timing),
     **_of(read_cases.users_apart, read_cases.reads_at_once, read_cases.not_modified),
     **_of(sse_cases.events, sse_cases.event_reader_resumes),
@@ -71,7 +73,7 @@ OF_CREDENTIALS = {
 
 OF_SHARING = _of(
     *(read_cases.users_apart, live_cases.polls_with_cookies, read_cases.credential_cookie),
-    *(read_cases.compression, read_cases.timing),
+    *(read_cases.past_browser_caches, read_cases.compression, read_cases.timing),
     *(read_cases.head_around_append, read_cases.writes),
 )
 """Those in which it may matter that readers with credentials share, and that origins know them."""

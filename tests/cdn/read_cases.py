@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tests.cdn.edges import GRACE_S
 from tests.cdn.findings import Fault, finding
-from tests.cdn.live_cases import crowd
+from tests.cdn.live_cases import MOST_AT_ORIGIN, crowd
 from tests.cdn.origin import AGEING, PERSONAL, STREAMS
 from tests.cdn.viewers import Crowd, milliseconds
 from tests.support.http1 import Client, ask, request
@@ -31,6 +31,8 @@ LATE_IN_SECOND_S = 0.3
 STALLED_S = 1.0  # an answer in this time has not waited for a stalled origin
 FRESH_S = 2.1  # after this, what is fresh for a second is stale where seconds are whole ones, too
 LEAST_HITS = 0.95  # of reads of finished answers
+PAGES = 20
+NO_CACHE = {"Cache_Control": "no-cache", "Pragma": "no-cache"}  # as browsers send for "no-store"
 BINARY = "application/octet-stream"
 BODY = 1 << 20
 # Above a mebibyte curl asks first whether it may send; and many proxies take no more by default.
@@ -113,6 +115,29 @@ async def credential_cookie(edge: Edge) -> Finding:
             Fault.LOST: bodies != {b"second"},
             Fault.NO_HITS: others > 1,
             Fault.MIXED_USERS: own < 1,
+        },
+    )
+
+
+async def past_browser_caches(edge: Edge) -> Finding:
+    """A read and equal long-polls of pages whose `fetch` has `cache: "no-store"`."""
+    target = whole_chunk(edge)
+    before = edge.origin.asked().reads
+    bodies = [edge.ask("GET", target, None, **fields).body for fields in ({}, NO_CACHE, NO_CACHE)]
+    reads = edge.origin.asked().reads - before
+    stream, before = edge.stream(b"before"), edge.polls()
+    async with crowd(edge, PAGES) as pages:
+        pages.ask(stream.poll(stream.tail), **NO_CACHE)
+        await edge.polls_at_rest(before)
+        stream.append(b"news")
+        bodies += [one.answer.body for one in await pages.answers()]
+    polls = edge.polls() - before
+    return finding(
+        f"3 → {reads}, {PAGES} → {polls}",
+        {
+            Fault.LOST: bodies != [b"second"] * 3 + [b"news"] * PAGES,
+            Fault.NO_HITS: reads > 1,
+            Fault.NO_COLLAPSE: polls > MOST_AT_ORIGIN,
         },
     )
 

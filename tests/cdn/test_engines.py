@@ -24,6 +24,7 @@ from tests.cdn.read_cases import (
     credential_cookie,
     empty_tail,
     head_around_append,
+    past_browser_caches,
     users_apart,
     writes,
 )
@@ -43,6 +44,7 @@ USUAL = {"nginx", "varnish", "cloudflare-worker"}
 ALWAYS = {
     *(polls_with_news, polls_of_users, leader_gone, empty_tail, head_around_append),
     *(users_apart, writes, events, polls_with_cookies, credential_cookie),
+    past_browser_caches,
 }
 SUITE = [
     pytest.param(
