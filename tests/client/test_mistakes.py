@@ -319,7 +319,9 @@ async def use():
     hg = headgate.Client(URL, token="s3cret")
     await hg.create("x")
     return hg
-asyncio.run(use())
+loop = asyncio.new_event_loop()
+hg = loop.run_until_complete(use())
+loop.close()
 """
 SYNC = """
 import headgate.sync

@@ -267,7 +267,9 @@ class Runs(ForAsyncio):
                     return None
             only_active = False  # whatever begins from now on is new to who has waited for it
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(closing.wait(), min(waits.next_s(), left_s))
+                # `asyncio.wait_for` may lose a cancellation before Python 3.12.
+                async with asyncio.timeout(min(waits.next_s(), left_s)):
+                    await closing.wait()
             if closing.is_set():
                 raise Unavailable(f"{self!r} was closed", stream=run.items.shown)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import warnings
@@ -47,7 +48,7 @@ class LoopConnections:
         if session is not None and session.closed:
             raise RuntimeError("the session of the client is closed: without one, it makes its own")
         self.session = session or unlimited_session()
-        self._is_own = session is None
+        self._ending = _closing(self.session) if session is None else None
         self.loop = loop
         self.pid = os.getpid()
         self.readings: WeakSet[StreamIterator[Any]] = WeakSet()
@@ -61,14 +62,35 @@ class LoopConnections:
         readings = list(self.readings)
         for reading in readings:  # at once: another request would open the client again
             reading._stop()
-        for reading in readings:
-            await reading.aclose()
-        for job in list(self.jobs):
-            await job._give_back()
-        if self.runs is not None:
-            await self.runs.aclose()
-        if self._is_own:
-            await self.session.close()
+        try:
+            for reading in readings:
+                await reading.aclose()
+            for job in list(self.jobs):
+                await job._give_back()
+            if self.runs is not None:
+                await self.runs.aclose()
+        finally:  # also when this is cancelled
+            if self._ending is not None:
+                with contextlib.suppress(RuntimeError):  # its event loop closes it at this moment
+                    await self._ending.aclose()
+
+
+def _closing(session: aiohttp.ClientSession) -> AsyncGenerator[None]:
+    """Return a generator that closes the session as it ends: by `aclose`, or with its event loop.
+
+    Whatever ends a loop properly, such as `asyncio.run`, ends the generators that have begun in it.
+    """
+
+    async def closing() -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            await session.close()
+
+    generator = closing()
+    with contextlib.suppress(StopIteration):  # with what it yields
+        anext(generator).send(None)
+    return generator
 
 
 @dataclass(eq=False)
@@ -99,7 +121,10 @@ class ClientConnections:
             )
         if connections is not None and connections.pid != os.getpid():
             connections = None
-        if connections is None or connections.loop.is_closed() or connections.session.closed:
+        if connections is not None and connections.loop.is_closed():
+            self._leave(connections)
+            connections = None
+        if connections is None or connections.session.closed:
             connections = self._connections = LoopConnections(self.session, loop)
         if connections.loop is not loop:
             raise RuntimeError(
@@ -151,14 +176,18 @@ class ClientConnections:
 
     def __del__(self) -> None:
         connections = self._connections
-        if connections is None or connections.pid != os.getpid() or connections.session.closed:
-            return
-        if self.session is None:  # then it is the client's own
-            if not connections.loop.is_running():  # nothing can close it
-                use = "use it in `async with`, or call its `aclose`"
-                warn = f"Client({shown(self.base_url)!r}) was not closed: {use}"
-                log.warning(warn)
-                warnings.warn(warn, ResourceWarning, stacklevel=2)
+        # In a loop that runs, the end of its `_ending` closes it.
+        if connections is not None and not connections.loop.is_running():
+            self._leave(connections)
+
+    def _leave(self, connections: LoopConnections) -> None:
+        """Leave connections that nothing has closed, and whose event loop does not run."""
+        is_own = self.session is None and connections.pid == os.getpid()
+        if is_own and not connections.session.closed:
+            use = "use it in `async with`, or call its `aclose`"
+            warn = f"Client({shown(self.base_url)!r}) was not closed: {use}"
+            log.warning(warn)
+            warnings.warn(warn, ResourceWarning, stacklevel=3)
             close_soon(connections.session, connections.loop)
 
 

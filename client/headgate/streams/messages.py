@@ -123,6 +123,12 @@ class Decoder:
         return values
 
 
+def _cancellations() -> int:
+    """Return how often somebody has cancelled this task."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
+
+
 def _within(begin: str, count: int) -> str:
     """Return the place in a batch: its beginning where the beginning of the stream may move."""
     return begin if begin == BEGINNING else f"{begin},{count}"
@@ -179,10 +185,12 @@ class StreamIterator(Generic[T]):
         if self._next is not None:
             raise RuntimeError("another task reads on here: give each its own reading")
         self._next = self._loop.create_task(anext(self._parts, []))
+        before = _cancellations()
         try:
             part = await self._next
         except asyncio.CancelledError:
-            self._check_open()
+            if _cancellations() == before:  # then `aclose` has cancelled `_next` alone
+                self._check_open()
             self._is_closed = True  # what was waited for has been cancelled, too
             raise
         except BaseException:

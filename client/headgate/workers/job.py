@@ -275,7 +275,7 @@ class Job(ForAsyncio):
     async def _give_back(self) -> None:
         """Interrupt the job and release it; a lease that cannot be released expires."""
         self._interrupt()
-        with contextlib.suppress(StreamError):
+        with contextlib.suppress(StreamError, RuntimeError):  # the client may be closed
             await self.release()
 
     async def __aenter__(self) -> Self:
@@ -317,7 +317,8 @@ class Job(ForAsyncio):
                 log.error("%r failed and is released: %s", self, error)
             elif isinstance(error, Exception):
                 log.error("%r failed and is released", self, exc_info=error)
-            await self.release()
+            with contextlib.suppress(RuntimeError):  # the client may be closed
+                await self.release()
 
     async def _finish(self) -> None:
         acks = self._acks()
@@ -352,7 +353,7 @@ class Job(ForAsyncio):
             await asyncio.sleep(pauses.next_s())
             try:
                 await self._send({})
-            except StreamError as refusal:
+            except (StreamError, RuntimeError) as refusal:
                 self._lose(refusal)
                 return
 
@@ -374,8 +375,7 @@ class Job(ForAsyncio):
         }
         body = msgspec.json.encode(document)
         clock = asyncio.get_running_loop().time
-        # A time-out must leave time for another attempt.
-        idle_s = min(RESPONSE_TIMEOUT_S, self._lease_s / 2)
+        idle_s = min(RESPONSE_TIMEOUT_S, self._lease_s / 2)  # leaves time for another attempt
 
         async def attempt() -> None:
             until = clock() + self._lease_s
@@ -393,7 +393,7 @@ class Job(ForAsyncio):
         for stream, offset in acks.items():
             stream._note_acked(offset)
 
-    def _lose(self, refusal: StreamError) -> None:
+    def _lose(self, refusal: Exception) -> None:
         if not (self._is_lost or self._has_ended):
             self._is_lost = True
             log.warning("the lease of a job was lost: %s", refusal)
