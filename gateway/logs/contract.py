@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from asyncio import Future
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from gateway.errors import LogUnavailable
     from gateway.logs.counts import Quota
     from gateway.logs.sharing import Sharing
     from gateway.protocol.streams.chunks import Chunk
@@ -110,6 +111,10 @@ class Log(ABC):
     @abstractmethod
     def why_unhealthy(self) -> str | None:
         """Return why the log takes no appends at this moment, None if it does."""
+
+    def refusal_at_once(self, path: str) -> LogUnavailable | None:  # noqa: ARG002 - for logs elsewhere
+        """Return the refusal of a write to `path`; None if the log tries to store it."""
+        return None
 
     @abstractmethod
     def new_stream_id(self) -> int:

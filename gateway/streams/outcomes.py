@@ -30,6 +30,7 @@ T = TypeVar("T")
 Outcome = AppendOutcome | HeadgateError
 
 UNTIMED = 16  # outcomes that are delivered without a look at the clock: 0.1 ms
+NO_ROOM = "max_pending_appends is reached: the log is behind, try again"
 TOO_MANY_WRITERS = "too many writers met on this stream: nothing was stored"
 UNKNOWN = "something failed here: it is not known whether this request was stored"
 # Failures of the server, not of a client.
@@ -165,6 +166,17 @@ class Outcomes:
         self.refused: deque[tuple[Waiting, HeadgateError]] = deque()  # not in `pending_bytes`
         self._is_delivering = False
         self._on_turn = on_turn
+
+    def refuse(self, one: Waiting, refusal: HeadgateError | None, figures: AppendMetrics) -> bool:
+        """Deliver the refusal of a write that is not queued, in a later pass; False without one."""
+        if refusal is None:
+            return False
+        figures.count([one], [refusal], one.came)
+        self.pending += 1
+        self.idle.clear()
+        self.refused.append((one, refusal))
+        asyncio.get_running_loop().call_soon(self.deliver)
+        return True
 
     def deliver(self) -> None:
         """Deliver what is undelivered, in turns.

@@ -28,6 +28,7 @@ from gateway.stepped import in_task
 from gateway.streams.active_stream import NO_WRITES, AppendRate
 from gateway.streams.lifecycle import MAX_RACES
 from gateway.streams.outcomes import (
+    NO_ROOM,
     TOO_MANY_WRITERS,
     UNKNOWN,
     AppendMetrics,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 MAX_BATCH = 1024  # appends of one stream in one commit
 MOST_PACKED = 32  # commits to a shared log, which packs them here: 500 take 4 ms
 LONGEST_GATHER_S = 0.002  # writes never wait longer than this for others to join their commit
+LATE_S = 0.1  # of a commit: a write behind it asks whether the log is down, which costs something
 # Lost races in a row on one stream before its writes are refused with a Retry-After: of ten
 # gateways that write to it all the time, one loses so often once in 10^9 commits.
 MAX_CONFLICTS = 200
@@ -126,23 +128,22 @@ class WriteQueue:
         outcomes, size = self.outcomes, len(one.body)
         if outcomes.pending_bytes + size > self._limits.max_pending_appends:
             self.refused_for_room += 1
-            refusal = LimitReached("max_pending_appends is reached: the log is behind, try again")
-            self.figures.count([one], [refusal], one.came)
-            size = 0  # a refused write takes no room while it waits for its outcome
-            outcomes.refused.append((one, refusal))
-            self._loop.call_soon(outcomes.deliver)
+            outcomes.refuse(one, LimitReached(NO_ROOM), self.figures)
+            return
+        active = self.table.get(path)
+        is_late = active.waiting and one.came - active.waiting[0].came > LATE_S
+        if is_late and outcomes.refuse(one, self.table.log.refusal_at_once(path), self.figures):
+            return
+        active.creations += one.is_creation
+        if active.waiting:
+            active.waiting.append(one)
         else:
-            active = self.table.get(path)
-            active.creations += one.is_creation
-            if active.waiting:
-                active.waiting.append(one)
-            else:
-                active.waiting = [one]
-                if not active.committing:
-                    try:
-                        self._later(active)
-                    except Exception:  # noqa: BLE001 - no writer may wait for ever
-                        self._end_in_failure([active])
+            active.waiting = [one]
+            if not active.committing:
+                try:
+                    self._later(active)
+                except Exception:  # noqa: BLE001 - no writer may wait for ever
+                    self._end_in_failure([active])
         outcomes.pending_bytes += size
         outcomes.pending += 1
         if outcomes.pending == 1:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from gateway.background import Background, settle
+from gateway.errors import LogUnavailable
 from gateway.logs.contract import Log
 from gateway.logs.redis.commits import RedisCommits
 from gateway.logs.redis.connection import A_REPLICA, Refusal, Unreachable, pack
@@ -19,7 +20,7 @@ from gateway.logs.redis.indexes import DeadlineIndex, PathIndex
 from gateway.logs.redis.losses import LossWatch
 from gateway.logs.redis.records import read_records
 from gateway.logs.redis.replies import decode_stream
-from gateway.logs.redis.store import RedisStore
+from gateway.logs.redis.store import CANNOT_BE_REACHED, RedisStore
 from gateway.stepped import in_task
 from gateway.telemetry.logs import log
 
@@ -101,6 +102,11 @@ class RedisLog(Log):
     @override
     def is_read_only(self) -> bool:
         return self.store.servers.is_read_only() and self.store.notifications.why_unhealthy is None
+
+    @override
+    def refusal_at_once(self, path: str) -> LogUnavailable | None:
+        why = self.store.servers.why_down(self.store.names.meta(path))
+        return None if why is None else LogUnavailable(CANNOT_BE_REACHED.format(why))
 
     @override
     def loss(self) -> str | None:

@@ -115,6 +115,14 @@ class RedisServers(Background):
             return f"{primary.name}: {primary.why_unhealthy}"
         return None
 
+    def why_down(self, key: str) -> str | None:
+        """Return why the server of a key is down; None while it serves, or may."""
+        address = self.known_address(key)
+        if address is None:
+            return self._outage
+        primary = self.by_address.get(address)
+        return primary.why_unhealthy if primary is not None and primary.is_down else None
+
     def is_read_only(self) -> bool:
         """Return whether some servers take no appends, and all of these serve reads."""
         unwell = [it for it in self.by_address.values() if it.why_unhealthy is not None]

@@ -41,6 +41,8 @@ TIMEOUT_S = 6.0  # a call that may have been carried out is tried again for so l
 RETRY_S = 0.1  # between two tries: a server that is back gets calls soon
 MOST_REDIRECTS = 8  # times that one call is sent elsewhere, or again after its function was loaded
 AT_RISK = "stored, but fewer replicas than wait_replicas have it yet: it may be lost in a failover"
+DID_NOT_ANSWER = "the log did not answer: {}"
+CANNOT_BE_REACHED = "the log cannot be reached: {}"
 ASKING = pack("ASKING")
 PASSING = {"TRYAGAIN", "CLUSTERDOWN"}
 
@@ -251,8 +253,8 @@ class RedisCall:
         self.servers.moved()  # another server may have taken over
         if (self.was_sent or failure.is_passing) and self._try_later():
             return
-        what = "did not answer" if self.was_sent else "cannot be reached"
-        self._fail(f"the log {what}: {failure.why}")
+        text = DID_NOT_ANSWER if self.was_sent else CANNOT_BE_REACHED
+        self._fail(text.format(failure.why))
 
     def _refused(self, primary: Primary, refusal: Refusal, *, of_all: bool) -> None:
         # Of a slot that is moving, some keys may be here and some there.
