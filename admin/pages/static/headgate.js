@@ -8,7 +8,6 @@ import { clock, showTimes, zone } from "./times.js";
 
 const STALE_MS = 5000; // the server sends something every 2 s
 const RETRY_MS = 2000;
-const CHORD_MS = 1000; // between `g` and the letter of a page
 
 const notice = get(".stale");
 /** @param {string} name */
@@ -124,7 +123,7 @@ document.addEventListener("click", async (event) => {
 
 // ---- keys
 
-let chord = -Infinity; // when `g` was pressed
+let isInChord = false; // true after `g`, up to the next key, however long a person takes for it
 
 /** @param {KeyboardEvent} event */
 const isTyping = (event) => around(event, "input, textarea, select, [contenteditable]") !== null;
@@ -140,11 +139,9 @@ document.addEventListener("keydown", (event) => {
 
 /** @param {KeyboardEvent} event */
 function press(event) {
-  const inChord = performance.now() - chord < CHORD_MS;
-  chord = -Infinity;
-  const page = inChord && document.querySelector(`nav a[data-key="${CSS.escape(event.key)}"]`);
+  const page = isInChord && document.querySelector(`nav a[data-key="${CSS.escape(event.key)}"]`);
+  isInChord = event.key === "g";
   if (page instanceof HTMLAnchorElement) location.assign(page.href);
-  else if (event.key === "g") chord = performance.now();
   else if (event.key === "?") openPreferences();
   else if (event.key === "/") find(event);
 }

@@ -30,8 +30,11 @@ async def test_single_letter_keys_open_pages_unless_they_are_switched_off(
         await tab.page.keyboard.press("?")
         await expect(dialog).to_be_visible()
         await tab.page.keyboard.press("Escape")
+        await expect(dialog).not_to_be_visible()
+        await tab.page.clock.install()
         async with tab.page.expect_navigation(url="**/routes"):
             await tab.page.keyboard.press("g")
+            await tab.page.clock.fast_forward(3000)  # some people, and busy machines, take so long
             await tab.page.keyboard.press("r")
         await tab.page.get_by_role("button", name="Preferences").click()
         await dialog.get_by_label("Keys that are single letters").select_option("off")
@@ -108,10 +111,13 @@ async def test_times_are_utc_or_local_as_the_browser_keeps_it(
             for at, text in found:
                 assert f"{datetime.fromtimestamp(at, zone):%H:%M:%S}".startswith(text)
         await tab.goto("/events")
-        time = tab.page.locator("time").first
-        at = datetime.fromisoformat(await time.get_attribute("datetime") or "")
-        local = f"{at.astimezone(zone):%Y-%m-%d %H:%M:%S} UTC+09:00"
-        await expect(time).to_have_attribute("title", local)
+        # Both at once: an event that comes between is the first one then.
+        times = "(times) => times.map((it) => [it.getAttribute('datetime'), it.title])"
+        found = await tab.page.locator("time").evaluate_all(times)
+        assert found
+        for text, title in found:
+            at = datetime.fromisoformat(text).astimezone(zone)
+            assert title == f"{at:%Y-%m-%d %H:%M:%S} UTC+09:00"
 
 
 async def test_a_long_page_shows_the_rows_that_have_a_text(browser: Browser, site: Filled) -> None:
