@@ -24,6 +24,7 @@ from gateway.runtime.limits import Bounds, ServerLimits
 from tests.models.serving import OPENAI, models
 from tests.support.given_settings import variables
 from tests.support.http1 import ask
+from tests.support.listener import Listener
 from tests.support.processes import Headgate
 from tests.support.waiting import until
 
@@ -114,11 +115,8 @@ async def hanging() -> AsyncIterator[str]:
             await reader.read()
         writer.close()
 
-    server = await asyncio.start_server(play, "127.0.0.1", backlog=1000)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
+    async with Listener(play) as server:
+        yield f"http://127.0.0.1:{server.port}"
 
 
 @contextlib.contextmanager

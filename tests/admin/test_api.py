@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +17,13 @@ from gateway.settings import Address
 from tests.admin.consoles import ADMITTED, OPERATOR, served, setup
 from tests.admin.consoles import console as console_of
 from tests.admin.in_process import ROUTE, RunningConsole, running
+from tests.support.listener import Listener
 from tests.support.log_level import kept_level
 from tests.support.ports import free_port
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator
 
 EVENTS, OVERVIEW = "/api/v1/stream/events", "/api/v1/overview/events"
@@ -206,7 +207,7 @@ async def test_a_refused_or_interrupted_change_is_logged_as_failed(
     port = free_port()
     made = setup(listen=Address("127.0.0.1", port), admin_tokens=ADMITTED)
     async with (
-        await asyncio.start_server(hang_up, "127.0.0.1", port),
+        Listener(hang_up, port=port),
         console_of(made=made) as client,
     ):
         assert (await client.api("DELETE", f"stream?route={ROUTE}&name=s"))[0] == 502

@@ -17,6 +17,7 @@ from tests.cdn import ingress_nginx, live_cases, read_cases, sse_cases
 from tests.cdn.candidates import LACKS
 from tests.cdn.edges import Edge
 from tests.support.http1 import Client, ask, request
+from tests.support.listener import Listener
 from tests.support.ports import free_port
 from tests.support.proxy_engines import Nginx, started
 from tests.support.raw_origin import RawOrigin, answer
@@ -131,8 +132,8 @@ async def test_ingress_nginx_streams_an_append_to_the_gateway_while_it_is_sent()
         writer.close()
 
     annotated = ingress_nginx.annotations_of(made(Settings()))
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as origin:
-        server = ingress_nginx.server(port, origin.sockets[0].getsockname()[1], annotated)
+    async with Listener(serve) as origin:
+        server = ingress_nginx.server(port, origin.port, annotated)
         with started(Nginx(), {"nginx.conf": ingress_nginx.whole([server])}, port):
             client = await Client.connect(port)
             head = request("POST", "/v1/stream/s", b"the first half, and the other")

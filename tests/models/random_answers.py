@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.models.answers import chat_completion, event, message, response
+from tests.support.listener import Listener
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -146,7 +147,6 @@ class RandomProvider:
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[RandomProvider]:
         """Serve on a free port."""
-        server = await asyncio.start_server(self.play, "127.0.0.1")
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with server:
+        async with Listener(self.play) as server:
+            self.url = f"http://127.0.0.1:{server.port}"
             yield self

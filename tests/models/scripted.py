@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tests.support.listener import Listener
+
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator
 
 _LENGTH = re.compile(rb"content-length: (\d+)")
@@ -38,9 +40,8 @@ class Scripted:
 async def scripted(response: bytes) -> AsyncIterator[Scripted]:
     """Serve a response on a free port."""
     provider = Scripted("", response)
-    server = await asyncio.start_server(provider.play, "127.0.0.1")
-    provider.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with server:
+    async with Listener(provider.play) as server:
+        provider.url = f"http://127.0.0.1:{server.port}"
         yield provider
 
 

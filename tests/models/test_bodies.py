@@ -19,6 +19,7 @@ from gateway.features.models.provider.bodies import STEP_BYTES
 from tests.models.scripted import ended, scripted
 from tests.models.serving import OPENAI, answering, gateway_before
 from tests.proxies.serving import PREFIX, SERVICE, gateway_with_proxy, written
+from tests.support.listener import Listener
 from tests.support.waiting import until
 
 if sys.version_info >= (3, 14):
@@ -247,10 +248,9 @@ class Uploads:
 async def uploading(**environment: str) -> AsyncIterator[tuple[Uploads, Headgate]]:
     """Serve a provider of uploads behind a gateway with a read_timeout of 1 s."""
     provider = Uploads()
-    server = await asyncio.start_server(provider.play, "127.0.0.1")
-    provider.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     settings = {"read_timeout": 1, "max_answers": 1, "max_client_answers": 1}
-    async with server:
+    async with Listener(provider.play) as server:
+        provider.url = f"http://127.0.0.1:{server.port}"
         with gateway_before(provider, settings=settings, environment=environment) as gateway:
             yield provider, gateway
 
@@ -344,8 +344,8 @@ async def test_clients_that_leave_amid_a_response_leave_no_connection_to_the_pro
         writer.close()
 
     provider = Uploads()
-    async with await asyncio.start_server(play, "127.0.0.1") as server:
-        provider.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with Listener(play) as server:
+        provider.url = f"http://127.0.0.1:{server.port}"
         with gateway_before(provider) as gateway:
             for number in range(100):
                 _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)

@@ -16,6 +16,7 @@ from aiohttp import web
 from gateway.features.subscriptions.delivery import receivers
 from gateway.outbound.client import LONGEST_ON_THE_WIRE
 from tests.subscriptions.receivers import Receiver, Subscribed, receiver, subscribed
+from tests.support.listener import Listener
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -63,9 +64,8 @@ class RawReceiver:
 @contextlib.asynccontextmanager
 async def raw_receiver(play: Play) -> AsyncIterator[RawReceiver]:
     made = RawReceiver(play)
-    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
-    made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
-    async with server:
+    async with Listener(made.serve) as server:
+        made.url = f"http://127.0.0.1:{server.port}/hook"
         yield made
 
 
