@@ -41,6 +41,7 @@ function open(name, { at = site, messages = [], answering = fetch, retries } = {
   page.state = async () => (await fetch(`${site}/state/${page.id}`)).json()
   page.state.is = (status, questions = 1) =>
     until(async () => (await page.state())?.join() === `${questions},${status}`)
+  page.stored = async () => textOf((await (await fetch(`${site}/api/chat/${id}`)).json()).messages.at(-1))
   page.shows = (text) => until(() => textOf(page.chat.lastMessage ?? { parts: [] }) === text)
   page.report = async () => ({
     text: textOf(page.chat.lastMessage),
@@ -60,6 +61,42 @@ async function asked(name, options) {
   await until(() => page.say("Once ").then(({ ok }) => ok))
   await page.shows("Once ")
   return page
+}
+
+/** Requests of a page of which each stop comes when a run has said some words more. */
+function withWords(name, ...words) {
+  return async (url, init) => {
+    if (url.endsWith("/stop")) {
+      const other = open(name)
+      other.chat.messages = [{ id: "any", role: "user", parts: [] }]
+      const resuming = other.chat.resumeStream()
+      await other.shows("Once ")
+      await other.say(...words)
+      await other.shows(`Once ${words.join("")}`)
+      const answer = await fetch(url, init)
+      await resuming
+      return answer
+    }
+    return fetch(url, init)
+  }
+}
+
+/** Requests of a page whose answer is cut after its beginning; what reads on gets `rest`. */
+function cutOnce(rest) {
+  return async (url, init) => {
+    if (init?.method !== "POST") return rest()
+    const answer = await fetch(url, init)
+    const reader = answer.body.getReader()
+    const { value } = await reader.read()
+    void reader.cancel()
+    const body = new ReadableStream({
+      start(controller) {
+        controller.enqueue(value)
+        controller.error(new TypeError("network error"))
+      },
+    })
+    return new Response(body, answer)
+  }
 }
 
 /** A page whose tool has answered, after which the run goes on in the same message. */
@@ -133,6 +170,34 @@ const scenes = {
     return page.report()
   },
 
+  async "stopped while words come"() {
+    const page = await asked("words", { answering: withWords("words", "upon ", "a ") })
+    await page.chat.stop()
+    return { ...(await page.report()), stored: await page.stored() }
+  },
+
+  async "resumed, and stopped while words come"() {
+    const first = await asked("resumed")
+    const answering = withWords("resumed", "upon ", "a ")
+    const second = open("resumed", { messages: first.chat.messages.slice(0, 1), answering })
+    const resuming = second.chat.resumeStream()
+    await second.shows("Once ")
+    await second.chat.stop()
+    await Promise.all([first.sending, resuming])
+    return { ...(await second.report()), stored: await second.stored() }
+  },
+
+  async "stopped in vain"() {
+    const answering = async (url, init) => (url.endsWith("/stop") ? new Response("") : fetch(url, init))
+    const page = await asked("vain", { answering })
+    const at = performance.now()
+    await page.chat.stop()
+    const took = performance.now() - at
+    const report = await page.report()
+    await page.say(null)
+    return { ...report, took: took >= 5000 && took < 6000 ? "5 s" : took }
+  },
+
   async "stopped, and asked again at once"() {
     const page = await asked("again")
     await page.chat.stop()
@@ -172,25 +237,20 @@ const scenes = {
   },
 
   async "cut for good"() {
-    const once = async (url, init) => {
-      if (init?.method !== "POST") throw new TypeError("fetch failed")
-      const answer = await fetch(url, init)
-      const reader = answer.body.getReader()
-      const { value } = await reader.read()
-      void reader.cancel()
-      const body = new ReadableStream({
-        start(controller) {
-          controller.enqueue(value)
-          controller.error(new TypeError("network error"))
-        },
-      })
-      return new Response(body, answer)
-    }
-    const page = open("for-good", { answering: once, retries: 1 })
+    const answering = cutOnce(() => Promise.reject(new TypeError("fetch failed")))
+    const page = open("for-good", { answering, retries: 1 })
     const sending = page.chat.sendMessage({ text: "Tell." })
     await until(() => page.say("Once ", null).then(({ ok }) => ok))
     await sending
     return { status: page.chat.status, finished: page.finished, asked: page.asked.length }
+  },
+
+  async "cut, and deleted meanwhile"() {
+    const page = open("deleted", { answering: cutOnce(async () => new Response(null, { status: 204 })) })
+    const sending = page.chat.sendMessage({ text: "Tell." })
+    await until(() => page.say("Once ", null).then(({ ok }) => ok))
+    await sending
+    return page.chat.error.message
   },
 
   async "nothing to resume"() {

@@ -15,6 +15,10 @@ export interface AnswerHooks {
 }
 
 const DONE = "[DONE]"
+const OVER: Readonly<Record<number, string>> = {
+  200: "the chat goes on with another one",
+  204: "its run was deleted or has expired",
+}
 
 /** The chunks of one answer, through lost connections. */
 export class ChatAnswer {
@@ -22,11 +26,16 @@ export class ChatAnswer {
   #count = 0 // of the chunks so far
   #toSkip = 0 // chunks that are sent once more
   #isOver = false
+  #isStopped = false
+  #stopping: ReturnType<typeof setTimeout> | undefined
   readonly #run: string | null
   // So many chunks after the first one are not the run's own: what its message held before.
   readonly #earlier: number
   readonly #left = new AbortController()
   readonly #backoff: Backoff
+  /** Resolves when nothing more will be read. */
+  readonly over: Promise<void>
+  #setOver!: () => void
 
   constructor(
     response: Response,
@@ -37,6 +46,7 @@ export class ChatAnswer {
     this.#earlier = Number(response.headers.get("x-headgate-earlier-chunks") ?? 0)
     this.#events = new DataEvents(response.body)
     this.#backoff = new Backoff(retries)
+    this.over = new Promise((resolve) => (this.#setOver = resolve))
   }
 
   /** Return the stream that `useChat` reads. Nothing is read ahead, so that nothing is kept. */
@@ -57,23 +67,34 @@ export class ChatAnswer {
     )
   }
 
+  /** Read on to the end of the run, for so long at most, and end as an answer that was aborted. */
+  stopWithin(ms: number): void {
+    if (this.#isOver) return
+    this.#isStopped = true
+    this.#stopping = setTimeout(() => this.leave(), ms)
+  }
+
   /** Read no further. */
   leave(): void {
     if (this.#isOver) return
     this.#isOver = true
+    clearTimeout(this.#stopping)
     this.#left.abort()
     this.#events.cancel()
     this.hooks.onOver()
+    this.#setOver()
   }
 
   async #pull(controller: ReadableStreamDefaultController<Chunk>): Promise<void> {
     const chunk = await this.#next()
     // The AI SDK passes over this one, and would take the answer for complete.
-    if (chunk?.type === "abort") throw new DOMException("the answer was stopped", "AbortError")
+    if (chunk?.type === "abort" || (chunk === undefined && this.#isStopped)) {
+      throw new DOMException("the answer was stopped", "AbortError")
+    }
     if (chunk !== undefined) controller.enqueue(chunk)
     if (chunk !== undefined && chunk.type !== "finish") return
     this.leave()
-    controller.close()
+    if (!this.#isStopped) controller.close() // else it ends at the next pull, when the chat has this chunk
   }
 
   /** Return the next chunk; undefined after the last one, or when nobody reads any more. */
@@ -116,7 +137,7 @@ export class ChatAnswer {
     if (response.status === 200 && runOf(response) === this.#run) return true
     response.body?.cancel().catch(() => undefined)
     if (isPassing(response.status)) return false
-    const why = response.status === 200 ? "the chat goes on with another one" : `status ${response.status}`
+    const why = OVER[response.status] ?? `status ${response.status}`
     throw new FollowError(`the rest of the answer is not to be had: ${why}`, response.status)
   }
 }

@@ -39,6 +39,7 @@ export type Chunks = ReadableStream<any>
 
 const RETRIES = 20
 const UNLOADING = ["beforeunload", "pagehide", "pageshow"]
+const STOPPING_MS = 5000 // more than the two seconds that a source may have to end by itself
 const STOP_RETRIES = 5 // some ten seconds; whoever has pressed the button may press it again
 
 /**
@@ -60,8 +61,8 @@ export class RunChatTransport {
   async sendMessages(options: SendMessagesOptions): Promise<Chunks> {
     let asking: Promise<Response> | undefined
     let isAnswered = false
-    const watch = this.#watch(options, false, () => {
-      if (asking !== undefined) this.#stopInBackground(options, isAnswered ? undefined : asking)
+    const watch = this.#watch(options, false, (answer) => {
+      if (asking !== undefined) this.#stopInBackground(options, answer, isAnswered ? undefined : asking)
     })
     try {
       await this.#stops.get(options.chatId) // it would stop the run that begins now
@@ -80,7 +81,7 @@ export class RunChatTransport {
   /** Return the chunks of the answer under way, from its beginning; null where there is none. */
   async reconnectToStream(options: ReconnectToStreamOptions): Promise<Chunks | null> {
     this.#resumes++
-    const watch = this.#watch(options, true, () => this.#stopInBackground(options))
+    const watch = this.#watch(options, true, (answer) => this.#stopInBackground(options, answer))
     try {
       const response = await watch.unlessAborted(this.#read(options, options.chatId, undefined))
       if (response.status !== 204) return await this.#answer(response, options, watch)
@@ -148,31 +149,41 @@ export class RunChatTransport {
         this.#read(options, startIndex === undefined ? options.chatId : run, startIndex, signal),
       onOver: () => watch.end(),
     })
+    watch.answer = answer
     return answer.stream()
   }
 
   // ---------------------------------------------------------------- stopping
 
-  #watch(options: SendMessagesOptions | ReconnectToStreamOptions, isResume: boolean, onStop: () => void): Watch {
-    return new Watch(options.abortSignal, () => {
+  #watch(
+    options: SendMessagesOptions | ReconnectToStreamOptions,
+    isResume: boolean,
+    onStop: (answer: ChatAnswer | undefined) => void,
+  ): Watch {
+    const watch = new Watch(options.abortSignal, (event) => {
       if (this.#isLeaving) return
+      const { answer } = watch
+      if (answer !== undefined) hideAbort(event)
       const resumes = this.#resumes
       // A chat that resumes once more gives up the resume before, in the same call.
       queueMicrotask(() => {
-        if (!isResume || this.#resumes === resumes) onStop()
+        const isStop = !isResume || this.#resumes === resumes
+        answer?.stopWithin(isStop ? STOPPING_MS : 0)
+        if (isStop) onStop(answer)
       })
     })
+    return watch
   }
 
   /** Stop, and once more when a question that is under way has been answered. */
-  #stopInBackground(options: RequestOptions, asking?: Promise<Response>): void {
+  #stopInBackground(options: RequestOptions, answer?: ChatAnswer, asking?: Promise<Response>): void {
     const stopping = (async () => {
       await this.#stop(options)
       if (asking === undefined) return
       await asking.catch(() => undefined)
       await this.#stop(options)
     })()
-    const settled = stopping.catch(report).then(() => {
+    const settled = Promise.all([stopping.catch(report), answer?.over]).then(() => {
       if (this.#stops.get(options.chatId) === settled) this.#stops.delete(options.chatId)
     })
     this.#stops.set(options.chatId, settled)
@@ -197,13 +208,15 @@ export class RunChatTransport {
 
 /** Sees whether a request of a chat is aborted by the page, until its answer is over. */
 class Watch {
+  /** What is read, once it has begun. */
+  answer: ChatAnswer | undefined
   #isUnloading = false
   readonly #aborted: Promise<never>
   #reject!: (reason: unknown) => void
 
   constructor(
     private readonly signal: AbortSignal | undefined,
-    private readonly onAbort: () => void,
+    private readonly onAbort: (event: Event) => void,
   ) {
     this.#aborted = new Promise<never>((_, reject) => (this.#reject = reject))
     this.#aborted.catch(() => undefined)
@@ -238,11 +251,22 @@ class Watch {
     if (type === "beforeunload") setTimeout(() => (this.#isUnloading = false)) // the user may stay
   }
 
-  readonly #take = (): void => {
+  readonly #take = (event: Event): void => {
     this.end()
     this.#reject(this.signal!.reason)
-    if (!this.#isUnloading) this.onAbort()
+    if (!this.#isUnloading) this.onAbort(event)
   }
+}
+
+/**
+ * Let a chat take what still comes, though it has aborted its request.
+ *
+ * The AI SDK would cancel the answer, and take no chunk while its signal is aborted. So its listener,
+ * which comes after that of `Watch`, is not called, and its signal looks as before.
+ */
+function hideAbort(event: Event): void {
+  event.stopImmediatePropagation()
+  Object.defineProperty(event.target, "aborted", { value: false })
 }
 
 async function resolved<Value>(value: Resolvable<Value> | undefined): Promise<Value | undefined> {

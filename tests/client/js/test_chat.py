@@ -52,6 +52,19 @@ SCENES: dict[str, Any] = {
         **shown("Tell.", "POST ", *["POST /CHAT/stop"] * 2, run="stopped", isAbort=True),
         "messages": 1,
     },
+    "stopped while words come": {
+        **shown("Once upon a ", "POST ", "POST /CHAT/stop", run="stopped", isAbort=True),
+        "stored": "Once upon a ",
+    },
+    "resumed, and stopped while words come": {
+        **shown("Once upon a ", "GET /CHAT/stream", "POST /CHAT/stop", run="stopped", isAbort=True),
+        "stored": "Once upon a ",
+    },
+    # What does not end is left after five seconds.
+    "stopped in vain": {
+        **shown("Once ", "POST ", "POST /CHAT/stop", run="active", isAbort=True),
+        "took": "5 s",
+    },
     "stopped, and asked again at once": {
         **shown("Twice", "POST ", "POST /CHAT/stop", "POST ", run="finished"),
         "messages": 4,
@@ -67,6 +80,9 @@ SCENES: dict[str, Any] = {
         "finished": [{**ENDED, "isError": True, "isDisconnect": True}],
         "asked": 2,
     },
+    "cut, and deleted meanwhile": (
+        "the rest of the answer is not to be had: its run was deleted or has expired"
+    ),
     "nothing to resume": {**shown("Once ", "GET /CHAT/stream", run="finished"), "finished": []},
     "an event that is too long, and one at the bound": [
         2**24 - len('data: ""'),
