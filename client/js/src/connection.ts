@@ -13,8 +13,8 @@ export interface ConnectionOptions {
   /** Is called when a connection is lost: what it had brought in part comes again. */
   readonly onLost?: () => void
   readonly onError: (error: FollowError) => void
-  /** Statuses that end the following, and what each means. */
-  readonly finalStatus: Readonly<Record<number, string>>
+  /** Return what a status means that ends the following. */
+  readonly meaning: (status: number) => string | undefined
 }
 
 const EVENTS = "text/event-stream"
@@ -113,7 +113,7 @@ export class Connection {
   /** Ask which answer it is that an `EventSource` gets. */
   async #ask(): Promise<void> {
     const probe = (this.#probe = new AbortController())
-    const { withCredentials, finalStatus } = this.options
+    const { withCredentials, meaning } = this.options
     const url = new URL(this.options.url())
     const answer = await answerOf(url, withCredentials, probe.signal)
     if (this.#probe !== probe) return // it was closed meanwhile
@@ -126,7 +126,7 @@ export class Connection {
     const why =
       status === 200
         ? `the answer is ${type || "of no type"} instead of events, so the URL may be wrong`
-        : `${finalStatus[status] ?? `the answer is ${status}`}${status === GONE && detail ? `: ${detail}` : ""}`
+        : `${meaning(status) ?? `the answer is ${status}`}${status === GONE && detail ? `: ${detail}` : ""}`
     this.fail(new FollowError(`${why}: ${place}`, status))
   }
 

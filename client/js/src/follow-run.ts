@@ -61,6 +61,7 @@ const FINAL_STATUS: Readonly<Record<number, string>> = {
   403: "the run may not be read",
   404: "there is no such address",
 }
+const NO_LONGER = "the run was deleted or has expired, or has nothing after the cursor"
 export const RETRIES = 40
 
 /**
@@ -98,7 +99,7 @@ class Follower extends SharedFollower<RunEvent, number> implements FollowedRun {
       kinds: ["message", "end"],
       onEvent: (event) => this.#read(event),
       onError: (error) => this.fail(error),
-      finalStatus: FINAL_STATUS,
+      meaning: (status) => (status === 204 && this.#count > 0 ? NO_LONGER : FINAL_STATUS[status]),
     })
     if (!this.heedsSignal()) return
     if (remembered?.end !== undefined) {

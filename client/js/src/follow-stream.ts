@@ -64,6 +64,7 @@ const FINAL_STATUS: Readonly<Record<number, string>> = {
   404: "there is no such stream; create it first, or correct the URL",
   410: "the stream, or what was at the offset, is gone",
 }
+const NO_LONGER = "the stream is no longer there: deleted, expired, or lost by its server"
 
 /**
  * Follow a stream until it is closed, through lost connections.
@@ -114,7 +115,7 @@ class Follower extends SharedFollower<Batch, string> implements FollowedStream {
       onEvent: (event) => this.#read(event),
       onLost: () => (this.#arrived = []),
       onError: (error) => this.fail(error),
-      finalStatus: FINAL_STATUS,
+      meaning: (status) => this.#meaning(status),
     })
     if (!this.heedsSignal()) return
     if (remembered?.end !== undefined) queueMicrotask(() => this.#end(this.#at))
@@ -221,11 +222,16 @@ class Follower extends SharedFollower<Batch, string> implements FollowedStream {
       if (answer?.ok) return kindOf(answer.headers.get("Content-Type") ?? "")
       if (this.isOver) return "bytes" // nothing is decoded any more
       if (answer && !isPassing(answer.status)) {
-        this.fail(new FollowError(FINAL_STATUS[answer.status] ?? `the answer is ${answer.status}`, answer.status))
+        this.fail(new FollowError(this.#meaning(answer.status) ?? `the answer is ${answer.status}`, answer.status))
         return "bytes"
       }
       await new Promise((done) => setTimeout(done, wait))
     }
+  }
+
+  #meaning(status: number): string | undefined {
+    const wasThere = this.#at !== BEGINNING && this.#at !== NOW
+    return status === 404 && wasThere ? NO_LONGER : FINAL_STATUS[status]
   }
 
   #end(offset: string): void {

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import re
 import uuid
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 import pytest_asyncio
 from headgate.streams.client import Client
@@ -331,6 +333,48 @@ async def test_what_cannot_be_followed_is_an_error_that_says_what_was_there(
     tab = await Tab.open(tabs, site, following(url.format(**places), retries=1))
     await tab.has([[status, message.format(**places)]], "refusals")
     assert site.requests in {0, 2}  # no further request for a run
+
+
+@pytest.mark.parametrize("end", ["deleted", "deleted with a fork", "expired", "another one"])
+async def test_a_followed_stream_that_is_deleted_or_expires_is_an_error_that_says_so(
+    server: Headgate, site: Site, tabs: BrowserContext, end: str
+) -> None:
+    url = f"{server.streams}/{uuid.uuid4().hex}"
+    text = {"Content-Type": "text/plain"}
+    async with httpx.AsyncClient(verify=False) as http:
+        expiry = (datetime.now(UTC) + timedelta(seconds=2)).isoformat()  # noqa: TID251 - the server's
+        limited = {"Stream-Expires-At": expiry} if end == "expired" else {}
+        await http.put(url, headers=text | limited, content="Once")
+        if end == "deleted with a fork":
+            fork = {"Stream-Forked-From": f"/v1/stream{url.removeprefix(server.streams)}"}
+            assert (await http.put(f"{url}-fork", headers=text | fork)).status_code == 201
+        tab = await Tab.open(tabs, site, following(url))
+        await tab.has(["Once"])
+        if end != "expired":
+            await http.delete(url)
+        if end == "another one":
+            await http.put(url, headers=text, content="Other")
+    ((status, message),) = await tab.page.evaluate("received('refusals', 1)")
+    assert (status, message) in {
+        (404, f"the stream is no longer there: deleted, expired, or lost by its server: {url}"),
+        (410, message),
+    }
+    assert ("forks of it" in message) == (end == "deleted with a fork")
+    assert ("an earlier stream" in message) == (end == "another one")
+
+
+async def test_a_page_that_goes_on_with_a_run_deleted_meanwhile_gets_an_error_that_says_so(
+    site: Site, tabs: BrowserContext
+) -> None:
+    await site.start("story", "once")
+    tab = await Tab.open(tabs, site, following(STORY))
+    await tab.has(["once"])
+    await site.runs.delete("story")
+    await tab.has([{"status": "stopped", "error": None}], "ends")
+    later = await Tab.open(tabs, site, following(STORY, after=1))
+    ((status, message),) = await later.page.evaluate("received('refusals', 1)")
+    assert status == 204
+    assert message.startswith("the run was deleted or has expired")
 
 
 CALL = 'such as followStream("/orders", { onMessage: console.log })'
