@@ -158,7 +158,7 @@ class Endpoint:
 
     Without a `session` the endpoint makes one of its own, and closes it with the block:
     `async with StreamRequests(url) as s`. A response may take `timeout` seconds to begin, and each
-    of its parts as long.
+    of its parts as long; a live response `live_timeout`, by default the time of its kind.
     """
 
     def __init__(
@@ -169,6 +169,7 @@ class Endpoint:
         session: aiohttp.ClientSession | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float = IDLE_TIMEOUT_S,
+        live_timeout: float | None = None,
     ) -> None:
         parsed = checked_url(url)
         check_session(session)
@@ -177,6 +178,7 @@ class Endpoint:
         self.authorization = None if self._credential is None else self._credential.source
         self._headers = dict(headers or {})
         self.timeout_s = timeout
+        self.live_timeout_s = live_timeout
         self._session = session
         self._is_own_session = False
         # Credentials in the URL become an Authorization too, and there can be only one.
@@ -216,6 +218,7 @@ class Endpoint:
             session=self.session,
             headers=self._headers,
             timeout=self.timeout_s,
+            live_timeout=self.live_timeout_s,
         )
 
     @contextlib.asynccontextmanager

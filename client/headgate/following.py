@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from headgate.endpoint import Endpoint
 
+    Live = Callable[[Endpoint, str, str | None], AsyncGenerator["Batch"]]
+
 log = logging.getLogger("headgate")
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0  # before a lost connection is made again
@@ -38,7 +40,14 @@ HELD_BYTES = 8 << 20  # before a part of an answer is passed on: what is shorter
 PIECE_BYTES = 1 << 20
 # A live answer that ends sooner and brings nothing is asked for again only after a wait.
 SHORT_ANSWER_S = 1.0
+# A path that holds the events of SSE until the answer ends brings its head with its end. After
+# longer than a busy server takes to begin an answer, and so often in a row, that is no chance.
+HELD_FOR_S, MOST_HELD = 10.0, 2
 LONGEST_EMPTY_ARRAY = 16  # bytes, with white space
+
+
+class AnswerHeld(Exception):
+    """The end of an SSE answer of an open stream, whose head came only with this end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +106,8 @@ async def catch_up(
 async def long_poll(stream: Endpoint, offset: str, cursor: str | None) -> AsyncGenerator[Batch]:
     """Yield the one batch of a long-poll; it has no bodies if the server timed out."""
     query = _query("long-poll", offset, cursor)
-    async with stream.request("GET", query=query, idle_s=LONG_POLL_IDLE_TIMEOUT_S) as answer:
+    idle_s = stream.live_timeout_s or LONG_POLL_IDLE_TIMEOUT_S
+    async with stream.request("GET", query=query, idle_s=idle_s) as answer:
         body = await _whole(stream, answer)
         following = stream.next_offset(answer.headers)
         ended, start = is_closed(answer.headers), answer.headers.get(START_OFFSET)
@@ -108,19 +118,25 @@ async def sse(stream: Endpoint, offset: str, cursor: str | None) -> AsyncGenerat
     """Yield the batches of one SSE answer.
 
     Data counts once its control event has come; a disconnect between the two sends it again.
-    ProtocolError when more than MOST_BYTES come without a control event.
+    ProtocolError when more than MOST_BYTES come without a control event. AnswerHeld at the end of
+    an answer that the path has held until then.
     """
+    clock = asyncio.get_running_loop().time
+    requested_at = clock()
     async with stream.request(
         "GET",
         query=_query("sse", offset, cursor),
         headers={"Accept": "text/event-stream"},
-        idle_s=SSE_IDLE_TIMEOUT_S,
+        idle_s=stream.live_timeout_s or SSE_IDLE_TIMEOUT_S,
     ) as answer:
+        waits_since = clock()
+        head_s, body_s = waits_since - requested_at, 0.0  # waited for each; the reader may be slow
         encoded = answer.headers.get(SSE_ENCODING, "").lower() == "base64"
         decoder = EventDecoder(MOST_BYTES)
         bodies: list[bytes] = []
         held = 0  # bytes since the last control event
         async for piece in answer.content.iter_any():
+            body_s += clock() - waits_since
             held += len(piece)
             with suppress(EventTooLong):  # more than MOST_BYTES are held then
                 for event in decoder.feed(piece):
@@ -137,21 +153,50 @@ async def sse(stream: Endpoint, offset: str, cursor: str | None) -> AsyncGenerat
                     "says where they lead",
                     stream=stream.shown,
                 )
+            waits_since = clock()
+    if head_s > HELD_FOR_S and body_s + clock() - waits_since < SHORT_ANSWER_S:
+        raise AnswerHeld
+
+
+class _LiveAnswers:
+    """The live answers of one reading: by SSE, and by long-polls once the path has held those."""
+
+    def __init__(self, live: Live, note: Callable[[str], None]) -> None:
+        self._live = live
+        self._note = note
+        self._held = 0  # in a row
+
+    async def next(
+        self, stream: Endpoint, offset: str, cursor: str | None
+    ) -> AsyncGenerator[Batch]:
+        """Yield the batches of one answer."""
+        try:
+            async with aclosing(self._live(stream, offset, cursor)) as batches:
+                async for batch in batches:
+                    yield batch
+            self._held = 0
+        except AnswerHeld:
+            self._held += 1
+            if self._held == MOST_HELD:
+                self._live = long_poll
+                self._note("the path holds events until their answer ends: going on by long-polls")
 
 
 async def follow(
     stream: Endpoint,
     offset: str,
-    live: Callable[[Endpoint, str, str | None], AsyncGenerator[Batch]] = sse,
+    live: Live = sse,
     *,
     backoff: Backoff | None = None,
     note: Callable[[str], None] = log.info,
 ) -> AsyncGenerator[Batch]:
     """Yield batches from `offset` on until the stream is closed, across lost connections.
 
-    Raises Gone if the stream is deleted or expires meanwhile.
+    Where the path holds SSE until its end, it goes on by long-polls. Raises Gone if the stream is
+    deleted or expires meanwhile.
     """
     cursor: str | None = None
+    answers = _LiveAnswers(live, note)
     backoff = backoff or Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
     loop = asyncio.get_running_loop()
     is_lost = False
@@ -160,7 +205,7 @@ async def follow(
         brought_batch = brought_data = False
         failure = None
         try:
-            async with aclosing(live(stream, offset, cursor)) as batches:
+            async with aclosing(answers.next(stream, offset, cursor)) as batches:
                 async for batch in batches:
                     if is_lost:
                         is_lost = False

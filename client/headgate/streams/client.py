@@ -94,7 +94,9 @@ class Client(ForAsyncio):
             the whole value of `Authorization`.
         headers: Other header fields of all requests.
         timeout: Seconds that a response may take to begin, and each of its parts; 60 by default.
-            With `math.inf` there is no limit.
+            With `math.inf` there is no limit. The live reads of `follow` have another one.
+        live_timeout: Seconds for which a live read may bring nothing, not even a comment, before
+            `follow` connects anew; by default 90 for server-sent events, and 330 for long-polls.
         retries: How often a request is repeated that failed for now; 3 by default. An append is
             repeated only where it cannot be stored twice.
         session: The aiohttp session of the requests; without one, the client makes its own.
@@ -105,28 +107,30 @@ class Client(ForAsyncio):
     """
 
     @checks_keywords
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one for each option
         self,
         base_url: str | None = None,
         *,
         token: Token | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float = IDLE_TIMEOUT_S,
+        live_timeout: float | None = None,
         retries: int = RETRIES,
         session: aiohttp.ClientSession | None = None,
     ) -> None:
         base_url = base_url or os.environ.get(BASE_VARIABLE) or DEFAULT_BASE
         self.base_url = checked_base(base_url)
         check_session(session)
-        check_number("timeout", timeout)
-        if not timeout:
-            raise ValueError("timeout is more than 0 seconds: write math.inf to wait without limit")
+        _check_timeout("timeout", timeout)
+        if live_timeout is not None:
+            _check_timeout("live_timeout", live_timeout)
         check_number("retries", retries, is_whole=True)
         self._connection = ClientConnections(
             self.base_url,
             _credential(token, self.base_url),
             checked_headers(headers),
             timeout,
+            live_timeout,
             retries,
             session,
         )
@@ -316,6 +320,12 @@ class Client(ForAsyncio):
             if self._url_of(name) == url:
                 return name
         return url
+
+
+def _check_timeout(name: str, seconds: float) -> None:
+    check_number(name, seconds)
+    if not seconds:
+        raise ValueError(f"{name} is more than 0 seconds: write math.inf to wait without limit")
 
 
 def _credential(token: Token | None, base_url: str) -> Credential | None:

@@ -104,6 +104,7 @@ class ClientConnections:
     credential: Credential | None
     headers: Mapping[str, str]
     timeout: float
+    live_timeout: float | None
     retries: int
     session: aiohttp.ClientSession | None  # None: it makes its own
     _connections: LoopConnections | None = None
@@ -141,6 +142,7 @@ class ClientConnections:
             session=self.in_this_loop().session,
             headers=self.headers,
             timeout=self.timeout,
+            live_timeout=self.live_timeout,
         )
 
     def waits(self) -> Retries:

@@ -59,7 +59,9 @@ class Client(Twin["headgate.streams.client.Client"]):
             value of `Authorization`.
         headers: Other header fields of all requests.
         timeout: Seconds that a response may take to begin, and each of its parts; 60 by default.
-            With `math.inf` there is no limit.
+            With `math.inf` there is no limit. The live reads of `follow` have another one.
+        live_timeout: Seconds for which a live read may bring nothing, not even a comment, before
+            `follow` connects anew; by default 90 for server-sent events, and 330 for long-polls.
         retries: How often a request is repeated that failed for now; 3 by default. An append is
             repeated only where it cannot be stored twice.
 
@@ -76,10 +78,16 @@ class Client(Twin["headgate.streams.client.Client"]):
         token: Token | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float = IDLE_TIMEOUT_S,
+        live_timeout: float | None = None,
         retries: int = RETRIES,
     ) -> None:
         twin = headgate.streams.client.Client(
-            base_url, token=token, headers=headers, timeout=timeout, retries=retries
+            base_url,
+            token=token,
+            headers=headers,
+            timeout=timeout,
+            live_timeout=live_timeout,
+            retries=retries,
         )
         super().__init__(twin, lambda: twin)
         self.base_url = self._twin.base_url
