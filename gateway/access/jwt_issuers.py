@@ -19,6 +19,7 @@ from gateway.background import Background
 from gateway.errors import KeysUnavailable, Unauthenticated
 from gateway.outbound.client import OutboundClient, OutboundRequest, pauses
 from gateway.outbound.failures import NoResponse
+from gateway.outgoing_proxies import check_proxies, environment_proxies
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ class RemoteKeys(Background):
         self.public_url = url.partition("?")[0]  # without the query, which may have a secret
         self._algorithms = algorithms
         self._on_change = on_change
-        self._client = OutboundClient("jwks")
+        self._client = OutboundClient("jwks", proxies=environment_proxies())
+        check_proxies([url])
         self._fetching: asyncio.Task[None] | None = None
         self._requested_at = -UNKNOWN_EVERY_S
         self._content: bytes | None = None

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import aiohttp
 from aiohttp import ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, hdrs
 from headgate.retries import Backoff
+from multidict import CIMultiDict
+from yarl import URL
 
 from gateway.open_files import NoFileLeft
 from gateway.origin.heads import HEAD_BYTES
@@ -22,7 +24,13 @@ from gateway.outbound.connections import (
     keep_in,
     tls_of,
 )
-from gateway.outbound.failures import InvalidStatus, failure_of
+from gateway.outbound.failures import (
+    REFUSED_BY_PROXY,
+    InvalidStatus,
+    ProxyRefusal,
+    failure_of,
+)
+from gateway.outbound.ways import CONNECT_S, WAY, Way
 from gateway.telemetry.outbound import counts_of
 
 if TYPE_CHECKING:
@@ -31,19 +39,19 @@ if TYPE_CHECKING:
 
     from aiohttp import BaseConnector
     from multidict import MultiMapping
-    from yarl import URL
 
     from gateway.outbound.connections import LookUp, OutboundConnection
     from gateway.protocol.http.destinations import AllowedHosts
+    from gateway.protocol.http.outgoing_proxies import OutgoingProxies, Proxy
 
-CONNECT_S = 10.0
 MOST_CONNECTIONS = 256  # of one client
 READ_BYTES = 64 << 10
 # Bytes of a response with what is around its body: 256 header fields may have so many.
 LONGEST_ON_THE_WIRE = 1 << 20
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0  # between two attempts
 # A compressed body could be a bomb.
-FIELDS = {"User-Agent": "Headgate", "Accept-Encoding": "identity"}
+_AGENT: dict[str, str] = {hdrs.USER_AGENT: "Headgate"}
+FIELDS = _AGENT | {hdrs.ACCEPT_ENCODING: "identity"}
 _NOT_ADDED = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT)
 # Final statuses (RFC 9110, section 15). Nothing that HTTP means follows any other one.
 _FINAL_STATUSES = range(200, 600)
@@ -83,8 +91,8 @@ class OutboundClient:
     """A client of servers for one purpose, such as `purge`, with connections of its own.
 
     It follows no redirect, since fields and body are for the server that was named; it stores no
-    cookie, goes through no proxy of the environment, and decompresses nothing. A request that ends
-    before its server has taken the body aborts its connection.
+    cookie, goes through no proxy but those of `proxies`, and decompresses nothing. A request that
+    ends before its server has taken the body aborts its connection.
     """
 
     def __init__(
@@ -92,8 +100,10 @@ class OutboundClient:
         purpose: str,
         connect: Callable[[], BaseConnector] = usual_connector,
         response_class: type[ClientResponse] = ClientResponse,
+        proxies: OutgoingProxies | None = None,
     ) -> None:
         """`connect` makes the connector, on the loop of the first request."""
+        self.proxies = proxies
         self._counts = counts_of(purpose)
         self._connect = connect
         self._response_class = response_class
@@ -127,9 +137,10 @@ class OutboundClient:
         rest is not read, and the connection closed.
         """
         request = request._replace(fields={**FIELDS, **request.fields})
-        with self._counted(timeout_s) as count:
+        way = self._way_of(request.url)
+        with self._counted(timeout_s, way) as count:
             async with asyncio.timeout(timeout_s):
-                async with await self._send(request) as it:
+                async with await self._send(request, way) as it:
                     status, content, is_whole = it.status, b"", True
                     if status in body_of:
                         content, is_whole = await _beginning(it, longest)
@@ -150,10 +161,11 @@ class OutboundClient:
         Its head comes within `timeout_s`, which `timed_by` may put off. The caller reads the body
         and closes the response.
         """
-        with self._counted(timeout_s) as count:
+        way = self._way_of(request.url)
+        with self._counted(timeout_s, way) as count:
             async with asyncio.timeout(timeout_s) as clock:
                 with timed_by(clock):
-                    response = await self._send(request)
+                    response = await self._send(request, way)
             count(response.status)
         return response
 
@@ -163,7 +175,15 @@ class OutboundClient:
         if session is not None:
             await session.close()
 
-    async def _send(self, request: OutboundRequest) -> ClientResponse:
+    def _way_of(self, url: URL) -> Way | None:
+        """Return the way to a server through a proxy; None if requests go there directly."""
+        if self.proxies is None:
+            return None
+        proxy = self.proxies.of(url.scheme, url.raw_host or "", url.port or 0)
+        return None if proxy is None else Way(proxy)
+
+    def _opened(self) -> ClientSession:
+        """Return the session, which the first request opens."""
         if self._session is None:
             connector = self._connect()
             keep_in(self._connections, connector)
@@ -180,24 +200,45 @@ class OutboundClient:
                 max_field_size=HEAD_BYTES,
                 max_headers=HEADER_LINES,
             )
+        return self._session
+
+    async def _send(self, request: OutboundRequest, way: Way | None) -> ClientResponse:
         body: bytes | AsyncIterable[bytes] | SlicedBody | None = request.body
         if isinstance(body, bytes) and len(body) > SLICE_BYTES:
             body = SlicedBody(body, self._counts)
-        response = await self._session.request(
-            request.method,
-            request.url,
-            headers=request.fields,
-            data=body,
-            allow_redirects=False,
-            ssl=await tls_of(request.url),
-        )
+        fields, proxy, of_tunnel = request.fields, None, None
+        has_tunnel = request.url.scheme == "https"
+        if way is not None:
+            proxy, authorization = URL(way.proxy.url), _authorization(way.proxy)
+            of_tunnel = _AGENT | authorization
+            if not has_tunnel:  # the request itself is the proxy's
+                fields = CIMultiDict(fields)
+                fields.update(authorization)
+        tls = await tls_of(request.url, *(() if proxy is None else (proxy,)))
+        token = WAY.set(way)
+        try:
+            response = await self._opened().request(
+                request.method,
+                request.url,
+                headers=fields,
+                data=body,
+                allow_redirects=False,
+                ssl=tls,
+                proxy=proxy,
+                proxy_headers=of_tunnel,
+            )
+        finally:
+            WAY.reset(token)
         if response.status not in _FINAL_STATUSES:
             response.close()
             raise InvalidStatus(response.status)
+        if way is not None and response.status == REFUSED_BY_PROXY and not has_tunnel:
+            response.close()
+            raise ProxyRefusal
         return response
 
     @contextmanager
-    def _counted(self, timeout_s: float) -> Iterator[Callable[[int], None]]:
+    def _counted(self, timeout_s: float, way: Way | None) -> Iterator[Callable[[int], None]]:
         """Count a request by its status, or by the failure that an error is raised as.
 
         A request that its caller gives up is not counted: nothing became of it.
@@ -212,9 +253,15 @@ class OutboundClient:
             OSError,
             ValueError,
         ) as error:  # a TimeoutError is an OSError
-            failure = failure_of(error, timeout_s)
+            failure = failure_of(error, timeout_s, way)
             self._counts.failed(failure.kind, time() - begun)
             raise failure from error
+
+
+def _authorization(proxy: Proxy) -> dict[str, str]:
+    """Return the field with the user and password for a proxy, if it has any."""
+    value = proxy.authorization
+    return {hdrs.PROXY_AUTHORIZATION: value} if value else {}
 
 
 async def _beginning(response: ClientResponse, longest: int) -> tuple[bytes, bool]:

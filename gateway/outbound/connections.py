@@ -20,6 +20,7 @@ from typing_extensions import override
 from gateway import trust
 from gateway.errors import DestinationRefused
 from gateway.open_files import OPEN_FILES
+from gateway.outbound.ways import CONNECT_S, WAY, is_at_proxy
 
 if TYPE_CHECKING:
     import ssl
@@ -49,12 +50,12 @@ def system_trust() -> ssl.SSLContext:
     return trust.context()
 
 
-async def tls_of(url: URL) -> ssl.SSLContext | bool:
-    """Return how to speak TLS with a server; the authorities are loaded for the first that does.
+async def tls_of(*urls: URL) -> ssl.SSLContext | bool:
+    """Return how to speak TLS with servers; the authorities are loaded for the first that does.
 
     They take 2 MB, and 20 ms of a thread.
     """
-    if url.scheme != "https":
+    if all(url.scheme != "https" for url in urls):
         return True
     if not system_trust.cache_info().currsize:
         await asyncio.to_thread(system_trust)
@@ -73,7 +74,10 @@ class AddressRefused(OSError):
 
 
 class CheckedResolver(AbstractResolver):
-    """A resolver that returns a name's addresses only if each of them may be connected to."""
+    """A resolver that returns a name's addresses only if each of them may be connected to.
+
+    A proxy is the operator's, so its addresses are not checked.
+    """
 
     def __init__(self, hosts: AllowedHosts, look_up: LookUp) -> None:
         self._hosts = hosts
@@ -87,7 +91,8 @@ class CheckedResolver(AbstractResolver):
         for found in await self._look_up(host, port, family):
             address = ipaddress.ip_address(found)
             try:
-                self._hosts.check_address(host, port, address)
+                if not is_at_proxy():
+                    self._hosts.check_address(host, port, address)
             except DestinationRefused as refusal:
                 raise AddressRefused(refusal.detail) from None
             results.append(
@@ -139,6 +144,11 @@ class OutboundConnection(ResponseHandler):
         OPEN_FILES.servers -= self.has_place
         self._made = None
         super().connection_lost(exc)
+
+    def hand_over(self) -> None:
+        """Forget the transport: another connection goes on with it, through a tunnel."""
+        self._connections.discard(self)
+        self._made = None
 
     @property
     def unsent_bytes(self) -> int:
@@ -267,3 +277,36 @@ class Connector(TCPConnector):
                 made.has_place = True
             else:
                 OPEN_FILES.servers -= 1
+
+    @override
+    async def _create_proxy_connection(
+        self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout
+    ) -> tuple[asyncio.BaseTransport, ResponseHandler]:
+        """Return a new connection that leads through a proxy, which has `CONNECT_S` for it."""
+        way = WAY.get()
+        assert way is not None, "nothing else names a proxy"
+        async with asyncio.timeout(CONNECT_S) as clock:
+            way.begin(clock)
+            made = await super()._create_proxy_connection(req, traces, timeout)
+            way.pass_proxy()
+        return made
+
+    @override
+    async def _start_tls_connection(
+        self,
+        underlying_transport: asyncio.Transport,
+        req: ClientRequest,
+        timeout: ClientTimeout,
+        client_error: type[Exception] = ClientConnectorError,
+    ) -> tuple[asyncio.BaseTransport, ResponseHandler]:
+        """Speak TLS with a server through the tunnel that its proxy has opened."""
+        way, tunnel = WAY.get(), underlying_transport.get_protocol()
+        assert way is not None, "nothing else opens a tunnel"
+        way.pass_proxy()
+        try:
+            return await super()._start_tls_connection(
+                underlying_transport, req, timeout, client_error
+            )
+        finally:
+            if isinstance(tunnel, OutboundConnection):
+                tunnel.hand_over()

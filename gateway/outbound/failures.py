@@ -11,9 +11,14 @@ import aiohttp
 from gateway.open_files import NoFileLeft
 from gateway.origin.requests import why_unreachable
 from gateway.outbound.connections import AddressRefused, ResponseTooLong
+from gateway.outbound.ways import CONNECT_S
 
 if TYPE_CHECKING:
+    from gateway.outbound.ways import Way
+    from gateway.protocol.http.outgoing_proxies import Proxy
     from gateway.telemetry.outbound import FailureKind
+
+REFUSED_BY_PROXY = 407  # the status by which a proxy asks for a user and password
 
 
 class InvalidStatus(ValueError):
@@ -21,6 +26,10 @@ class InvalidStatus(ValueError):
 
     def __init__(self, status: int) -> None:
         super().__init__(f"answered with the status {status:03}, which has no meaning")
+
+
+class ProxyRefusal(ValueError):
+    """The error for a request without a tunnel whose user and password the proxy does not take."""
 
 
 _OF_CONNECTIONS: tuple[tuple[type[Exception], FailureKind, str], ...] = (
@@ -36,28 +45,54 @@ _OF_CONNECTIONS: tuple[tuple[type[Exception], FailureKind, str], ...] = (
 class NoResponse(Exception):
     """A request without a response.
 
-    `why` follows the name of the server, as in "did not answer within 5 s"; it has no address, no
-    URL and none of the server's own words. That of the kind `refused` is a sentence about the
-    address.
+    `why` follows the name of the server, as in "did not answer within 5 s"; it has no address and
+    URL of a server, and none of the server's own words. That of the kind `refused` is a sentence
+    about the address. If it `is_of_proxy`, the request has not come further than to a proxy.
     """
 
-    def __init__(self, kind: FailureKind, why: str) -> None:
+    def __init__(self, kind: FailureKind, why: str, *, is_of_proxy: bool = False) -> None:
         super().__init__(why)
         self.kind: FailureKind = kind
         self.why = why
+        self.is_of_proxy = is_of_proxy
 
 
-def failure_of(error: Exception, timeout_s: float) -> NoResponse:
+def failure_of(error: Exception, timeout_s: float, way: Way | None = None) -> NoResponse:
     """Return the failure of a request of `timeout_s` at most that an error has ended."""
     if isinstance(cause := getattr(error, "os_error", None), AddressRefused):
         return NoResponse("refused", str(cause))
+    if way is None or isinstance(error, NoFileLeft):
+        return NoResponse(*_kind_and_why(error, timeout_s))
+    if way.is_at_proxy or isinstance(error, ProxyRefusal):
+        return _failure_of_proxy(error, timeout_s, way.proxy)
+    kind, why = _kind_and_why(error, timeout_s)
+    return NoResponse(kind, f"{why} (through {way.proxy.named})")
+
+
+def _failure_of_proxy(error: Exception, timeout_s: float, proxy: Proxy) -> NoResponse:
+    """Return the failure of a request that has come no further than to its proxy."""
+    kind: FailureKind = "proxy"
+    if isinstance(error, aiohttp.ClientHttpProxyError) and error.status != REFUSED_BY_PROXY:
+        why = f"answered {error.status} instead of connecting to it"
+    elif isinstance(error, aiohttp.ClientHttpProxyError | ProxyRefusal):
+        its = "does not take those of" if proxy.authorization else "write USER:PASSWORD@ in"
+        why = f"wants a user and a password ({REFUSED_BY_PROXY}): {its} {proxy.source}"
+    elif isinstance(error, TimeoutError):
+        kind, why = "timeout", f"made no connection within {min(CONNECT_S, timeout_s):g} s"
+    else:
+        _, why = _kind_and_why(error, timeout_s)
+    return NoResponse(kind, f"was not reached: {proxy.named} {why}", is_of_proxy=True)
+
+
+def _kind_and_why(error: Exception, timeout_s: float) -> tuple[FailureKind, str]:
+    """Return the kind and the words of a failure, whatever server it is of."""
     if isinstance(error, aiohttp.ClientConnectorError | ssl.SSLError):
-        return NoResponse(_kind_unreachable(error), why_unreachable(error, timeout_s))
+        return _kind_unreachable(error), why_unreachable(error, timeout_s)
     if isinstance(error, InvalidStatus):
-        return NoResponse("invalid", str(error))
+        return "invalid", str(error)
     if isinstance(error, TimeoutError):
-        return NoResponse("timeout", f"did not answer within {timeout_s:g} s")
-    return next(NoResponse(kind, why) for of, kind, why in _OF_CONNECTIONS if isinstance(error, of))
+        return "timeout", f"did not answer within {timeout_s:g} s"
+    return next((kind, why) for of, kind, why in _OF_CONNECTIONS if isinstance(error, of))
 
 
 def _kind_unreachable(error: aiohttp.ClientConnectorError | ssl.SSLError) -> FailureKind:

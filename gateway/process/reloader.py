@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.errors import RestartNeeded, StartError
+from gateway.outgoing_proxies import proxy_warnings
 from gateway.process.written_settings import WrittenSettings
 from gateway.settings import SettingsError
 from gateway.settings.cross_checks.dangerous_settings import dangers
@@ -141,5 +142,5 @@ class Reloader:
 
 def log_dangers(settings: Settings) -> None:
     """Log a warning for each dangerous setting, as `headgate config check` prints it."""
-    for danger in dangers(settings):
+    for danger in (*dangers(settings), *proxy_warnings()):
         log.warning("settings.dangerous", what=danger)

@@ -14,6 +14,7 @@ import uvloop
 
 from gateway.errors import StartError
 from gateway.open_files import OPEN_FILES
+from gateway.outgoing_proxies import in_words, proxy_uses
 from gateway.process.gateway import Gateway
 from gateway.process.inherited_sockets import InheritedSockets
 from gateway.process.reloader import log_dangers
@@ -55,10 +56,12 @@ def announce_start(settings: Settings, *, is_found: bool) -> None:
     others: list[ModelSettings | ProxySettings] = [*settings.models, *settings.proxies]
     passed_on = {f"{scheme}://{settings.listen}{one.prefix}": _passed_on_to(one) for one in others}
     front = front_urls(settings)
+    uses = proxy_uses(settings)
     if sys.stderr.isatty():
         lines = [f"Serving {url}/… from {origin}" for url, origin in routes.items()]
         lines += [f"Passing {url}/… on to {to}" for url, to in passed_on.items()]
         lines += [f"The same by Caddy at {url}" for url in front]
+        lines += [f"Requests of its own: {in_words(uses)}"] if uses else []
         lines.append(f"Dashboard at {console_url(settings)}")
         if export is not None:
             lines.append(f"For the commands, in each other terminal: {export}")
@@ -72,6 +75,7 @@ def announce_start(settings: Settings, *, is_found: bool) -> None:
             routes=routes,
             **({"passed_on": passed_on} if passed_on else {}),
             **({"front": front} if front else {}),
+            **({"proxies": uses} if uses else {}),
             **({} if export is None else {"for_commands": export}),
             workers=settings.workers,
             pid=os.getpid(),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway.access.authorities import check_authorities
 from gateway.features.composition import check_features
+from gateway.outgoing_proxies import proxy_uses
 from gateway.settings.cross_checks.written_routes import written_routes
 from gateway.settings.log_kinds import file
 from gateway.settings.reading.toml_file import spell
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
 def check_start(settings: Settings) -> tuple[str, ...]:
     """Return a warning for each part of the settings that has no effect, or too little.
 
-    Raises StartError for a file of tokens, keys or event types that a start refuses. What
-    certificates, keys and folders a start refuses, reading the settings has found already.
+    Raises StartError for a file of tokens, keys or event types, or a proxy of the environment, that
+    a start refuses. What certificates, keys and folders a start refuses, reading the settings has
+    found already.
     """
     warnings = check_authorities(settings)
+    proxy_uses(settings)
     for _, route in written_routes(settings):
         check_features(settings, route)
     return warnings

@@ -36,6 +36,7 @@ from gateway.settings.sections.http import HttpSettings
 from gateway.settings.sections.limits import LimitSettings
 from gateway.settings.sections.live import LiveSettings
 from gateway.settings.sections.log_output import LogOutputSettings
+from gateway.settings.sections.outbound import OutboundSettings
 from gateway.settings.sections.shutdown import ShutdownSettings
 from gateway.settings.sections.subscriptions import SubscriptionSettings
 from gateway.settings.sections.tls import TlsFiles, TlsSettings
@@ -116,6 +117,7 @@ class Settings(SourcedSettings):
     log: LogOutputSettings = section("Log lines.")
     shutdown: ShutdownSettings = section("How a server stops.")
     subscriptions: SubscriptionSettings = section("Subscriptions and their webhooks.")
+    outbound: OutboundSettings = section("Requests to hosts that clients name.")
 
     @checks("storage")
     @classmethod

@@ -19,6 +19,7 @@ FailureKind: TypeAlias = Literal[
     "certificate",
     "invalid",
     "name",
+    "proxy",
     "refused",
     "timeout",
     "tls",

@@ -41,7 +41,8 @@ def check(config: Path | None, *, is_schema: bool, as_json: bool, is_strict: boo
 
     Nothing is started. With --json, the command prints one object: settings has the value, source
     and default of each setting, without secrets; warnings has the warnings that otherwise go to
-    stderr. --schema reads no settings.
+    stderr; proxies has what goes through which proxy of this environment. --schema reads no
+    settings.
     """
     if is_schema:
         from gateway.settings.documents.json_schema import json_schema
@@ -49,6 +50,7 @@ def check(config: Path | None, *, is_schema: bool, as_json: bool, is_strict: boo
         click.echo(json.dumps(json_schema(), indent=2))
         return
     settings = load_settings(config, {})
+    from gateway.outgoing_proxies import proxy_warnings
     from gateway.process.start_check import check_start
     from gateway.settings.cross_checks.dangerous_settings import dangers
 
@@ -57,6 +59,7 @@ def check(config: Path | None, *, is_schema: bool, as_json: bool, is_strict: boo
         warnings = (
             *check_start(settings),
             *dangers(settings),
+            *proxy_warnings(),
             *_open_keys(settings),
             *_not_durable(settings),
             *_event_types(settings),
@@ -144,13 +147,19 @@ def _print_json(settings: Settings, warnings: tuple[str, ...]) -> None:
     import msgspec
 
     from admin.configuration.in_force import configuration
+    from gateway.outgoing_proxies import proxy_uses
 
-    report = {"settings": configuration(settings).settings, "warnings": warnings}
+    report = {
+        "settings": configuration(settings).settings,
+        "warnings": warnings,
+        "proxies": proxy_uses(settings),
+    }
     click.echo(msgspec.json.format(msgspec.json.encode(report)))
 
 
 def _print_routes(settings: Settings) -> None:
     from admin.record import policy
+    from gateway.outgoing_proxies import in_words, proxy_uses
     from gateway.settings import redacted_origin
     from gateway.settings.reached import front_urls
 
@@ -171,6 +180,8 @@ def _print_routes(settings: Settings) -> None:
         hosts = ", ".join((*proxy.allow, *proxy.allow_inside)) or "no host"
         click.echo(f"  {proxy.prefix:<{width}}  responses of {hosts} in {proxy.streams}")
         click.echo(f"  {'':<{width}}  {policy.calls(proxy, settings.auth_of(proxy))}")
+    if uses := proxy_uses(settings):
+        click.echo(f"Requests of its own: {in_words(uses)}.")
 
 
 @click.command()

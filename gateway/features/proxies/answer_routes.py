@@ -13,7 +13,7 @@ from gateway.features.models.answer_route import AnswerRoute
 from gateway.features.models.route import ModelGuard, ModelRoute
 from gateway.features.models.running import RunningAnswers
 from gateway.features.proxies.guard import ProxyGuard, UrlSignatures
-from gateway.features.proxies.route import ProxyRoute
+from gateway.features.proxies.route import ProxiedProvider, ProxyRoute
 from gateway.settings.arrays.model_route import ModelSettings, provider_key, route_of_streams
 from gateway.settings.arrays.proxy_route import signing_secret
 from gateway.streams.route import HostedRoute
@@ -72,7 +72,11 @@ class AnswerRoutes:
         else:
             signatures = _signatures(table, services)
             guard = ProxyGuard(table.prefix, verifier, signatures, is_open=not kinds)
-            parts, make = (table, signatures), partial(ProxyRoute, table, signatures)
+            hosts = ProxiedProvider(table, settings.outbound.proxy.reveal())
+            parts, make = (
+                (table, signatures, hosts.outgoing),
+                partial(ProxyRoute, hosts, signatures),
+            )
         access = RouteAccess(guard, is_private=True)
         streams = _streams(settings, table, routes)
         answer_routes = (it for it in earlier if isinstance(it, AnswerRoute))

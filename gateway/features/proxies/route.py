@@ -24,6 +24,7 @@ from gateway.features.proxies import responses
 from gateway.features.proxies.guard import EXPIRES, SECRET, SIGNATURE
 from gateway.outbound.client import OutboundClient
 from gateway.outbound.connections import Connector
+from gateway.outgoing_proxies import setting_proxies
 from gateway.protocol.bodies.content import DEFAULT_CONTENT_TYPE
 from gateway.protocol.http.paths import split, taken_out
 
@@ -72,16 +73,24 @@ class PlainParts:
 class ProxiedProvider(AnswerProvider):
     """The allowed hosts as the provider of a proxy's answers."""
 
-    def __init__(self, settings: ProxySettings) -> None:
+    def __init__(self, settings: ProxySettings, outgoing: str) -> None:
+        """Call the hosts through the proxy with the URL `outgoing`, or directly if it is empty."""
         # A client reads by the URL that it gets, whenever it likes.
         super().__init__(settings.prefix, "go-on")
+        self.settings = settings
+        self.outgoing = outgoing
         self.hosts = settings.allowed_hosts
         self._longest = settings.max_answer_size
         self.client = ProviderClient(
             (),
             {},
             read_timeout_s=settings.read_timeout,
-            client=OutboundClient("proxy", lambda: Connector(self.hosts), ProviderResponse),
+            client=OutboundClient(
+                "proxy",
+                lambda: Connector(self.hosts),
+                ProviderResponse,
+                setting_proxies(outgoing, self.hosts),
+            ),
         )
 
     @override
@@ -125,17 +134,17 @@ class ProxyRoute(AnswerRoute):
 
     def __init__(
         self,
-        settings: ProxySettings,
+        provider: ProxiedProvider,
         signatures: UrlSignatures,
         streams: HostedRoute,
         running: RunningAnswers,
         services: Services,
         access: RouteAccess,
     ) -> None:
-        self.settings = settings
+        self.settings = settings = provider.settings
         self.signatures = signatures
-        self.made_of = settings, signatures
-        self.provider = ProxiedProvider(settings)
+        self.made_of = settings, signatures, provider.outgoing
+        self.provider = provider
         super().__init__(settings, self.provider, streams, running, services, access)
 
     @override

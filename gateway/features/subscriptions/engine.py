@@ -25,6 +25,7 @@ from gateway.features.subscriptions.wake_sender import WakeSender, receiver_of
 from gateway.features.subscriptions.wakes.transitions import Wakes
 from gateway.protocol.http.paths import RESERVED
 from gateway.settings.reached import callback_base, may_call_loopback
+from gateway.settings.reading.values import Secret
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -41,12 +42,16 @@ if TYPE_CHECKING:
     from gateway.telemetry.metrics import Sample
 
 
+NO_PROXY = Secret("")
+
+
 class SubscriptionRules(NamedTuple):
     """The settings for subscriptions. `base_url` is where clients reach the listener, or ""."""
 
     base_url: str = ""
     webhook_loopback: bool = False
     max_per_client: int = 1_000
+    outgoing_proxy: Secret = NO_PROXY  # of webhooks
 
     @classmethod
     def of(cls, settings: Settings) -> SubscriptionRules:
@@ -55,6 +60,7 @@ class SubscriptionRules(NamedTuple):
             callback_base(settings),
             may_call_loopback(settings),
             settings.subscriptions.max_per_client,
+            settings.outbound.proxy,
         )
 
 
@@ -79,7 +85,7 @@ class RouteSubscriptions:
         self.accounts: Counter[str] = Counter()  # subscriptions by account
         self.keys = KeyRing(documents)
         self.rows = SubscriptionRows(documents)
-        client = WebhookClient(loopback=rules.webhook_loopback)
+        client = WebhookClient(loopback=rules.webhook_loopback, proxy=rules.outgoing_proxy.reveal())
         self.deliveries: DeliveryQueue[DurableSubscription] = DeliveryQueue(
             lambda it: self.sender.deliver(it), receiver_of
         )
@@ -95,7 +101,9 @@ class RouteSubscriptions:
     def renew(self, rules: SubscriptionRules) -> None:
         """Follow new settings."""
         self.rules = rules
-        self.sender.client.allow_loopback(loopback=rules.webhook_loopback)
+        self.sender.client.renew(
+            loopback=rules.webhook_loopback, proxy=rules.outgoing_proxy.reveal()
+        )
 
     def url(self, path: str) -> str | None:
         """Return the public URL of a control path; None if no setting has the server's address."""

@@ -145,11 +145,12 @@ class AllowedHosts:
         kind = refused_kind(address)
         if kind is None:
             return
-        if kind in PERMITTED_KINDS and self._may_be_inside(host, port):
+        if kind in PERMITTED_KINDS and self.may_be_inside(host, port):
             return
         raise DestinationRefused(f"{host} has an address that is not public: {kind}")
 
-    def _may_be_inside(self, host: str, port: int) -> bool:
+    def may_be_inside(self, host: str, port: int) -> bool:
+        """Return whether a host may have private or loopback addresses."""
         name = host.removesuffix(".")
         return any(it.covers(it.scheme, name, port) for it in self._inside)
 

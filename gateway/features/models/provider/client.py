@@ -21,7 +21,8 @@ from gateway.features.models.provider.bodies import Upload
 from gateway.open_files import NoFileLeft
 from gateway.outbound.client import OutboundClient, OutboundRequest
 from gateway.outbound.connections import Connector
-from gateway.outbound.failures import NoResponse
+from gateway.outbound.failures import NoResponse, ProxyRefusal
+from gateway.outgoing_proxies import check_proxies, environment_proxies
 from gateway.protocol.http.forwarding import OF_PROXIES_IN_FRONT, check_text, outgoing_fields
 from gateway.protocol.http.header_names import PROVIDER_KEYS
 
@@ -40,7 +41,7 @@ KEY_FIELDS = frozenset({"authorization", *map(str.lower, PROVIDER_KEYS)})
 _NOT_FOR_PROVIDERS = OF_PROXIES_IN_FRONT | {"last-event-id", "origin", "referer"}
 _ERRORS: dict[FailureKind, type[HeadgateError]] = {
     "timeout": OriginTimeout,
-    **dict.fromkeys(("certificate", "name", "tls", "unreachable"), OriginUnreachable),
+    **dict.fromkeys(("certificate", "name", "proxy", "tls", "unreachable"), OriginUnreachable),
 }
 
 
@@ -67,13 +68,17 @@ class ProviderClient:
     ) -> None:
         """Send `key_fields` in place of the client's key; without any, the client's is sent.
 
-        `client` checks addresses, where clients name the servers.
+        `client` checks addresses, where clients name the servers. Without it, requests go through
+        the proxies of the environment. Raises StartError if one of these is malformed.
         """
         self.urls = urls
         self._key_fields = key_fields
         self._read_timeout_s = read_timeout_s
         # Any number of connections: the answers are bounded.
-        self._client = client or OutboundClient("model", Connector, ProviderResponse)
+        self._client = client or OutboundClient(
+            "model", Connector, ProviderResponse, environment_proxies()
+        )
+        check_proxies(urls)
         self.repeated_requests = 0  # to another server
 
     async def close(self) -> None:
@@ -273,6 +278,8 @@ def _error_of(failure: NoResponse, url: str) -> HeadgateError:
         return DestinationRefused(failure.why)
     if isinstance(failure.__cause__, NoFileLeft):
         return LimitReached(str(failure.__cause__), ends_connection=True)
+    if isinstance(failure.__cause__, ProxyRefusal):  # of a request whose body is sent already
+        return OriginBroken(f"{url} {failure.why}")
     return _ERRORS.get(failure.kind, OriginBroken)(f"{url} {failure.why}")
 
 

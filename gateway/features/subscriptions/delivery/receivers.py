@@ -12,6 +12,7 @@ from typing_extensions import override
 from yarl import URL
 
 from gateway.errors import DestinationRefused
+from gateway.outgoing_proxies import setting_proxies
 from gateway.protocol.http.destinations import AllowedHosts, Destination, destination_of
 
 if TYPE_CHECKING:
@@ -36,11 +37,13 @@ _REFUSED = {
     **dict.fromkeys((401, 403), "see in its log why it refuses the request"),
     **dict.fromkeys((404, 405), _MISSED),
 }
+_OF_OPERATOR = "tell the operator of this server"
 _ADVICE: dict[FailureKind, str] = {
     "broken": "see its log",
     "certificate": "give it a valid certificate for its host name, with the whole chain",
     "invalid": "check what listens at the webhook's URL",
     "name": "correct the host name in the webhook's URL, or its records in DNS",
+    "proxy": _OF_OPERATOR,
     "timeout": "answer at once, and work after the answer",
     "tls": "serve TLS 1.2 or newer at the port of the webhook's URL",
     "too_long": "answer with a status and a short body",
@@ -65,7 +68,8 @@ def failure_of(failure: NoResponse) -> DeliveryFailed:
     """Return the failure of a delivery whose call got no response, with what to do about it."""
     if failure.kind == "refused":
         return DeliveryFailed(failure.why)
-    return DeliveryFailed(f"the receiver {failure.why}; {_ADVICE[failure.kind]}")
+    advice = _OF_OPERATOR if failure.is_of_proxy else _ADVICE[failure.kind]
+    return DeliveryFailed(f"the receiver {failure.why}; {advice}")
 
 
 class ReceiverResponse(NamedTuple):
@@ -139,15 +143,22 @@ def _is_this_machine(host: str) -> bool:
 class WebhookClient:
     """The client of a route's receivers."""
 
-    def __init__(self, *, loopback: bool, look_up: LookUp | None = None) -> None:
-        """Call hosts at the addresses that the system or `look_up` finds, if they may be called."""
+    def __init__(self, *, loopback: bool, proxy: str = "", look_up: LookUp | None = None) -> None:
+        """Call hosts at the addresses that the system or `look_up` finds, if they may be called.
+
+        With the URL of a `proxy`, that looks up and calls the hosts that are not on this machine.
+        """
         self._hosts = WebhookHosts(loopback=loopback)
         self._look_up = look_up
+        self._proxy = proxy
         self._client: OutboundClient | None = None
 
-    def allow_loopback(self, *, loopback: bool) -> None:
-        """Allow webhooks to this machine, or refuse them, from the next call on."""
+    def renew(self, *, loopback: bool, proxy: str) -> None:
+        """Call this machine or refuse to, and use a proxy or none, from the next call on."""
         self._hosts.loopback = loopback
+        if proxy != self._proxy and self._client is not None:
+            self._client.proxies = setting_proxies(proxy)
+        self._proxy = proxy
 
     def check(self, url: str) -> None:
         """Raise DestinationRefused for a URL that no webhook may have."""
@@ -161,7 +172,9 @@ class WebhookClient:
         if self._client is None:
             look_up = self._look_up or connections.addresses_of
             connect = partial(client.usual_connector, self._hosts, look_up)
-            self._client = client.OutboundClient("webhook", connect)
+            self._client = client.OutboundClient(
+                "webhook", connect, proxies=setting_proxies(self._proxy)
+            )
         fields = {"Content-Type": "application/json", **fields}
         try:
             self.check(url)
