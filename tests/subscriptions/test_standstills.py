@@ -16,6 +16,7 @@ from tests.logs.abilities import needed
 from tests.subscriptions.receivers import deaf, ends_of, log_at, shared, two
 from tests.subscriptions.standstills import play
 from tests.support.examples import IS_WHOLE
+from tests.support.serving import PREFIX, request
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -121,3 +122,21 @@ async def test_what_a_former_owner_took_before_it_knew_is_reported_to_the_presen
             await owner.create("e/a", body=b'{"n":1}')
         shared(owner).start()
         await until(lambda: "e/a" in other.engine.by_id["s"].pending)
+
+
+@pytest.mark.parametrize("is_new", [False, True], ids=["an append", "a creation"])
+async def test_a_claim_gets_what_a_gateway_that_stood_still_has_acknowledged_since(
+    redis_url: str, *, is_new: bool
+) -> None:
+    async with two(redis_url) as (former, owner):
+        await former.pull("s", pattern="e/*")
+        if not is_new:
+            await former.create("e/a")
+        await taken_over(former, owner)
+        assert shared(former).lease.is_ours  # as far as it knows
+        line, body = "Content-Type: application/json", b'{"n":1}'
+        written = await former.gateway.ask(
+            request("PUT" if is_new else "POST", f"{PREFIX}/e/a", line, body=body)
+        )
+        status, claimed = await owner.claim()
+        assert (status, ends_of(claimed)) == (200, [("e/a", written.get("Stream-Next-Offset"))])

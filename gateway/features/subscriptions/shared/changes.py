@@ -65,9 +65,9 @@ class ReportedChanges(Background):
         """Take a change that this gateway has committed, or may have."""
         if not self.is_active:
             return
-        engine, path, is_new = self._loader.engine, change.state.path, change.expected is None
-        if not (is_certain and engine is not None and engine.take_commit(change)):
-            self.note(path, is_new=is_new)
+        engine = self._loader.engine if is_certain and self._lease.is_certain else None
+        if engine is None or not engine.take_commit(change):
+            self.note(change.state.path, is_new=change.expected is None)
 
     def note(self, path: str, *, is_new: bool) -> None:
         """Take a stream that has changed."""
@@ -107,6 +107,13 @@ class ReportedChanges(Background):
         """Return how long changes are gathered: not at all where a whole message of them waits."""
         return 0.0 if len(self._paths) >= AT_ONCE else GATHER_S
 
+    async def take_reports(self) -> None:
+        """Read the streams that gateways have reported so far. Raises LogUnavailable."""
+        reported = set(self._paths)
+        while reported & self._paths.keys() and self._loader.engine is not None:
+            if not await self._work():
+                return
+
     async def flush(self) -> None:
         """Report what waits, as far as the log can be reached at once."""
         while self._paths and self._loader.engine is None:
@@ -136,11 +143,13 @@ class ReportedChanges(Background):
 
     async def _pass_on(self, batch: Notes) -> Collection[str]:
         """Return the paths that were taken here, or reported to the owner."""
+        if self._lease.is_ours and not self._lease.is_certain:
+            await self._lease.confirm()  # a claim at another gateway may wait for this report
         engine = self._loader.engine
         if engine is None:
             return batch.keys() if await self._send(mail.ChangeReport(batch)) else ()
         if not self._lease.is_certain:
-            return ()  # another gateway may be the owner by now
+            return ()  # another gateway may become the owner at any moment
         taken = await engine.apply_notes(batch)
         return taken if self._loader.engine is engine else ()
 
