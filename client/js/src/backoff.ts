@@ -26,3 +26,17 @@ export class Backoff {
     return longest * (0.5 + Math.random() / 2)
   }
 }
+
+/** Wait, unless it is left. */
+export function paused(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((done) => {
+    const over = (): void => {
+      clearTimeout(timer)
+      signal?.removeEventListener("abort", over)
+      done()
+    }
+    const timer = setTimeout(over, ms)
+    if (signal?.aborted) over()
+    else signal?.addEventListener("abort", over)
+  })
+}

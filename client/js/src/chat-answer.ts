@@ -1,6 +1,7 @@
-import { Backoff } from "./backoff.js"
-import { DataEvents } from "./data-events.js"
+import { Backoff, paused } from "./backoff.js"
 import { isPassing, FollowError } from "./errors.js"
+import { ServerEvents } from "./server-events.js"
+import { CUT, Lost, Patience, unlessSilent, type ConnectionState } from "./silence.js"
 
 /** A chunk of a UI message stream, as the application has sent it. */
 interface Chunk {
@@ -10,6 +11,7 @@ interface Chunk {
 export interface AnswerHooks {
   /** Ask for the answer from the chunk of this number on; from its beginning where there is none. */
   readonly ask: (startIndex: number | undefined, signal: AbortSignal) => Promise<Response>
+  readonly onState: (state: ConnectionState, reason?: string) => void
   /** Is called when nothing more will be read. */
   readonly onOver: () => void
 }
@@ -22,7 +24,7 @@ const OVER: Readonly<Record<number, string>> = {
 
 /** The chunks of one answer, through lost connections. */
 export class ChatAnswer {
-  #events: DataEvents
+  #events: ServerEvents
   #count = 0 // of the chunks so far
   #toSkip = 0 // chunks that are sent once more
   #isOver = false
@@ -33,6 +35,7 @@ export class ChatAnswer {
   readonly #earlier: number
   readonly #left = new AbortController()
   readonly #backoff: Backoff
+  readonly #patience: Patience
   /** Resolves when nothing more will be read. */
   readonly over: Promise<void>
   #setOver!: () => void
@@ -40,13 +43,16 @@ export class ChatAnswer {
   constructor(
     response: Response,
     retries: number,
+    private readonly staleAfter: number,
     private readonly hooks: AnswerHooks,
   ) {
     this.#run = runOf(response)
     this.#earlier = Number(response.headers.get("x-headgate-earlier-chunks") ?? 0)
-    this.#events = new DataEvents(response.body)
+    this.#events = new ServerEvents(response.body, staleAfter)
     this.#backoff = new Backoff(retries)
     this.over = new Promise((resolve) => (this.#setOver = resolve))
+    this.#patience = new Patience(staleAfter)
+    hooks.onState("live")
   }
 
   /** Return the stream that `useChat` reads. Nothing is read ahead, so that nothing is kept. */
@@ -100,7 +106,7 @@ export class ChatAnswer {
   /** Return the next chunk; undefined after the last one, or when nobody reads any more. */
   async #next(): Promise<Chunk | undefined> {
     while (!this.#isOver) {
-      const data = await this.#events.next()
+      const data = await this.#data()
       if (data === DONE) return undefined
       if (data === undefined) {
         await this.#reconnect()
@@ -115,6 +121,24 @@ export class ChatAnswer {
     return undefined
   }
 
+  /** Return the data of the next event; undefined where the connection brings none, and say why. */
+  async #data(): Promise<string | undefined> {
+    try {
+      const event = await this.#events.next()
+      if (event !== undefined) return event.data
+      this.#state("lost", CUT) // before the answer's own end
+    } catch (error) {
+      if (!(error instanceof Lost)) throw error
+      if (error.isSilence) this.#patience.shorten()
+      this.#state("lost", error.message)
+    }
+    return undefined
+  }
+
+  #state(state: ConnectionState, reason?: string): void {
+    if (!this.#isOver) this.hooks.onState(state, reason)
+  }
+
   async #reconnect(): Promise<void> {
     this.#events.cancel()
     while (!this.#isOver) {
@@ -124,11 +148,35 @@ export class ChatAnswer {
       if (this.#isOver) return
       const isWithinEarlier = this.#count > 0 && this.#count <= this.#earlier
       const index = isWithinEarlier ? undefined : Math.max(0, this.#count - this.#earlier)
-      const response = await this.hooks.ask(index, this.#left.signal).catch(() => undefined)
-      if (response === undefined || !this.#isRest(response)) continue
-      this.#events = new DataEvents(response.body)
+      this.#state("connecting")
+      const response = await this.#ask(index)
+      if (response === undefined) continue
+      this.#events = new ServerEvents(response.body, this.staleAfter)
+      if (this.#isOver) this.#events.cancel()
       this.#toSkip = isWithinEarlier ? this.#count : 0
       return
+    }
+  }
+
+  /** Return the rest of the answer; undefined, and say why, where it is not to be had now. */
+  async #ask(index: number | undefined): Promise<Response | undefined> {
+    const attempt = new AbortController()
+    const abort = (): void => attempt.abort()
+    this.#left.signal.addEventListener("abort", abort)
+    try {
+      const response = await unlessSilent(this.hooks.ask(index, attempt.signal), this.#patience.ms)
+      this.#patience.reset()
+      const isRest = this.#isRest(response)
+      this.#state(isRest ? "live" : "lost", isRest ? undefined : `the answer is ${response.status}`)
+      return isRest ? response : undefined
+    } catch (error) {
+      if (error instanceof FollowError) throw error
+      attempt.abort()
+      if (error instanceof Lost) this.#patience.shorten()
+      this.#state("lost", error instanceof Lost ? error.message : "no answer comes")
+      return undefined
+    } finally {
+      this.#left.signal.removeEventListener("abort", abort)
     }
   }
 
@@ -144,18 +192,4 @@ export class ChatAnswer {
 
 function runOf(response: Response): string | null {
   return response.headers.get("x-workflow-run-id")
-}
-
-/** Wait, unless it is left. */
-export function paused(ms: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((done) => {
-    const over = (): void => {
-      clearTimeout(timer)
-      signal?.removeEventListener("abort", over)
-      done()
-    }
-    const timer = setTimeout(over, ms)
-    if (signal?.aborted) over()
-    else signal?.addEventListener("abort", over)
-  })
 }

@@ -1,6 +1,7 @@
-import { Backoff } from "./backoff.js"
-import { ChatAnswer, paused } from "./chat-answer.js"
+import { Backoff, paused } from "./backoff.js"
+import { ChatAnswer } from "./chat-answer.js"
 import { isPassing, FollowError } from "./errors.js"
+import { callPage, checkedStaleAfter, Lost, Patience, unlessSilent, type ConnectionState } from "./silence.js"
 
 type Resolvable<Value> = Value | PromiseLike<Value> | (() => Value | PromiseLike<Value>)
 
@@ -14,6 +15,10 @@ export interface RunChatTransportOptions {
   readonly fetch?: typeof fetch
   /** So many attempts in a row to read on may bring nothing before the chat fails: 20, which is about three minutes. */
   readonly retries?: number
+  /** Milliseconds after which an answer is read on over another connection if nothing has come, not even a comment: 90,000. */
+  readonly staleAfter?: number
+  /** Is called with the state of the connection of the answer in a chat, and with the reason where it is `lost`. */
+  readonly onState?: (state: ConnectionState, reason: string | undefined, chatId: string) => void
 }
 
 // The shapes of the AI SDK's own types, in versions 6 and 7: so none of it need be installed.
@@ -54,8 +59,11 @@ export class RunChatTransport {
   #isLeaving = false
   #resumes = 0
   readonly #stops = new Map<string, Promise<void>>() // under way, by chat
+  readonly #staleAfter: number
 
-  constructor(private readonly options: RunChatTransportOptions = {}) {}
+  constructor(private readonly options: RunChatTransportOptions = {}) {
+    this.#staleAfter = checkedStaleAfter(options.staleAfter)
+  }
 
   /** Ask, and return the chunks of the answer. */
   async sendMessages(options: SendMessagesOptions): Promise<Chunks> {
@@ -68,12 +76,14 @@ export class RunChatTransport {
       await this.#stops.get(options.chatId) // it would stop the run that begins now
       watch.check()
       // Not aborted with the chat: a request that was given up may have started a run all the same.
-      asking = this.#asked(options)
-      const response = await watch.unlessAborted(asking)
+      this.#state(options, "connecting")
+      const question = (asking = this.#asked(options))
+      const response = await watch.unlessAborted(this.#begun(options, question))
       isAnswered = true
       return await this.#answer(response, options, watch)
     } catch (error) {
       watch.end()
+      this.#fail(options, error)
       throw error
     }
   }
@@ -83,12 +93,15 @@ export class RunChatTransport {
     this.#resumes++
     const watch = this.#watch(options, true, (answer) => this.#stopInBackground(options, answer))
     try {
-      const response = await watch.unlessAborted(this.#read(options, options.chatId, undefined))
+      this.#state(options, "connecting")
+      const response = await watch.unlessAborted(this.#resumed(options))
       if (response.status !== 204) return await this.#answer(response, options, watch)
       watch.end()
+      this.#state(options, "live")
       return null
     } catch (error) {
       watch.end()
+      this.#fail(options, error)
       throw error
     }
   }
@@ -118,6 +131,67 @@ export class RunChatTransport {
     return this.#request("", options, { method: "POST", body }, { "Content-Type": "application/json" })
   }
 
+  /** Return the answer to a request; throw `Lost`, and abort it, where nothing comes of it for long. */
+  async #heard(
+    options: RequestOptions,
+    patience: Patience,
+    ask: (signal: AbortSignal) => Promise<Response>,
+  ): Promise<Response> {
+    const attempt = new AbortController()
+    try {
+      return await unlessSilent(ask(attempt.signal), patience.ms)
+    } catch (error) {
+      if (error instanceof Lost) {
+        attempt.abort()
+        patience.shorten()
+        this.#state(options, "lost", error.message)
+        this.#state(options, "connecting")
+      }
+      throw error
+    }
+  }
+
+  /**
+   * Return the answer to a question; where none comes for long, what the application has begun to answer.
+   *
+   * A question that is sent twice may be answered twice. Without an answer under way it is waited for.
+   */
+  async #begun(options: SendMessagesOptions, question: Promise<Response>): Promise<Response> {
+    const patience = new Patience(this.#staleAfter)
+    for (let tries = 0; ; tries++) {
+      try {
+        return await this.#heard(options, patience, () => question)
+      } catch (error) {
+        this.#checkTries(options.abortSignal, error, tries)
+        const reading = this.#heard(options, patience, (signal) => this.#read(options, options.chatId, 0, signal))
+        const begun = await reading.catch(() => undefined)
+        const unread = begun?.status === 200 ? question : Promise.resolve(begun)
+        unread.then((response) => response?.body?.cancel()).catch(() => undefined)
+        if (begun?.status === 200) return begun
+        if (begun !== undefined) patience.reset()
+      }
+    }
+  }
+
+  async #resumed(options: ReconnectToStreamOptions): Promise<Response> {
+    const patience = new Patience(this.#staleAfter)
+    for (let tries = 0; ; tries++) {
+      try {
+        return await this.#heard(options, patience, (signal) =>
+          this.#read(options, options.chatId, undefined, signal),
+        )
+      } catch (error) {
+        this.#checkTries(options.abortSignal, error, tries)
+      }
+    }
+  }
+
+  /** Throw an error, unless another attempt may help. */
+  #checkTries(signal: AbortSignal | undefined, error: unknown, tries: number): void {
+    if (!(error instanceof Lost) || signal?.aborted) throw error
+    if (tries >= (this.options.retries ?? RETRIES)) throw new TypeError(`network error: ${error.message}`)
+  }
+
   #read(options: RequestOptions, id: string, startIndex?: number, signal?: AbortSignal): Promise<Response> {
     const query = startIndex === undefined ? "" : `?startIndex=${startIndex}`
     return this.#request(`/${segment(id)}/stream${query}`, options, signal ? { signal } : {})
@@ -144,13 +218,22 @@ export class RunChatTransport {
       throw new FollowError((await response.text()) || `the application answers ${response.status}`, response.status)
     }
     const run = response.headers.get("x-workflow-run-id") ?? options.chatId
-    const answer = new ChatAnswer(response, this.options.retries ?? RETRIES, {
+    const answer = new ChatAnswer(response, this.options.retries ?? RETRIES, this.#staleAfter, {
+      onState: (state, reason) => this.#state(options, state, reason),
       ask: (startIndex, signal) =>
         this.#read(options, startIndex === undefined ? options.chatId : run, startIndex, signal),
       onOver: () => watch.end(),
     })
     watch.answer = answer
     return answer.stream()
+  }
+
+  #state({ chatId }: RequestOptions, state: ConnectionState, reason?: string): void {
+    callPage(() => this.options.onState?.(state, reason, chatId))
+  }
+
+  #fail(options: SendMessagesOptions | ReconnectToStreamOptions, error: unknown): void {
+    if (!options.abortSignal?.aborted) this.#state(options, "lost", String((error as Error)?.message ?? error))
   }
 
   // ---------------------------------------------------------------- stopping

@@ -25,11 +25,5 @@ export function addressOf(caller: string, url: unknown, name: string, callback: 
   if (!(url instanceof URL || (typeof url === "string" && url !== ""))) {
     throw new TypeError(`${caller} needs a URL, such as ${example}, and not ${JSON.stringify(url)}`)
   }
-  if (typeof EventSource === "undefined") {
-    throw new TypeError(
-      `${caller} is for pages, and there is no EventSource here: in Node.js, start it with ` +
-        "--experimental-eventsource, or follow with headgate.Client in Python",
-    )
-  }
   return new URL(url, globalThis.location?.href).href
 }

@@ -1,7 +1,9 @@
 import { Connection } from "./connection.js"
 import { FollowError, addressOf } from "./errors.js"
 import { Memory } from "./remembered.js"
+import type { ServerEvent } from "./server-events.js"
 import { SharedFollower } from "./shared-follower.js"
+import { checkedStaleAfter, type ConnectionState } from "./silence.js"
 
 /** An event of a run, as it is passed from tab to tab. */
 interface RunEvent {
@@ -43,6 +45,10 @@ export interface FollowRunOptions<Item = unknown> {
   readonly withCredentials?: boolean
   /** So many attempts in a row may bring nothing before `onError` is called: 40, which is about seven minutes. */
   readonly retries?: number
+  /** Milliseconds after which another connection is opened if nothing has come, not even a comment: 90,000. */
+  readonly staleAfter?: number
+  /** Is called with the state of the connection, of whichever tab holds it, and with the reason where it is `lost`. */
+  readonly onState?: (state: ConnectionState, reason?: string) => void
   /** Ends the following, as `close` does. */
   readonly signal?: AbortSignal
 }
@@ -88,6 +94,7 @@ class Follower extends SharedFollower<RunEvent, number> implements FollowedRun {
   ) {
     super("run", options)
     const { after, remember = false, withCredentials = false, retries = RETRIES } = options
+    const staleAfter = checkedStaleAfter(options.staleAfter)
     this.#memory = remember ? new Memory(url) : undefined
     const remembered = this.#memory?.get()
     this.cursor = remembered?.cursor ?? (after === undefined ? undefined : String(after))
@@ -96,8 +103,9 @@ class Follower extends SharedFollower<RunEvent, number> implements FollowedRun {
       url: () => this.#urlOf(url),
       withCredentials,
       retries,
-      kinds: ["message", "end"],
+      staleAfter,
       onEvent: (event) => this.#read(event),
+      onState: (...state) => this.setState(...state),
       onError: (error) => this.fail(error),
       meaning: (status) => (status === 204 && this.#count > 0 ? NO_LONGER : FINAL_STATUS[status]),
     })
@@ -116,14 +124,15 @@ class Follower extends SharedFollower<RunEvent, number> implements FollowedRun {
     return url.href
   }
 
-  #read({ type, data, lastEventId }: MessageEvent<string>): void {
-    const number = parseInt(lastEventId, 10)
+  #read({ type, data, id }: ServerEvent): void {
+    if (type !== "message" && type !== "end") return
+    const number = parseInt(id, 10)
     if (!(number > 0)) {
-      const shown = lastEventId.slice(0, 100)
+      const shown = id.slice(0, 100)
       return this.connection.fail(new FollowError(`the id of an event is no number: ${shown}`))
     }
     this.connection.reset()
-    this.#take({ number, cursor: lastEventId, data, isEnd: type === "end" })
+    this.#take({ number, cursor: id, data, isEnd: type === "end" })
   }
 
   protected place(): number {

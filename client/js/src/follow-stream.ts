@@ -2,7 +2,9 @@ import { Connection } from "./connection.js"
 import { FollowError, isPassing, addressOf } from "./errors.js"
 import { RETRIES } from "./follow-run.js"
 import { Memory } from "./remembered.js"
+import type { ServerEvent } from "./server-events.js"
 import { SharedFollower } from "./shared-follower.js"
+import { callPage, checkedStaleAfter, unlessSilent, type ConnectionState } from "./silence.js"
 
 export interface FollowStreamOptions<Message = unknown> {
   /**
@@ -29,6 +31,10 @@ export interface FollowStreamOptions<Message = unknown> {
   readonly withCredentials?: boolean
   /** So many attempts in a row may bring nothing before `onError` is called: 40, which is about seven minutes. */
   readonly retries?: number
+  /** Milliseconds after which another connection is opened if nothing has come, not even a comment: 90,000. */
+  readonly staleAfter?: number
+  /** Is called with the state of the connection, of whichever tab holds it, and with the reason where it is `lost`. */
+  readonly onState?: (state: ConnectionState, reason?: string) => void
   /** Ends the following, as `close` does. */
   readonly signal?: AbortSignal
 }
@@ -90,6 +96,9 @@ class Follower extends SharedFollower<Batch, string> implements FollowedStream {
   #handling: Promise<void> = Promise.resolve()
   #kind: Kind | undefined
   #arrived: string[] = [] // data whose offset has not come yet
+  #cursor: string | null = null // of the last long-poll, for caches
+  readonly #decoder = new TextDecoder() // of long-polls, which may end within a character
+  readonly #staleAfter: number
   readonly #memory: Memory | undefined
   protected readonly connection: Connection
 
@@ -100,6 +109,7 @@ class Follower extends SharedFollower<Batch, string> implements FollowedStream {
     super("stream", options)
     this.#url = url
     const { from = BEGINNING, remember = false, withCredentials = false, retries = RETRIES } = options
+    this.#staleAfter = checkedStaleAfter(options.staleAfter)
     this.#memory = remember ? new Memory(url) : undefined
     const remembered = this.#memory?.get()
     this.offset = remembered?.cursor ?? from
@@ -108,12 +118,14 @@ class Follower extends SharedFollower<Batch, string> implements FollowedStream {
     this.#at = at
     this.#passed = Number(count)
     this.connection = new Connection({
-      url: () => this.#urlOf(url),
+      url: (live) => this.#urlOf(url, live),
       withCredentials,
       retries,
-      kinds: ["data", "control"],
+      staleAfter: this.#staleAfter,
       onEvent: (event) => this.#read(event),
+      onPolled: (response, body) => this.#polled(response, body),
       onLost: () => (this.#arrived = []),
+      onState: (...state) => this.setState(...state),
       onError: (error) => this.fail(error),
       meaning: (status) => this.#meaning(status),
     })
@@ -122,22 +134,40 @@ class Follower extends SharedFollower<Batch, string> implements FollowedStream {
     else this.begin("headgate-stream", url)
   }
 
-  #urlOf(base: string): string {
+  #urlOf(base: string, live: "sse" | "long-poll"): string {
     const url = new URL(base)
     this.#readTo = this.#at
     url.searchParams.set("offset", this.#at)
-    url.searchParams.set("live", "sse")
+    url.searchParams.set("live", live)
+    if (live === "long-poll" && this.#cursor !== null) url.searchParams.set("cursor", this.#cursor)
     return url.href
   }
 
-  #read({ type, data }: MessageEvent<string>): void {
-    if (type === "data") {
-      this.#arrived.push(data)
-      return
+  #read({ type, data }: ServerEvent): void {
+    if (type === "data") this.#arrived.push(data)
+    if (type === "control") this.#complete(JSON.parse(data) as Control)
+  }
+
+  /** Take the answer to a long-poll, as what one control event completes. */
+  #polled({ headers }: Response, body: Uint8Array): void {
+    const to = headers.get("Stream-Next-Offset")
+    if (to === null) throw new FollowError("the answer to a long-poll has no Stream-Next-Offset that this page may read")
+    this.#cursor = headers.get("Stream-Cursor")
+    if (body.length > 0) {
+      this.#kind ??= kindOf(headers.get("Content-Type") ?? "")
+      const text = this.#kind === "bytes" ? base64Of(body) : this.#decoder.decode(body, { stream: true })
+      if (text !== "") this.#arrived = [text]
     }
+    const start = headers.get("Headgate-Start-Offset")
+    this.#complete({
+      streamNextOffset: to,
+      streamClosed: headers.get("Stream-Closed")?.toLowerCase() === "true",
+      ...(start !== null && { headgateStartOffset: start }),
+    })
+  }
+
+  #complete({ streamNextOffset: to, streamClosed: isClosed = false, headgateStartOffset: start }: Control): void {
     this.connection.reset()
-    const control = JSON.parse(data) as Control
-    const { streamNextOffset: to, streamClosed: isClosed = false, headgateStartOffset: start } = control
     const batch = { from: this.#readTo, start, to, data: this.#arrived, isClosed }
     this.#readTo = to
     this.#arrived = []
@@ -196,11 +226,7 @@ class Follower extends SharedFollower<Batch, string> implements FollowedStream {
   }
 
   #show(message: unknown, offset: string): void {
-    try {
-      this.options.onMessage(message, offset)
-    } catch (error) {
-      reportError(error) // of the page: the stream goes on
-    }
+    callPage(() => this.options.onMessage(message, offset))
   }
 
   #decoded(data: readonly string[]): unknown[] {
@@ -214,11 +240,12 @@ class Follower extends SharedFollower<Batch, string> implements FollowedStream {
   async #askKind(): Promise<Kind> {
     const { withCredentials = false } = this.options
     for (let wait = 500; ; wait = Math.min(2 * wait, 15_000)) {
-      const answer = await fetch(this.#url, {
+      const asking = fetch(this.#url, {
         method: "HEAD",
         credentials: withCredentials ? "include" : "same-origin",
         cache: "no-store",
-      }).catch(() => undefined)
+      })
+      const answer = await unlessSilent(asking, this.#staleAfter).catch(() => undefined)
       if (answer?.ok) return kindOf(answer.headers.get("Content-Type") ?? "")
       if (this.isOver) return "bytes" // nothing is decoded any more
       if (answer && !isPassing(answer.status)) {
@@ -246,6 +273,13 @@ interface Control {
   readonly streamNextOffset: string
   readonly streamClosed?: boolean
   readonly headgateStartOffset?: string
+}
+
+function base64Of(bytes: Uint8Array): string {
+  let text = ""
+  // One call with all of them would have too many arguments.
+  for (let at = 0; at < bytes.length; at += 8192) text += String.fromCharCode(...bytes.subarray(at, at + 8192))
+  return btoa(text)
 }
 
 function bytesOf(part: string | Uint8Array): Uint8Array {

@@ -4,7 +4,7 @@ import type { FollowError } from "./errors.js"
 import { followRun, type FollowRunOptions, type RunEnd } from "./follow-run.js"
 
 export interface UseRunOptions<Item, Value>
-  extends Pick<FollowRunOptions, "withCredentials" | "retries"> {
+  extends Pick<FollowRunOptions, "withCredentials" | "retries" | "staleAfter" | "onState"> {
   /** The value before the first item. */
   readonly initial: Value
   /** Return the value with one item more, as a reducer does. */
@@ -26,14 +26,15 @@ export function useRun<Item, Value>(
   url: string | null | undefined,
   options: UseRunOptions<Item, Value>,
 ): RunView<Value> {
-  const { withCredentials, retries } = options
+  const { withCredentials, retries, staleAfter } = options
   // What it begins with counts; a reducer is a function of its arguments, so any will do.
   const followed = useMemo(
     () => new Followed(url, options),
-    [url, withCredentials, retries],
+    [url, withCredentials, retries, staleAfter],
   )
   useEffect(() => {
     followed.reduce = options.reduce
+    followed.onState = options.onState
   })
   const subscribe = useCallback((onChange: () => void) => followed.subscribe(onChange), [followed])
   return useSyncExternalStore(subscribe, followed.view, () => followed.first)
@@ -43,6 +44,7 @@ export function useRun<Item, Value>(
 class Followed<Item, Value> {
   readonly first: RunView<Value>
   reduce: (value: Value, item: Item) => Value
+  onState: UseRunOptions<Item, Value>["onState"]
   #view: RunView<Value>
   #value: Value
   #cursor: string | undefined
@@ -53,6 +55,7 @@ class Followed<Item, Value> {
     private readonly options: UseRunOptions<Item, Value>,
   ) {
     this.reduce = options.reduce
+    this.onState = options.onState
     this.#value = options.initial
     this.first = this.#view = { value: options.initial, status: "active", error: null }
   }
@@ -61,7 +64,7 @@ class Followed<Item, Value> {
 
   subscribe(onChange: () => void): () => void {
     if (!this.url || this.#view.status !== "active") return () => undefined
-    const { withCredentials, retries } = this.options
+    const { withCredentials, retries, staleAfter } = this.options
     const show = (status: RunView<Value>["status"], error: RunView<Value>["error"]): void => {
       clearTimeout(this.#flushing)
       this.#flushing = undefined
@@ -76,9 +79,11 @@ class Followed<Item, Value> {
       },
       onEnd: ({ status, error }) => show(status, error),
       onError: (error) => show("unreadable", error),
+      onState: (state, reason) => this.onState?.(state, reason),
       ...(this.#cursor !== undefined && { after: this.#cursor }),
       ...(withCredentials !== undefined && { withCredentials }),
       ...(retries !== undefined && { retries }),
+      ...(staleAfter !== undefined && { staleAfter }),
     })
     return () => {
       run.close()

@@ -1,9 +1,11 @@
 import type { Connection } from "./connection.js"
 import type { FollowError } from "./errors.js"
-import { canShare, Tabs } from "./tabs.js"
+import { callPage, type ConnectionState } from "./silence.js"
+import { canShare, Tabs, type State } from "./tabs.js"
 
 export interface SharedFollowerOptions {
   readonly onError?: (error: FollowError) => void
+  readonly onState?: (state: ConnectionState, reason?: string) => void
   readonly withCredentials?: boolean
   readonly signal?: AbortSignal
 }
@@ -12,6 +14,8 @@ export interface SharedFollowerOptions {
 export abstract class SharedFollower<Event, Place> {
   protected isOver = false
   #isLeading = false
+  #own: State | undefined // of the connection of this tab
+  #shown: State | undefined
   #tabs: Tabs<Event, Place> | undefined
   protected abstract readonly connection: Connection
 
@@ -33,15 +37,20 @@ export abstract class SharedFollower<Event, Place> {
   /** Begin to follow, with the other tabs that follow the same URL. */
   protected begin(prefix: string, url: string): void {
     if (!canShare()) return this.#lead()
+    queueMicrotask(() => this.#show(this.#shown ?? ["connecting"]))
     this.#tabs = new Tabs(`${prefix}:${this.shared.withCredentials ? "with-credentials:" : ""}${url}`, {
       place: () => this.place(),
+      state: () => this.#own,
       onLead: () => this.#lead(),
       onDeposed: () => {
         this.#isLeading = false
         this.adjust()
       },
       onEvent: (event) => this.hear(event),
-      onProgress: (place) => this.catchUp(place),
+      onProgress: (place, state) => {
+        this.catchUp(place)
+        if (state !== undefined && !this.#isLeading) this.#show(state)
+      },
     })
   }
 
@@ -62,7 +71,23 @@ export abstract class SharedFollower<Event, Place> {
 
   #lead(): void {
     this.#isLeading = true
+    if (this.#own !== undefined) this.#show(this.#own)
     this.adjust()
+  }
+
+  /** Take the state of the connection of this tab, which is shown if it reads for all. */
+  protected setState(...state: State): void {
+    this.#own = state
+    if (!this.#isLeading) return
+    this.#show(state)
+    this.#tabs?.tellProgress()
+  }
+
+  /** Tell the page, unless it knows this already. */
+  #show(state: State): void {
+    if (this.isOver || state.join() === this.#shown?.join()) return
+    this.#shown = state
+    callPage(() => this.shared.onState?.(...state))
   }
 
   /** Pass an event on to the other tabs, if this one reads for all. */
@@ -74,7 +99,12 @@ export abstract class SharedFollower<Event, Place> {
   protected adjust(): void {
     if (this.isOver) return
     if (this.#isLeading || this.lacks()) this.connection.open()
-    else this.connection.close()
+    else this.#disconnect()
+  }
+
+  #disconnect(): void {
+    this.connection.close()
+    this.#own = undefined
   }
 
   /** Follow no further, and say why. */

@@ -1,8 +1,14 @@
+import type { ConnectionState } from "./silence.js"
+
 /** What tabs that follow the same thing say to each other. */
 type Message<Event, Place> =
   | { readonly type: "ask" } // does anybody hold the connection?
-  | { readonly type: "here"; readonly place: Place } // yes, and it has come so far
+  // yes, it has come so far, and this is the connection's state
+  | { readonly type: "here"; readonly place: Place; readonly state: State | undefined }
   | { readonly type: "event"; readonly event: Event }
+
+/** The state of the connection, and the reason where it is lost. */
+export type State = readonly [ConnectionState, string?]
 
 export interface TabHooks<Event, Place> {
   /** Hold the connection from now on. */
@@ -10,10 +16,12 @@ export interface TabHooks<Event, Place> {
   /** Leave the connection to another tab. */
   readonly onDeposed: () => void
   readonly onEvent: (event: Event) => void
-  /** Learn how far the tab that holds the connection has come. */
-  readonly onProgress: (place: Place) => void
+  /** Learn how far the tab that holds the connection has come, and of the connection's state. */
+  readonly onProgress: (place: Place, state: State | undefined) => void
   /** Return how far this tab has come. */
   readonly place: () => Place
+  /** Return the state of this tab's connection. */
+  readonly state: () => State | undefined
 }
 
 // A tab in the background runs its timers once a second, or once a minute, but is told messages at
@@ -78,15 +86,16 @@ export class Tabs<Event, Place> {
 
   #hear(message: Message<Event, Place>): void {
     if (this.#isClosed) return
-    if (message.type === "ask") return this.#answer()
+    if (message.type === "ask") return this.tellProgress()
     this.#heardAt = performance.now()
     this.#askedAt = 0
     if (message.type === "event") this.hooks.onEvent(message.event)
-    else this.hooks.onProgress(message.place)
+    else this.hooks.onProgress(message.place, message.state)
   }
 
-  #answer(): void {
-    if (this.#release) this.#send({ type: "here", place: this.hooks.place() })
+  /** Tell the other tabs how far this one has come, if it holds the connection, and its state. */
+  tellProgress(): void {
+    if (this.#release) this.#send({ type: "here", place: this.hooks.place(), state: this.hooks.state() })
   }
 
   readonly #join = (): void => {
@@ -133,7 +142,7 @@ export class Tabs<Event, Place> {
   #hold(): Promise<void> {
     const held = new Promise<void>((release) => (this.#release = release))
     this.hooks.onLead()
-    this.#answer()
+    this.tellProgress()
     return held
   }
 

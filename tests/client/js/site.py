@@ -45,7 +45,7 @@ FOLLOWING = """
     while (window[name].length < count) await new Promise((notify) => waiting.push(notify));
     return window[name];
   };
-  Object.assign(window, { items: [], places: [], ends: [], refusals: [] });
+  Object.assign(window, { items: [], places: [], ends: [], refusals: [], states: [] });
   const onItem = (item) => tell("items", item instanceof Uint8Array ? [...item] : item);
   FOLLOW("URL", {
     ...OPTIONS,
@@ -56,6 +56,7 @@ FOLLOWING = """
     },
     onEnd: (end) => tell("ends", end),
     onClose: () => tell("ends", "closed"),
+    onState: (...state) => tell("states", state),
     onError: ({ message, status }) => tell("refusals", [status, message]),
   });
 """
@@ -223,7 +224,7 @@ class Tab:
             received = await asyncio.wait_for(receiving, SERVER_PATIENCE_S)
         except TimeoutError:
             received = await self.page.evaluate(f"window.{name}")
-        assert received == value
+        assert received == value, (name, received)
 
     async def shows(self, text: str) -> None:
         """Wait until this is all that it shows."""
