@@ -245,10 +245,12 @@ class Uploads:
 
 
 @contextlib.asynccontextmanager
-async def uploading(**environment: str) -> AsyncIterator[tuple[Uploads, Headgate]]:
-    """Serve a provider of uploads behind a gateway with a read_timeout of 1 s."""
+async def uploading(
+    read_timeout: float = 1, **environment: str
+) -> AsyncIterator[tuple[Uploads, Headgate]]:
+    """Serve a provider of uploads behind a gateway that waits for it for a second."""
     provider = Uploads()
-    settings = {"read_timeout": 1, "max_answers": 1, "max_client_answers": 1}
+    settings = {"read_timeout": read_timeout, "max_answers": 1, "max_client_answers": 1}
     async with Listener(provider.play) as server:
         provider.url = f"http://127.0.0.1:{server.port}"
         with gateway_before(provider, settings=settings, environment=environment) as gateway:
@@ -382,7 +384,8 @@ async def test_a_body_without_a_length_is_cut_behind_512_mib(http: aiohttp.Clien
             yield part
         yield part[len(b"end") :] + b"end" + last
 
-    async with uploading() as (provider, gateway):
+    # The provider takes its parts in this process, which may stand still for a second.
+    async with uploading(read_timeout=60) as (provider, gateway):
         assert (await post(http, gateway, parts(b""), FILES)).status == 200
         assert (await post(http, gateway, parts(b"!"), FILES)).status == 413
         await until(lambda: provider.is_cut)
