@@ -159,7 +159,7 @@ IMPORTS = {
     "dataclass": "dataclasses",
     **dict.fromkeys(
         (
-            *("Answering", "StreamIterator", "ThreadRuns", "ThreadWorker"),
+            *("Answering", "RunSource", "StreamIterator", "ThreadRuns", "ThreadWorker"),
             *("Twin", "answer_of", "in_threads"),
         ),
         "headgate.sync.twins",
@@ -199,6 +199,7 @@ WORDS = (
     (r", in this event loop or another one", ""),
     (r"in the next turn of the event loop", "at once"),
     (r"An async iterator", "An iterable"),
+    (r"gives one, or a run of OpenAI Agents", "gives one"),
     (r"no async iterator", "no iterable"),
     (r"An async function", "A function"),
     (r"in a task of its own", "in a thread of its own"),

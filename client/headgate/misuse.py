@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterable
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import aiohttp
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,18 +42,6 @@ class ForAsyncio:
             )
 
         __exit__ = __iter__ = __enter__
-
-
-def iterator_of(source: object) -> AsyncIterator[object]:
-    """Return the iterator of a run's source. Raises TypeError for what is not asynchronous."""
-    if not isinstance(source, AsyncIterable):
-        if inspect.iscoroutine(source):
-            source.close()
-        raise TypeError(
-            f"a run takes an async iterator, not {type(source).__name__}: pass source() of an "
-            "`async def source()` with yield; for one without async there is headgate.sync"
-        )
-    return aiter(source)
 
 
 def check_session(session: object) -> None:

@@ -139,7 +139,8 @@ hg.worker(["a", "b"])
 TypeError: an id of a subscription is a str, not list: write worker(*ids)
 
 await hg.runs.start("x", ["a"])
-TypeError: a run takes an async iterator, not list: pass source() of an `async def source()` with
+TypeError: a run takes an async iterator, an async context manager that gives one, or
+  Runner.run_streamed(...) of OpenAI Agents, not list: pass source() of an `async def source()` with
   yield; for one without async there is headgate.sync
 
 await hg.runs.take_over("x", hg.stream("text").follow())

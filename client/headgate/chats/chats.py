@@ -33,12 +33,13 @@ from headgate.sending.framing import JSON, json_array
 from headgate.stream_requests import ProducerStamp
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Mapping
+    from collections.abc import Mapping
 
     from headgate.chats.conversation import Answering, ChatHistory, ChatState
     from headgate.chats.entries import Trigger
     from headgate.records import RunState
     from headgate.runs.cursors import Cursor
+    from headgate.runs.sources import RunSource
     from headgate.stream_requests import StreamRequests
 
 # Or about to, where its process is about to start it or another one may take it over.
@@ -289,9 +290,7 @@ class Chats:
             return fenced.epoch
         return number if appended.is_duplicate else None
 
-    async def _begun(
-        self, log: StreamRequests, question: Question, source: AsyncIterable[object]
-    ) -> Answer:
+    async def _begun(self, log: StreamRequests, question: Question, source: RunSource) -> Answer:
         """Start the run of a question, unless that took so long that the chat has gone on."""
         message = question.continued
         message_id = None if message is None else message["id"]

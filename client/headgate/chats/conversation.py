@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterable, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -13,6 +13,7 @@ from headgate.chats.entries import Answered, Question, decoded, with_results
 from headgate.errors import ABSENT
 from headgate.names import BEGINNING
 from headgate.records import RunState
+from headgate.runs.sources import RunSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -44,7 +45,7 @@ class Turn:
     body: Mapping[str, Any] = field(default_factory=dict)
 
 
-Answering: TypeAlias = Callable[[Turn], AsyncIterable[object]]
+Answering: TypeAlias = Callable[[Turn], RunSource]
 """A function that returns the source of an answer, which yields what the format `ai-sdk` takes."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -80,6 +80,13 @@ class ToolOutput:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolDenied:
+    """The user has refused that the tool is called."""
+
+    call_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """A page or a document that the answer is based on, with the provider's words as metadata."""
 
@@ -97,6 +104,7 @@ class Data:
     name: str
     data: object
     id: str | None = None
+    is_kept: bool = False  # also without an id
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +129,9 @@ class ModelEnded:
 
 _REASONS = {
     **dict.fromkeys(("stop", "end_turn", "stop_sequence", "pause_turn", "completed"), "stop"),
-    **dict.fromkeys(("tool_calls", "function_call", "tool_use", "requires_action"), "tool-calls"),
+    **dict.fromkeys(
+        ("tool_calls", "tool_call", "function_call", "tool_use", "requires_action"), "tool-calls"
+    ),
     **dict.fromkeys(("length", "max_tokens", "max_output_tokens", "incomplete"), "length"),
     **dict.fromkeys(("model_context_window_exceeded", "budget_exceeded"), "length"),
     **dict.fromkeys(("content_filter", "refusal"), "content-filter"),
@@ -133,7 +143,7 @@ def known_reason(word: object) -> str:
     return _REASONS.get(str(word).lower(), "other")
 
 
-Whole: TypeAlias = ApprovalRequest | ToolOutput | Source | Data | ModelEnded
+Whole: TypeAlias = ApprovalRequest | ToolOutput | ToolDenied | Source | Data | ModelEnded
 Part: TypeAlias = ModelCall | Text | ToolInput | Done | Whole
 
 
@@ -157,16 +167,25 @@ def described(value: object) -> str:
 
 
 def plain(source_value: object) -> object:
-    """Return a source's value with the objects of SDKs in it as dicts, without unset fields."""
+    """Return a source's value with the objects in it as dicts.
+
+    The fields have the names that they have in JSON, and null is a value like others: whether a
+    field may be left out in place of it is for who knows the field. Private fields are left out.
+    """
     if isinstance(source_value, dict):
         return {key: plain(value) for key, value in source_value.items()}
     if isinstance(source_value, list | tuple):
         return [plain(value) for value in source_value]
     dump = getattr(source_value, "model_dump", None)
-    if dump is None or isinstance(source_value, type):
+    if isinstance(source_value, type):
         return source_value
-    whole: object = dump(mode="json", warnings=False)
-    return whole
+    if dump is not None:
+        whole: object = dump(mode="json", by_alias=True, warnings=False)
+        return whole
+    if is_dataclass(source_value):
+        names = (each.name for each in fields(source_value) if not each.name.startswith("_"))
+        return {name: plain(getattr(source_value, name)) for name in names}
+    return source_value
 
 
 def field(source_value: object, name: str) -> Any:  # noqa: ANN401 - of any SDK

@@ -10,8 +10,8 @@ import msgspec
 from typing_extensions import override
 
 from headgate import events
-from headgate.dialects.parts import NotAnItem, Text, described, plain
-from headgate.dialects.source_reader import SourceReader
+from headgate.dialects.parts import NotAnItem, Text, described
+from headgate.dialects.source_reader import SourceReader, plain_values
 from headgate.ui_stream.steps import Steps
 from headgate.ui_stream.writer import ChunkWriter, ending
 
@@ -54,20 +54,21 @@ class TextWriter(NothingOpen):
         parts, _ = self._reader.read(value)
         if parts is None:
             raise NotAnItem(
-                f"a run in the format text takes str, and events, not {described(value)}"
+                "a run in the format text takes str, and events of SDKs (docs/client/runs.md), not "
+                f"{described(value)}"
             )
         texts = [part.delta for part in parts if isinstance(part, Text) and part.kind == "text"]
         return [text for text in texts if text]
 
 
 class JsonWriter(NothingOpen):
-    """A writer whose items are the source's values; of an SDK's event, all of `model_dump`."""
+    """A writer whose items are the source's values; of an SDK's event, all that it says."""
 
     def items(self, value: object) -> list[object]:
         """Return the value; refuse bytes, which would be JSON text with line breaks in it."""
         if isinstance(value, bytes | bytearray | memoryview):
             raise NotAnItem(f"a run takes JSON values, not {type(value).__name__}: decode them")
-        return [plain(value)]
+        return plain_values(value)
 
 
 # Turns the values of one producer's source into items: `items`, `closing` and a `finish_reason`.

@@ -18,7 +18,6 @@ from headgate.misuse import (
     check_error_text,
     check_make_source,
     checks_keywords,
-    iterator_of,
 )
 from headgate.names import shown
 from headgate.records import ACTIVE, ORPHAN_AFTER_S, beat_s
@@ -27,6 +26,7 @@ from headgate.runs.answer import Answer
 from headgate.runs.cursors import Cursor
 from headgate.runs.formats import format_named
 from headgate.runs.opening import NotOrphaned, Opening, Start
+from headgate.runs.sources import iterator_of
 from headgate.runs.stored.orphans import delete, is_active, settled, state_of, stop
 from headgate.runs.stored.places import check_type, place
 from headgate.runs.stored.production import RunRules, class_name, close
@@ -35,13 +35,14 @@ from headgate.runs.stored.reading import Reading, begun
 from headgate.stream_requests import StreamRequests
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable
+    from collections.abc import Callable
 
     import aiohttp
 
     from headgate.endpoint import Authorization
     from headgate.records import RunState
     from headgate.runs.formats import Format, FormatName
+    from headgate.runs.sources import RunSource
     from headgate.runs.stored.places import Place
     from headgate.runs.stored.progress import Written
 
@@ -138,7 +139,7 @@ class Runs(ForAsyncio):
     async def start(
         self,
         run_id: str,
-        source: AsyncIterable[object],
+        source: RunSource,
         *,
         format: FormatName = "text",  # noqa: A002
         message_id: str | None = None,
@@ -151,7 +152,8 @@ class Runs(ForAsyncio):
 
         Args:
             run_id: The id of the run.
-            source: An async iterator of text, of JSON values or of an SDK's events.
+            source: An async iterator of text, of JSON values or of an SDK's events, or a context
+                manager that gives one, or a run of OpenAI Agents.
             format: How items are stored and sent to readers: `text`, `sse` or `ai-sdk`.
             message_id: For `ai-sdk`, the id of the message that the run goes on with, as after a
                 tool has answered on the page. Without it the message has the id of its run.
@@ -162,7 +164,7 @@ class Runs(ForAsyncio):
         Raises:
             Closed: The run of this id has ended.
             Unavailable: The server is away.
-            TypeError: The source is no async iterator.
+            TypeError: The source gives no async iterator.
         """
         items, opening = iterator_of(source), self._opening
         try:
@@ -178,7 +180,7 @@ class Runs(ForAsyncio):
     async def take_over(
         self,
         run_id: str,
-        make_source: Callable[[Written], AsyncIterable[object]],
+        make_source: Callable[[Written], RunSource],
         *,
         format: FormatName = "text",  # noqa: A002
         message_id: str | None = None,

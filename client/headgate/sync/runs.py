@@ -9,17 +9,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import headgate.runs.runs
-from headgate.misuse import (
-    checks_keywords,
-)
+from headgate.misuse import checks_keywords
 from headgate.records import ORPHAN_AFTER_S
 from headgate.runs.runs import DAY_S
 from headgate.runs.stored.production import class_name
-from headgate.sync.twins import ThreadRuns, answer_of
+from headgate.sync.twins import RunSource, ThreadRuns, answer_of
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from headgate.endpoint import Authorization
     from headgate.records import RunState
@@ -91,7 +89,7 @@ class Runs(ThreadRuns):
     def start(
         self,
         run_id: str,
-        source: Iterable[object],
+        source: RunSource,
         *,
         format: FormatName = "text",
         message_id: str | None = None,
@@ -104,7 +102,8 @@ class Runs(ThreadRuns):
 
         Args:
             run_id: The id of the run.
-            source: An iterable of text, of JSON values or of an SDK's events.
+            source: An iterable of text, of JSON values or of an SDK's events, or a context manager
+                that gives one.
             format: How items are stored and sent to readers: `text`, `sse` or `ai-sdk`.
             message_id: For `ai-sdk`, the id of the message that the run goes on with, as after a
                 tool has answered on the page. Without it the message has the id of its run.
@@ -115,14 +114,14 @@ class Runs(ThreadRuns):
         Raises:
             Closed: The run of this id has ended.
             Unavailable: The server is away.
-            TypeError: The source is no iterable.
+            TypeError: The source gives no iterable.
         """
         return self._start(run_id, source, format=format, message_id=message_id)
 
     def take_over(
         self,
         run_id: str,
-        make_source: Callable[[Written], Iterable[object]],
+        make_source: Callable[[Written], RunSource],
         *,
         format: FormatName = "text",
         message_id: str | None = None,

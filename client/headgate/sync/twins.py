@@ -10,6 +10,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar
 
@@ -18,8 +19,10 @@ from typing_extensions import override
 import headgate.runs
 import headgate.streams.messages
 import headgate.workers
+from headgate.dialects.parts import NotAnItem
 from headgate.misuse import check_make_source, refusing_method
 from headgate.runs import Step
+from headgate.runs.sources import not_iterable
 from headgate.runs.stored.production import SourceExit
 from headgate.sync.answer import Answer
 from headgate.sync.loop_thread import Calls, current, iterated, of_another_process
@@ -36,7 +39,12 @@ R = TypeVar("R")
 log = logging.getLogger("headgate.runs")
 MOST_AHEAD = 16  # items of a source that are not written: 7 µs for each; 4 make it 14, 100 5
 Begin: TypeAlias = "Callable[[Callable[[], None]], asyncio.Future[None]]"
-Answering: TypeAlias = "Callable[[Turn], Iterable[object]]"
+RunSource: TypeAlias = Iterable[object] | AbstractContextManager[Iterable[object]]
+"""The source of a run: an iterable of items, or a context manager that gives one.
+
+The context manager is entered with the first item, and left with the run.
+"""
+Answering: TypeAlias = "Callable[[Turn], RunSource]"
 """A function that returns the source of an answer, which is iterated in a thread of its own."""
 
 
@@ -141,7 +149,7 @@ class ThreadSource:
     itself.
     """
 
-    def __init__(self, make: Callable[[], Iterable[object]], begin: Begin) -> None:
+    def __init__(self, make: Callable[[], RunSource], begin: Begin) -> None:
         """`begin` has the thread call a function, when the first item is wanted."""
         self._make = make
         self._begin = begin
@@ -218,14 +226,24 @@ def _close(iterator: Iterator[object]) -> None:
         log.warning("the source of a run could not be closed", exc_info=error)
 
 
-def iterator_of(source: Iterable[object]) -> Iterator[object]:
+def iterator_of(source: RunSource) -> Iterator[object]:
     """Return the iterator of a source. Raises TypeError for a single item."""
-    if not isinstance(source, Iterable) or isinstance(source, str | bytes | Mapping):
-        raise TypeError(
-            f"a run takes an iterator of items here, not {type(source).__name__}: pass source() of "
-            "a `def source()` with yield; one with async is for `headgate`"
-        )
-    return iter(source)
+    if isinstance(source, Iterable) and not isinstance(source, str | bytes | Mapping):
+        return iter(source)
+    if isinstance(source, AbstractContextManager) and not isinstance(source, type):
+        return _entered(source)
+    raise TypeError(
+        "a run takes an iterator of items here, or a context manager that gives one, not "
+        f"{type(source).__name__}: pass source() of a `def source()` with yield; one with async is "
+        "for `headgate`"
+    )
+
+
+def _entered(manager: AbstractContextManager[Iterable[object]]) -> Generator[object]:
+    with manager as source:
+        if not isinstance(source, Iterable):
+            raise NotAnItem(not_iterable(source))
+        yield from source
 
 
 def answer_of(answer: headgate.runs.Answer) -> Answer:
@@ -245,7 +263,7 @@ class ThreadRuns(Twin[headgate.runs.Runs]):
 
         super().__init__(make(), find)  # what is not valid is refused now
 
-    def _start(self, run_id: str, source: Iterable[object], **options: Any) -> Answer:  # noqa: ANN401
+    def _start(self, run_id: str, source: RunSource, **options: Any) -> Answer:  # noqa: ANN401
         iterator = iterator_of(source)
         items = ThreadSource(lambda: iterator, in_own_thread)
         try:
@@ -257,7 +275,7 @@ class ThreadRuns(Twin[headgate.runs.Runs]):
     def _take_over(
         self,
         run_id: str,
-        make_source: Callable[[Written], Iterable[object]],
+        make_source: Callable[[Written], RunSource],
         **options: Any,  # noqa: ANN401
     ) -> RunState | None:
         check_make_source(make_source)

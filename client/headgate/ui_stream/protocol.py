@@ -12,6 +12,9 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 DATA: Final = "data-"  # begins the types of the application's own
+DONE: Final = {"type": "done"}  # an object of PydanticAI that is sent as [DONE]
+# The members that may be null, as they may be any JSON.
+NULLABLE: Final = {"input", "output", "data", "messageMetadata"}
 
 _Metadata = dict[str, dict[str, Any]]
 _FinishReason = Literal[
@@ -71,6 +74,18 @@ def _struct(type_: str, fields: dict[str, Any]) -> type[msgspec.Struct]:
 
 
 _STRUCTS = {type_: _struct(type_, fields) for type_, fields in _FIELDS.items()}
+
+
+def without_nulls(chunk: dict[str, Any]) -> dict[str, Any]:
+    """Return a chunk without the members that are null where they may only be left out.
+
+    Objects of Python have None for them. What lies in a member is as the source has it.
+    """
+    if None not in chunk.values():
+        return chunk
+    type_ = chunk["type"]
+    needed = _FIELDS.get(DATA if type_.startswith(DATA) else type_, {}).keys() | NULLABLE
+    return {name: each for name, each in chunk.items() if each is not None or name in needed}
 
 
 def fault(chunk: dict[str, Any]) -> str | None:

@@ -16,6 +16,7 @@ from headgate.dialects.parts import (
     NotAnItem,
     Source,
     Text,
+    ToolDenied,
     ToolInput,
     ToolOutput,
     ToolTraits,
@@ -73,7 +74,7 @@ class ChunkWriter:
             return [*self._steps.placed(chunks)]
         parts, value = self._reader.read(source_value)
         if parts is None:
-            return [*self._steps.placed(self._own(value))]
+            return [*self._steps.placed(self._own(value, source_value))]
         chunks = self._done(Done(STRINGS))
         chunks += [chunk for part in parts for chunk in self._chunks(part)]
         return [*self._steps.placed(chunks)]
@@ -82,9 +83,11 @@ class ChunkWriter:
         """Return the ends of open texts and of the step; an incomplete tool call gets none."""
         return [*self._steps.closing()]
 
-    def _own(self, value: object) -> list[Chunk]:
+    def _own(self, value: object, source_value: object) -> list[Chunk]:
         """Return a chunk of the source, with the ends of what it ends."""
-        chunk = _checked(value)
+        if value == protocol.DONE:
+            return []  # the run itself ends the stream
+        chunk = _checked(value, source_value)
         self._steps.check(chunk)  # nothing counts as ended by what is refused
         type_ = chunk["type"]
         self._finish_reason = chunk.get("finishReason") or self._finish_reason
@@ -119,13 +122,11 @@ class ChunkWriter:
             self._usage = _added(self._usage, _counts(part.usage))
             return [{"type": "message-metadata", "messageMetadata": {"usage": self._usage}}]
         if isinstance(part, Data):
-            identity = {"transient": True} if part.id is None else {"id": part.id}
-            return [{"type": f"data-{part.name}", **identity, "data": part.data}]
-        if isinstance(part, ApprovalRequest):  # one for each call, so it has the call's id
-            about = {"approvalId": part.call_id, "toolCallId": part.call_id}
-            return [{"type": "tool-approval-request", **about}]
-        if isinstance(part, ToolOutput):
-            return [_tool_output(part)]
+            identity = {} if part.id is None else {"id": part.id}
+            about = identity if identity or part.is_kept else {"transient": True}
+            return [{"type": f"data-{part.name}", **about, "data": part.data}]
+        if isinstance(part, ApprovalRequest | ToolDenied | ToolOutput):
+            return [_of_call(part)]
         self._begun += 1
         return [_source(part, f"source-{self._begun}")]
 
@@ -206,8 +207,13 @@ def _traits(traits: ToolTraits) -> dict[str, Any]:
     )
 
 
-def _tool_output(part: ToolOutput) -> Chunk:
+def _of_call(part: ApprovalRequest | ToolDenied | ToolOutput) -> Chunk:
+    """Return what becomes of a call whose input is whole."""
     call = {"toolCallId": part.call_id}
+    if isinstance(part, ApprovalRequest):  # one for each call, so it has the call's id
+        return {"type": "tool-approval-request", "approvalId": part.call_id, **call}
+    if isinstance(part, ToolDenied):
+        return {"type": "tool-output-denied", **call}
     more = {**_traits(part.traits), **known(providerMetadata=part.metadata)}
     if part.error is not None:
         return {"type": "tool-output-error", **call, "errorText": part.error, **more}
@@ -252,17 +258,18 @@ def _added(counts: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _checked(value: object) -> Chunk:
+def _checked(value: object, source_value: object) -> Chunk:
     """Return a chunk of the source's own; NotAnItem for what clients would throw at."""
     if not isinstance(value, dict) or not isinstance(value.get("type"), str):
         raise NotAnItem(
-            "a run in the format ai-sdk takes str, chunks with a type, and events, "
-            f"not {described(value)}"
+            "a run in the format ai-sdk takes str, chunks with a type, and events of SDKs "
+            f"(docs/client/runs.md), not {described(source_value)}"
         )
-    wrong = protocol.fault(value)
+    chunk = protocol.without_nulls(value)
+    wrong = protocol.fault(chunk)
     if wrong is not None:
         raise NotAnItem(wrong)
-    return value
+    return chunk
 
 
 def ending(status: str, error: str | None, finish_reason: str | None) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from headgate.chats.ui_messages import read_message
 from headgate.runs import Runs
 from headgate.web.aiohttp import send
 
+from tests.client.runs import frameworks
 from tests.client.runs.serving import aiohttp_of
 from tests.support.processes import NODE, ROOT
 
@@ -62,7 +63,14 @@ class _Provider:
 
     async def _run(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["name"]
-        source = self._events(self._cases[name], f"{request.url.origin()}/sdk/{name}")
+        case, url = self._cases[name], f"{request.url.origin()}/sdk/{name}"
+        if case.framework:
+            client = self.openai.with_options(base_url=f"{url}/v1")
+            source = frameworks.answering(case, client)
+        elif case.is_helped and len(case.bodies) == 1:
+            source = self._helper(case, url)  # a context manager
+        else:
+            source = self._events(case, url)
         return send(await self._runs.start(name, source, format="ai-sdk"))
 
     async def _events(self, case: Case, url: str) -> AsyncIterator[object]:
@@ -79,16 +87,25 @@ class _Provider:
 
     async def _asked(self, case: Case, url: str) -> AsyncIterator[object]:
         """The events of one answer, as the SDK gives them."""
+        if not case.is_helped:
+            requests, about = self._requests(case, url)
+            async for event in await requests.create(stream=True, **about):
+                yield event
+            return
+        async with self._helper(case, url) as events:
+            async for event in events:
+                yield event
+
+    def _helper(self, case: Case, url: str) -> Any:
+        """The SDK's helper for one answer."""
+        requests, about = self._requests(case, url)
+        return requests.stream(**about)
+
+    def _requests(self, case: Case, url: str) -> tuple[Any, dict[str, Any]]:
         own: Any = self.anthropic.with_options(base_url=url)
         client = own if case.api == "anthropic" else self.openai.with_options(base_url=f"{url}/v1")
         of, about = APIS[case.api]
-        if not case.is_helped:
-            async for event in await of(client).create(stream=True, **about):
-                yield event
-            return
-        async with of(client).stream(**about) as events:
-            async for event in events:
-                yield event
+        return of(client), about
 
 
 async def made(cases: Sequence[Case], streams: str) -> dict[str, Any]:
@@ -125,11 +142,25 @@ def comparable(made: dict[str, Any], name: str) -> dict[str, Any]:
     message = made["message"]
     # The provider's own tools are passed on as the provider has them, and sources with its words.
     parts = [_comparable(part) for part in message["parts"] if not part.get("providerExecuted")]
+    if "-by-" in name:  # each framework has its own words for what it needs again
+        parts = [
+            {key: value for key, value in part.items() if not key.lower().endswith("metadata")}
+            for part in parts
+        ]
+        message = {**message, "metadata": {"usage": _counted(message["metadata"]["usage"])}}
     if name.startswith("langchain--"):
         # The AI SDK makes no step of the messages of a model alone, so that a page whose tools the
         # model calls would ask again for ever.
         parts = [part for part in parts if part["type"] != "step-start"]
     return {**made, "message": {**message, "id": "", "parts": parts}}
+
+
+def _counted(usage: dict[str, Any]) -> dict[str, Any]:
+    """Return tokens without those of which the provider says nothing, and a framework counts 0."""
+    details = usage["inputTokenDetails"]
+    assert details.get("cacheWriteTokens", 0) == 0
+    kept = {name: count for name, count in details.items() if name != "cacheWriteTokens"}
+    return {**usage, "inputTokenDetails": kept}
 
 
 def _comparable(part: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 Fields: TypeAlias = dict[str, Any]
+INSTRUCTIONS = "what the model is told"  # which a response repeats
 # An item of OpenAI's Responses API: as it begins, its events, and the fields that its end adds.
 Item: TypeAlias = tuple[Fields, list[tuple[str, Fields]], Fields]
 CITY = '{"city":"Rome"}'
@@ -64,6 +65,7 @@ def chat_call(index: int, arguments: str, call_id: str | None = None) -> Fields:
 def response(*items: Item, id_: str = "resp_1", incomplete: str | None = None) -> bytes:
     """Return an answer of OpenAI's Responses API, with the reason why it is incomplete."""
     about: Fields = {"id": id_, "object": "response", "created_at": 1763900000, "model": "gpt-5"}
+    about |= {"instructions": INSTRUCTIONS}
     about |= {"output": [], "tools": [], "tool_choice": "auto", "parallel_tool_calls": True}
     events: list[tuple[str, Fields]] = [("created", {"response": about})]
     for index, (begun, between, done) in enumerate(items):
@@ -81,7 +83,8 @@ def response(*items: Item, id_: str = "resp_1", incomplete: str | None = None) -
         "total_tokens": 109,
     }
     details = incomplete and {"reason": incomplete}
-    last = {**about, "incomplete_details": details}
+    status = "incomplete" if incomplete else "completed"
+    last = {**about, "status": status, "incomplete_details": details}
     events.append(("incomplete" if incomplete else "completed", {"response": last}))
     return _sse(
         {"type": f"response.{type_}", "sequence_number": number, **fields}
@@ -196,6 +199,7 @@ class Case:
     events: Sequence[object] = ()
     outputs: dict[str, Any] = field(default_factory=dict)  # of the application's tools, by call
     is_helped: bool = False  # requested with the helper of the SDK, whose events are more
+    framework: str = ""  # that asks the provider, and calls the tools
 
     def described(self) -> dict[str, Any]:
         """Return the case as the program reads it."""
@@ -208,7 +212,7 @@ WORDS = ("Once ", "upon ", "a time é.")
 PAGE = {"url": "https://example.com/rome", "title": "Rome: its weather"}
 CITATION = {"type": "url_citation", "start_index": 0, "end_index": 12, **PAGE}
 DOCUMENT = {"type": "file_citation", "file_id": "file-1", "filename": "rome.txt", "index": 4}
-OUTPUT = {"sun": True, "degrees": 31}
+OUTPUT = {"sun": True, "degrees": None}
 CALLED = (chat_call(0, "", "call_1"), chat_call(0, '{"city":'), chat_call(0, '"Rome"}'))
 CHAT = {
     "calls-at-once": tool_answers.parallel_chat(),
@@ -314,19 +318,39 @@ HELPED = {  # that are requested with the helper of the SDK, too, whose events a
     "anthropic": ("thinking-and-calls", "web-search"),
 }
 
+BY_AGENTS = {  # OpenAI Agents raises an error for a refusal, and for a response that was cut
+    "openai-agents": {
+        "openai-chat": ("steps",),
+        "openai-compatible": ("reasoning", "steps"),
+        "openai-responses": ("reasoning", "steps"),
+    },
+    "pydantic-ai": {
+        "openai-chat": ("length", "steps"),
+        "openai-compatible": ("reasoning", "steps"),
+        "openai-responses": ("reasoning", "length", "steps"),
+    },
+}
 
-def _case(api: str, name: str, helper: str = "") -> Case:
+
+def _case(api: str, name: str, helper: str = "", framework: str = "") -> Case:
     recorded, is_followed = RECORDED[api][name], name == "steps"
     return Case(
-        f"{api}{helper}--{name}",
+        f"{api}{helper}{framework and '-by-'}{framework}--{name}",
         api,
         recorded if is_followed else [b"".join(recorded)],
         outputs={"call_1": OUTPUT} if is_followed else {},
         is_helped=bool(helper),
+        framework=framework,
     )
 
 
 CASES = [
     *(_case(api, name) for api, recorded in RECORDED.items() for name in recorded),
     *(_case(api, name, ".stream") for api, names in HELPED.items() for name in names),
+    *(
+        _case(api, name, framework=framework)
+        for framework, apis in BY_AGENTS.items()
+        for api, names in apis.items()
+        for name in names
+    ),
 ]

@@ -6,11 +6,15 @@ What real SDKs give is compared with the AI SDK in `test_ui_messages.py`. Here a
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import pydantic
 import pytest
 from headgate.dialects.parts import ModelFailed
+from headgate.json_values import json_text
 from headgate.runs.formats import FORMATS
+from pydantic.alias_generators import to_camel
 
 from tests.client.runs import recordings as sends
 
@@ -27,7 +31,7 @@ def items(format_: str, events: Iterable[object]) -> list[Any]:
     """The items of a run of these events, as they stand in the stream."""
     writer = FORMATS[format_].writer()
     found = [item for event in events for item in writer.items(event)]
-    whole: list[Any] = json.loads(json.dumps([*found, *writer.closing()]))
+    whole: list[Any] = json.loads(json_text([*found, *writer.closing()]))
     return whole
 
 
@@ -304,6 +308,57 @@ def test_odd_events_become_chunks_that_a_page_can_show(
 
 def test_a_tool_output_adds_no_text() -> None:
     assert items("text", [ANSWERED]) == []
+
+
+def test_null_members_are_left_out_of_chunks_and_their_values_keep_nulls() -> None:
+    call = {"type": "tool-input-available", "toolCallId": "1", "toolName": "t"}
+    output = {"type": "tool-output-available", "toolCallId": "1"}
+    nulls = {"a": None, "b": [None, {"c": None}]}
+    found = items(
+        "ai-sdk",
+        [
+            {**call, "input": nulls, "dynamic": None, "providerMetadata": None, "title": None},
+            {**output, "output": None, "preliminary": None},
+            {**output, "output": nulls, "providerMetadata": {"a": {"b": None}}},
+            {"type": "data-a", "id": None, "data": None, "transient": None},
+            {"type": "finish", "finishReason": None, "messageMetadata": None},
+            {"type": "done"},
+        ],
+    )
+    assert found == [
+        {"type": "start-step"},
+        {**call, "input": nulls},
+        {**output, "output": None},
+        {**output, "output": nulls, "providerMetadata": {"a": {"b": None}}},
+        {"type": "data-a", "data": None},
+        {"type": "finish-step"},
+    ]
+
+
+class City(pydantic.BaseModel):
+    """What an application or a tool gives."""
+
+    model_config = pydantic.ConfigDict(alias_generator=to_camel, populate_by_name=True)
+    full_name: str
+    of_country: str | None = None
+
+
+@dataclass
+class Place:
+    """An object that has one of another kind."""
+
+    city: City
+    _secret: str = "not shown"
+
+
+def test_objects_are_written_by_the_names_that_their_fields_have_in_json() -> None:
+    city, place = City(full_name="Rome"), Place(City(full_name="Oslo"))
+    written = [{"fullName": "Rome", "ofCountry": None}]
+    written.append({"fullName": "Oslo", "ofCountry": None})
+    assert items("sse", [city, place]) == [written[0], {"city": written[1]}]
+    output = {"type": "tool-output-available", "toolCallId": "1", "output": [city, place]}
+    (chunk,) = items("ai-sdk", [output])
+    assert chunk["output"] == [written[0], {"city": written[1]}]
 
 
 REASONS = [

@@ -83,8 +83,9 @@ REFUSED_CALLS: dict[str, Callable[[Any], Awaitable[object]]] = {
     "counts items, as an int, or is a Cursor, and is no str": lambda runs: runs.follow("a", "3"),
     "wait is a finite number, 0 or more, not -1": lambda runs: runs.follow("a", wait=-1),
     "wait is a finite number, 0 or more, not inf": lambda runs: runs.follow("a", wait=math.inf),
-    "an async iterator, not str": lambda runs: runs.start("a", "Once"),
-    "an async iterator, not list": lambda runs: runs.start("a", ["Once"]),
+    "of OpenAI Agents, not str": lambda runs: runs.start("a", "Once"),
+    "of OpenAI Agents, not list": lambda runs: runs.start("a", ["Once"]),
+    "of OpenAI Agents, not type": lambda runs: runs.start("a", StreamWriter),
     "a run in the format ai-sdk: one in text has none": lambda runs: started(runs, "text", "1"),
     "a run in the format ai-sdk: one in sse has none": lambda runs: started(runs, "sse", "1"),
     "message_id is empty: leave it out": lambda runs: started(runs, "ai-sdk", ""),
@@ -115,8 +116,9 @@ class Forged:
 
 
 TEXT, CHUNKS = (
-    "a run in the format text takes str, and events, not ",
-    "a run in the format ai-sdk takes str, chunks with a type, and events, not ",
+    "a run in the format text takes str, and events of SDKs (docs/client/runs.md), not ",
+    "a run in the format ai-sdk takes str, chunks with a type, and events of SDKs "
+    "(docs/client/runs.md), not ",
 )
 NO_JSON = "what the source gave is not JSON"
 FORGED = Forged({"status": "finished"})

@@ -76,7 +76,7 @@ def test_a_sync_source_is_closed_when_its_run_cannot_be_started(runs: sync.Runs)
 def test_a_sync_source_that_is_no_iterator_of_items_is_refused(runs: sync.Runs) -> None:
     for source in ("Once", b"Once", {"text": "Once"}, 3):
         kind = type(source).__name__
-        with pytest.raises(TypeError, match=f"takes an iterator of items here, not {kind}"):
+        with pytest.raises(TypeError, match=f"a context manager that gives one, not {kind}"):
             runs.start("a", source)  # type: ignore[arg-type]
 
 
