@@ -15,12 +15,13 @@ from playwright.async_api import async_playwright
 from tests.support.processes import ROOT
 from tests.support.proxy_engines import program, running
 from tests.support.unmodified_clients import CHROMIUM
+from tests.support.waiting import SERVER_PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from playwright.async_api import Browser
+    from playwright.async_api import Browser, Page
 
 CLOSING_S = 10.0  # of a browser, which closes in half a second where nothing else is done
 NGINX = """daemon off;
@@ -48,19 +49,55 @@ http {{
 AROUND = """<!doctype html>
 <script>
   const shown = [], ends = [], opened = [];
+  let connected = 0, isClosed = false;
   const show = (item) => shown.push(item);
   const showEnd = (status) => ends.push(status);
   const id = "one", question = "why?";
   window.EventSource = class extends EventSource {
-    constructor(...words) { super(...words); opened.push(this); }
+    constructor(...words) {
+      super(...words);
+      opened.push(this);
+      this.addEventListener("open", () => connected++);
+      this.addEventListener("control", ({ data }) => (isClosed ||= JSON.parse(data).streamClosed));
+    }
   };
 </script>
 """
 
 
+# A service worker that passes requests on, as those do that keep pages for offline.
+WORKER = """
+  addEventListener("install", () => skipWaiting());
+  addEventListener("activate", (event) => event.waitUntil(clients.claim()));
+  addEventListener("fetch", (event) => event.respondWith(fetch(event.request)));
+"""
+
+
+STREAM = re.compile(r"https?://[\w.:]+/v1/stream/[\w/-]+")  # the URL of one, in an example
+ENABLED = """async () => {
+  await navigator.serviceWorker.register("/worker.js");
+  await navigator.serviceWorker.ready;
+}"""
+
+
+@contextlib.asynccontextmanager
+async def controlled(browser: Browser, url: str) -> AsyncIterator[Page]:
+    """Open a page of a site whose service worker passes on the requests of the next ones."""
+    async with await browser.new_context() as window:
+        page = await window.new_page()
+        await page.goto(f"{url}/empty")
+        await page.evaluate(ENABLED)
+        yield page
+
+
 def examples(page: str, language: str = "js") -> list[str]:
     """Return the examples in a language that a page of the documents has."""
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
+async def holds(page: Page, condition: str) -> None:
+    """Wait until a condition holds in a page."""
+    await page.wait_for_function(condition, timeout=SERVER_PATIENCE_S * 1000)
 
 
 def page_with(example: str) -> str:
@@ -100,12 +137,15 @@ async def chromium() -> AsyncIterator[Browser]:
 
 @contextlib.asynccontextmanager
 async def site(**pages: str) -> AsyncIterator[str]:
-    """Serve pages by their names, from an origin of their own, whose URL the block has."""
+    """Serve pages by their names, and a service worker, from an origin whose URL the block has."""
+
+    async def worker(_: web.Request) -> web.Response:
+        return web.Response(text=WORKER, content_type="text/javascript")
 
     async def page(request: web.Request) -> web.Response:
         return web.Response(text=pages[request.match_info["name"]], content_type="text/html")
 
     application = web.Application()
-    application.add_routes([web.get("/{name}", page)])
+    application.add_routes([web.get("/worker.js", worker), web.get("/{name}", page)])
     async with TestServer(application, host="127.0.0.1") as server:
         yield str(server.make_url("")).rstrip("/")

@@ -11,10 +11,10 @@ import pytest
 import pytest_asyncio
 import uvicorn
 
-from tests.clients.pages import examples, nginx, page_with, site
+from tests.clients.pages import examples, holds, nginx, page_with, site
 from tests.support.ports import free_port
 from tests.support.processes import Headgate, headgate
-from tests.support.waiting import SERVER_PATIENCE_S, until
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -53,16 +53,12 @@ async def window(browser: Browser) -> AsyncIterator[BrowserContext]:
 
 def of_stream(page: str) -> str:
     """Return the example of a page that follows a stream."""
-    (found,) = [one for one in examples(page) if "/v1/stream/chat" in one]
+    (found,) = [one for one in examples(page) if "live=sse" in one]
     return found
 
 
 async def value(page: Page, expression: str) -> Any:
     return await page.evaluate(expression)
-
-
-async def holds(page: Page, condition: str) -> None:
-    await page.wait_for_function(condition, timeout=SERVER_PATIENCE_S * 1000)
 
 
 @pytest.mark.usefixtures("processes")

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.features.views import route_views
-from tests.clients.pages import chromium, examples
+from tests.clients.pages import (
+    STREAM,
+    chromium,
+    controlled,
+    examples,
+    holds,
+    page_with,
+    site,
+)
 from tests.models.answers import WORDS, chat_completion
 from tests.support.processes import NODE, ROOT
 from tests.support.serving import PREFIX, post, serving
@@ -26,16 +34,6 @@ pytestmark = pytest.mark.usefixtures("processes")
 PROGRAM = ROOT / "tests" / "node" / "view_clients.mjs"
 TEXT = "".join(WORDS)
 PATIENCE_S = 50.0
-PAGE = """async (url) => {
-  const shown = [], opened = [], show = (item) => shown.push(item);
-  const Browsers = EventSource;
-  EventSource = class extends Browsers {
-    constructor(...words) { super(url); opened.push(this); }
-  };
-  EXAMPLE
-  await new Promise((done) => opened[0].addEventListener("end", done));
-  return [shown, opened.map((one) => one.readyState)];
-}"""
 
 
 def url_of(gateway: Serving) -> str:
@@ -98,20 +96,28 @@ async def test_the_documented_clients_read_an_answer_whose_responses_are_cut(
 
 
 @pytest.mark.usefixtures("brief_responses")
-async def test_an_event_source_of_a_browser_reads_an_answer_through_cuts_and_stops() -> None:
+@pytest.mark.parametrize("page", ["docs/views.md", "docs/resumable-in-one-line.md"])
+async def test_a_documented_loop_behind_a_service_worker_reads_an_answer_through_cuts(
+    page: str,
+) -> None:
     records = chat_completion()
-    page_code = PAGE.replace("EXAMPLE", example("const events = new EventSource"))
+    (code,) = (it for it in examples(page) if it.startswith("let offset"))
     async with serving() as gateway, chromium() as browser:
+        url = url_of(gateway)
+        html = page_with(f'const streamUrl = "{url}";\n{STREAM.sub(url, code)}')
         await written(gateway, records[:3], closed=False)
-        page = await browser.new_page()
-        result: Any
-        _, result = await asyncio.gather(
-            write_between_cuts(gateway, records[3:], 1),
-            page.evaluate(page_code, f"{url_of(gateway)}?view=sse"),
-        )
-        shown, states = result
-        assert shown == [record.decode()[6:-2] for record in records]
-        assert states == [2]
+        async with site(empty="", page=html) as pages, controlled(browser, pages) as opened:
+            await opened.goto(f"{pages}/page")
+            await write_between_cuts(gateway, records[3:], 1)
+            data = [record.decode()[6:-2] for record in records]
+            await holds(
+                opened,
+                f"""
+                shown.at(-1) === {json.dumps(data[-1])} || shown.join("") === {json.dumps(TEXT)}
+            """,
+            )
+            shown = await opened.evaluate("shown")
+    assert shown == data or "".join(shown) == TEXT
 
 
 async def test_a_browser_that_does_not_close_at_the_end_is_stopped_by_204() -> None:

@@ -16,6 +16,7 @@ from headgate.chats import Chats
 from headgate.web.aiohttp import chat_router, resume
 
 from tests.client.runs.sources import Feed
+from tests.clients.pages import ENABLED, WORKER
 from tests.support.processes import ROOT
 from tests.support.unmodified_clients import CHROMIUM
 from tests.support.waiting import SERVER_PATIENCE_S
@@ -85,11 +86,18 @@ class Site:
         self.answers = asyncio.Event()  # of what a tab asks for in vain
         self._asked: Counter[str] = Counter()
         self._transports: list[asyncio.Transport] = []
+        self._followed: set[asyncio.Transport] = set()  # the transports of `connections`
 
     def cut(self) -> None:
         """Cut all connections."""
         for transport in self._transports:
             transport.abort()
+
+    def end_responses(self) -> None:
+        """End the responses with runs as if they were whole, as proxies do after a while."""
+        for transport in self._followed:
+            transport.write(b"0\r\n\r\n")  # the last chunk
+            transport.close()
 
     async def start(self, run_id: str, *items: object) -> Feed:
         """Start a run, whose items the test gives."""
@@ -111,6 +119,7 @@ class Site:
             [
                 *chat_router(self.chats, self._answer, authorize=lambda *_: True),
                 *(web.get("/", self._page), web.get("/app.js", self._app)),
+                web.get("/worker.js", self._worker),
                 web.static("/package", MODULES),
                 web.get("/runs/{run_id}", self._run),
                 web.get("/hang", self._hang),
@@ -133,6 +142,9 @@ class Site:
     async def _page(self, _: web.Request) -> web.Response:
         return web.Response(text=f"{HTML}{self.script}</script>", content_type="text/html")
 
+    async def _worker(self, _: web.Request) -> web.Response:
+        return web.Response(text=WORKER, content_type="text/javascript")
+
     async def _app(self, _: web.Request) -> web.FileResponse:
         return web.FileResponse(self.app)
 
@@ -142,12 +154,15 @@ class Site:
             return web.Response(status=self.status)
         run_id = request.match_info["run_id"]
         response = await resume(request, self.runs, run_id, only_active=False)
+        assert request.transport is not None, "it is open"
         self.connections += 1
+        self._followed.add(request.transport)
         try:
             await response.prepare(request)
             await response.write_eof()
         finally:
             self.connections -= 1
+            self._followed = {it for it in self._followed if not it.is_closing()}
         return response
 
     async def _hang(self, _: web.Request) -> web.Response:
@@ -216,6 +231,11 @@ class Tab:
             await page.add_init_script(before)
         await page.goto(site.url)
         return cls(page, await tabs.new_cdp_session(page))
+
+    async def enable_worker(self) -> None:
+        """Load it anew, behind a service worker that passes on the requests of its site."""
+        await self.page.evaluate(ENABLED)
+        await self.page.reload()
 
     async def has(self, value: list[Any], name: str = "items") -> None:
         """Wait until a page that follows has received this, and nothing else."""

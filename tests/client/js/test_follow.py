@@ -275,6 +275,35 @@ async def test_the_documented_examples_show_a_stream_and_a_run_to_their_ends(
     await tab.shows("7finished" if called == "onItem" else "7")
 
 
+NAMES = """
+  Object.assign(window, { items: [], ends: [] });
+  const id = "story", question = "why?", show = (item) => items.push(item);
+  const showEnd = (status) => ends.push(status);
+"""
+
+
+@pytest.mark.parametrize("kind", ["package", "loop"])
+async def test_a_page_behind_a_service_worker_gets_each_item_of_a_run_once_in_many_responses(
+    site: Site, tabs: BrowserContext, kind: str
+) -> None:
+    """Chromium leaves `Last-Event-ID` out there."""
+    (loop,) = (it for it in examples("docs/client/runs.md") if "/runs/" in it)
+    feed = await site.start("story", "once")
+    script = following(STORY) if kind == "package" else f"{NAMES}{loop}"
+    tab = await Tab.open(tabs, site, script)
+    await tab.enable_worker()
+    await tab.page.wait_for_function("items.length === 1")
+    for word in ("upon", "a time"):
+        requests = site.requests
+        site.end_responses()
+        await until(lambda: site.requests > requests)  # noqa: B023 - it is awaited here
+        feed.give(word)
+        await tab.page.wait_for_function(f"items.includes('{word}')")
+    feed.end()
+    await tab.page.wait_for_function("ends.length === 1")
+    assert await tab.page.evaluate("items") == ["once", "upon", "a time"]
+
+
 async def test_failed_attempts_while_offline_do_not_use_up_the_retries_of_a_page(
     site: Site, tabs: BrowserContext
 ) -> None:
