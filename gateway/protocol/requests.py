@@ -237,6 +237,8 @@ def resumed(read: Events, headers: Mapping[str, str]) -> Events:
     last = read.last_event_id
     if not last:
         return read
+    if last == offsets.BEGINNING:  # a client that has no event yet, in place of no header
+        return msgspec.structs.replace(read, offset=None, last_event_id="")
     if read.view.is_rendered:
         last = last.removesuffix(END_MARK)
     return msgspec.structs.replace(read, offset=parse_offset(last, "Last-Event-ID"))

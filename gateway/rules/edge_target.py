@@ -133,6 +133,8 @@ def resumed(read: Live, headers: Mapping[str, str]) -> Live:
     last = read.last_event_id
     if not last:
         return read
+    if last == BEGINNING:  # a client that has no event yet, in place of no header
+        return msgspec.structs.replace(read, offset=None, last_event_id="")
     if not is_plain(last):
         raise BadRequest("Last-Event-ID is malformed: give back an id that came with an event")
-    return msgspec.structs.replace(read, offset=None if last == BEGINNING else last)
+    return msgspec.structs.replace(read, offset=last)

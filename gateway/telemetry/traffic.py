@@ -11,7 +11,7 @@ from itertools import product
 from time import perf_counter
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
-from gateway.protocol.streams.offsets import NOW, long_over_at
+from gateway.protocol.streams.offsets import BEGINNING, NOW, long_over_at
 from gateway.telemetry.metrics import Distribution, Histogram
 
 if TYPE_CHECKING:
@@ -321,7 +321,7 @@ class Traffic:
 
 
 def resume_kind(offset: object) -> int:
-    """Return the resume kind of a read from an offset; None is a stream's beginning."""
-    if offset is None:
+    """Return the resume kind of a read from an offset; None and -1 are a stream's beginning."""
+    if offset is None or offset == BEGINNING:
         return START
     return NOWHERE if offset == NOW else OFFSET

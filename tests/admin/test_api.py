@@ -284,6 +284,15 @@ async def test_a_live_tail_sends_appended_messages_and_the_end_of_the_stream(
         assert await answer.content.read() == b""
 
 
+async def test_the_last_event_id_minus_one_is_the_beginning_of_a_live_tail(
+    console: RunningConsole,
+) -> None:
+    await console.create("chat", "application/json", b"1")
+    query = {"route": ROUTE, "name": "chat"}  # the tail, without that field
+    async with console.open(EVENTS, query, Last_Event_ID="-1") as answer:
+        assert told(json.loads((await event(answer))["data"])) == ["1"]
+
+
 async def test_a_live_tail_of_an_unknown_stream_sends_a_problem_event(
     console: RunningConsole,
 ) -> None:

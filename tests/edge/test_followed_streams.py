@@ -579,7 +579,9 @@ async def test_draining_answers_all_polls_and_ends_all_viewers() -> None:
 
 
 @pytest.mark.parametrize("asked", ["-1", "now"])
-@pytest.mark.parametrize(("seen", "rest"), [("0001", "bc"), ("0002", "c"), ("0003", "")])
+@pytest.mark.parametrize(
+    ("seen", "rest"), [("-1", "abc"), ("0001", "bc"), ("0002", "c"), ("0003", "")]
+)
 @pytest.mark.parametrize("place", ["header", "query"])
 async def test_an_event_source_continues_after_its_last_event_id(
     place: str, asked: str, seen: str, rest: str
@@ -608,6 +610,15 @@ async def test_an_event_source_at_the_end_of_a_closed_stream_gets_204() -> None:
             await gateway.ask(get(f"{at('-1', 'sse')}&lastEventId=0001")),
         ):
             assert (got.status, got.get("Stream-Closed")) == (204, "true")
+
+
+async def test_an_event_source_without_an_event_of_an_empty_closed_stream_gets_its_end() -> None:
+    async with live() as (origin, gateway):
+        origin.close_stream()
+        for line in ("X-Other: 1", "Last-Event-ID: -1"):
+            client = await gateway.connect()
+            client.send(get(at("-1", "sse"), line))
+            assert (await client.answer()).status == 200, line
 
 
 async def test_an_append_is_read_at_once_although_the_poll_of_the_feed_does_not_return() -> None:

@@ -21,6 +21,7 @@ from tests.support.serving import (
     serving_with,
 )
 from tests.support.waiting import until
+from tests.web.test_traffic import numbers
 
 if TYPE_CHECKING:
     from tests.support.serving import Serving
@@ -118,6 +119,35 @@ async def test_no_event_names_the_beginning_to_a_reader_that_goes_on(field: bool
         head = await client.answer()
         assert head.get(NAME) is None
         assert all(MEMBER not in it for it in controls(await up_to(client, 6)))
+
+
+@pytest.mark.parametrize(
+    ("target", "field"),
+    [
+        ("s?offset=now&live=sse", "Last-Event-ID: -1"),
+        ("s?offset=now&live=sse&lastEventId=-1", "X-Other: 1"),
+    ],
+    ids=["field", "query"],
+)
+async def test_the_last_event_id_minus_one_is_the_beginning(target: str, field: str) -> None:
+    async with serving_with(put("s")) as gateway:
+        await two(gateway)
+        client = await gateway.connect()
+        client.send(get(target, field))
+        assert (await client.answer()).status == 200
+        told = controls(await up_to(client, 6))
+        assert told[0].get(MEMBER) == START
+        assert numbers(gateway, "headgate_resumes_total") == {"start": 1}
+
+
+@pytest.mark.parametrize("field", ["X-Other: 1", "Last-Event-ID: -1"], ids=["none", "-1"])
+async def test_a_reader_from_the_beginning_of_an_empty_closed_stream_gets_its_end(
+    field: str,
+) -> None:
+    async with serving_with(put("s", "Stream-Closed: true")) as gateway:
+        client = await gateway.connect()
+        client.send(get("s?offset=-1&live=sse", field))
+        assert (await client.answer()).status == 200
 
 
 @pytest.mark.parametrize("view", ["sse", "text", "ai-sdk"])

@@ -129,6 +129,20 @@ async def test_a_client_that_is_cut_at_any_event_goes_on_there_without_loss_or_r
                 assert kept + view_events(again.body) == whole
 
 
+@pytest.mark.parametrize("view", ["sse", "ai-sdk", "ag-ui", "text"])
+async def test_the_last_event_id_minus_one_is_the_beginning_of_a_view(view: str) -> None:
+    async with serving() as gateway:
+        await written(gateway, message())
+        whole = await gateway.ask(get(f"s?view={view}"))
+        for request_ in (
+            get(f"s?view={view}", "Last-Event-ID: -1"),
+            get(f"s?view={view}&offset={offset(9)}", "Last-Event-ID: -1"),
+            get(f"s?view={view}&offset={offset(9)}&lastEventId=-1"),
+        ):
+            again = await gateway.ask(request_)
+            assert (again.status, again.body) == (200, whole.body)
+
+
 async def test_a_reader_may_begin_inside_of_an_event_and_gets_it_whole() -> None:
     async with serving() as gateway:
         await written(gateway, [b"data: one\n\ndata: t", b"wo\n\n"])

@@ -50,6 +50,7 @@ def cursor(query: Fields, headers: Fields) -> int | Cursor | None:
 
     A page says `after`, and `WorkflowChatTransport` says `startIndex`. The `Last-Event-ID` of a
     browser's `EventSource` goes before either: it is sent with the URL that the reading began at.
+    The value -1 of this field is the beginning, as for a stream: such a client has no event yet.
 
     Args:
         query: The query parameters of the request.
@@ -58,7 +59,10 @@ def cursor(query: Fields, headers: Fields) -> int | Cursor | None:
     Raises:
         ValueError: A value is neither a whole number nor the id of an event.
     """
-    value = headers.get("Last-Event-ID") or query.get("after") or query.get("startIndex")
+    last = headers.get("Last-Event-ID")
+    if last == BEGINNING:
+        return 0
+    value = last or query.get("after") or query.get("startIndex")
     if value is None:
         return None
     digits = value.removeprefix("-")

@@ -356,8 +356,9 @@ def note_read(
     exchange.resume_kind = counted.resume_kind(read.offset)
     if isinstance(read, CatchUp):
         return
-    if isinstance(read, Events) and with_last_event_id(read, request.headers).last_event_id:
-        exchange.resume_kind = counted.OFFSET
+    if isinstance(read, Events):
+        last = with_last_event_id(read, request.headers).last_event_id
+        exchange.resume_kind = counted.resume_kind(last or read.offset)
     exchange.operation = counted.LONG_POLL if isinstance(read, LongPoll) else counted.SSE
     route.traffic.note_cursor(read.cursor, now)
 

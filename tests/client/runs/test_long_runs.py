@@ -121,6 +121,11 @@ def test_a_number_or_an_event_id_is_read_from_each_field(text: str, after: int |
     assert cursor({"after": "1"}, {"Last-Event-ID": text}) == after
 
 
+def test_minus_one_is_the_beginning_as_an_event_id_and_the_last_item_as_a_number() -> None:
+    assert cursor({"after": "7"}, {"Last-Event-ID": "-1"}) == 0
+    assert cursor({"after": "-1"}, {}) == cursor({"startIndex": "-1"}, {}) == -1
+
+
 @pytest.mark.parametrize(
     "text",
     [

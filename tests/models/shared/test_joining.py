@@ -88,6 +88,18 @@ async def test_a_reader_of_one_gateway_goes_on_at_another_behind_its_last_event(
     assert len(provider.requests) == 1
 
 
+async def test_the_last_event_id_minus_one_is_the_beginning_of_an_answer(
+    http: aiohttp.ClientSession, origin: str
+) -> None:
+    async with providing() as provider:
+        with two_gateways(provider, origin) as (one, _other):
+            for key in ("one", "two"):
+                for _ in range(2):  # a new answer, and one that is stored
+                    async with ask(http, one, key, Last_Event_ID="-1") as answer:
+                        assert (answer.status, message(await answer.read())) == (200, MESSAGE)
+        assert len(provider.requests) == 2
+
+
 async def test_a_key_that_arrives_at_two_gateways_at_once_is_one_request_to_the_provider(
     http: aiohttp.ClientSession, origin: str
 ) -> None:

@@ -20,7 +20,7 @@ from gateway.protocol.http.header_names import (
     STREAM_FIELD,
 )
 from gateway.protocol.http.paths import taken_out
-from gateway.protocol.streams.offsets import parse_offset
+from gateway.protocol.streams.offsets import BEGINNING, parse_offset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -191,11 +191,12 @@ def with_key(asked: AnswerRequest, headers: MultiMapping[str]) -> AnswerRequest:
 
 
 def last_event_id(headers: MultiMapping[str]) -> str | None:
-    """Return the id of the last event that a client has, if it sends one. Raises BadRequest."""
+    """Return the id of the last event that a client has; None if it has none. Raises BadRequest."""
     last = headers.get(LAST_EVENT_ID)
-    if last:
-        parse_offset(last, LAST_EVENT_ID)
-    return last or None
+    if not last or last == BEGINNING:
+        return None
+    parse_offset(last, LAST_EVENT_ID)
+    return last
 
 
 def _key(headers: MultiMapping[str], field: str) -> str | None:
