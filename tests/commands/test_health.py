@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.commands.conftest import CommandLine
     from tests.support.processes import Headgate
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+OK = b'HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n{"status": "ok"}'
 
 
 @contextlib.contextmanager
@@ -92,11 +92,23 @@ def test_health_without_a_server_exits_with_1() -> None:
             "answers 302",
             id="a-redirect",
         ),
+        pytest.param(
+            b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+            "answers, and is no admin listener of this version: 404",
+            id="a-404",
+        ),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n",
+            "answers, and is no admin listener of this version",
+            id="the-listener-of-streams",
+        ),
         pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n", "does not answer in HTTP", id="another-protocol"),
         (b"", "does not answer in HTTP"),
     ],
 )
-def test_health_exits_with_1_on_any_response_but_200(answer: bytes, why: str) -> None:
+def test_health_exits_with_1_on_any_response_but_that_of_an_admin_listener(
+    answer: bytes, why: str
+) -> None:
     with answering(answer) as port:
         status, said = check(f"127.0.0.1:{port}")
         assert (status, said) == (1, f"headgate: http://127.0.0.1:{port} {why}.\n")

@@ -26,6 +26,7 @@ ANSWERS = {
     "members of other types": json.dumps(
         dict.fromkeys(("csrf", "rows", "routes", "limits", "detail", "problems", "events"), 1)
     ).encode(),
+    "a csrf like ours": json.dumps({"csrf": "x"}).encode(),
     "a csrf with a line end": json.dumps({"csrf": "x\ny"}).encode(),
     "a csrf beyond Latin-1": json.dumps({"csrf": "\u20ac"}).encode(),
     "half of a surrogate pair": b'{"csrf": "\\ud800"}',
@@ -47,8 +48,15 @@ COMMANDS = [
     ("data", "retention", "s", "--age", "60"),
     ("delete", "--prefix", "a/", "--yes"),
     ("stream", "subscriptions", "list"),
+    ("stream", "subscriptions", "show", *SUBSCRIPTION),
+    ("stream", "subscriptions", "show", *SUBSCRIPTION, "--json"),
     ("stream", "subscriptions", "pause", *SUBSCRIPTION),
+    ("stream", "subscriptions", "resume", *SUBSCRIPTION),
+    ("stream", "subscriptions", "replay", *SUBSCRIPTION, "--beginning"),
+    ("stream", "subscriptions", "delete", *SUBSCRIPTION),
+    ("stream", "subscriptions", "delete", *SUBSCRIPTION, "--json"),
     ("doctor", "debug", "FILE"),
+    ("doctor", "health"),
 ]
 
 
@@ -66,3 +74,16 @@ def test_a_server_that_is_no_admin_listener_is_named_in_one_sentence(
             assert (done.returncode, done.stdout) == (1, b""), (command, said)
             assert f"{other.url} answers, and is no admin listener of this version" in said, command
             assert said.count("\n") == 1, (command, said)
+
+
+@pytest.mark.parametrize("words", [it for it in COMMANDS if "FILE" not in it], ids=" ".join)
+def test_a_server_that_takes_any_token_and_says_nothing_is_named_in_one_sentence(
+    words: tuple[str, ...],
+) -> None:
+    with BlockingOrigin() as other:
+        other.play = lambda exchange: exchange.answer()
+        line = CommandLine(f"{other.url}/v1/stream")
+        done = line(*words, "--admin", other.url, environment={"STREAM_ADMIN_TOKEN": "any"})
+        said = done.stderr.decode()
+        assert (done.returncode, done.stdout) == (1, b""), said
+        assert f"{other.url} answers, and is no admin listener of this version" in said

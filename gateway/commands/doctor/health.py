@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from gateway.tools.server.target import StreamTarget
 
 TIMEOUT_S = 2.0  # an event loop that answers no sooner does not serve
+LONGEST_ANSWER = 64  # bytes; that of an admin listener has 16
+# The statuses of a server without this path.
+NOT_THERE = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED}
+ANOTHER_SERVER = "answers, and is no admin listener of this version"
 
 
 @click.command()
@@ -32,8 +37,8 @@ def health(ctx: click.Context, config: Path | None, admin: str | None) -> None:
     """Check that the server is alive.
 
     The command requests /healthz from its admin listener. Without --admin and --config, this is the
-    server that runs on this machine. The exit status is 0 if the response is 200 within two
-    seconds, otherwise 1.
+    server that runs on this machine. The exit status is 0 if the response is that of an alive
+    server within two seconds, otherwise 1.
     """
     target = admin_by_settings(ctx, admin, None, config)
     fault = fault_of(target)
@@ -58,7 +63,8 @@ def fault_of(admin: StreamTarget) -> str | None:
         connection = HTTPSConnection(host, url.port, timeout=TIMEOUT_S, context=trusted)
     try:
         connection.request("GET", "/healthz")
-        status = connection.getresponse().status
+        answer = connection.getresponse()
+        status, body = answer.status, answer.read(LONGEST_ANSWER)
     except TimeoutError:
         return f"does not answer within {TIMEOUT_S:g} s"
     except HTTPException:  # among them an end without an answer, which is an OSError, too
@@ -67,8 +73,25 @@ def fault_of(admin: StreamTarget) -> str | None:
         return f"cannot be reached: {error.strerror or error}"
     finally:
         connection.close()
-    if status == HTTPStatus.BAD_REQUEST and trusted is None:
+    return _fault_of_answer(status, body, is_plain=trusted is None)
+
+
+def _fault_of_answer(status: int, body: bytes, *, is_plain: bool) -> str | None:
+    """Return why an answer is not that of an alive server; None if it is."""
+    if status == HTTPStatus.OK:
+        return None if _is_ours(body) else ANOTHER_SERVER
+    if status in NOT_THERE:
+        return f"{ANOTHER_SERVER}: {status}"
+    if status == HTTPStatus.BAD_REQUEST and is_plain:
         return (
             "answers 400, as a listener with TLS answers plain HTTP: give its settings by --config"
         )
-    return None if status == HTTPStatus.OK else f"answers {status}"
+    return f"answers {status}"
+
+
+def _is_ours(body: bytes) -> bool:
+    """Return whether a body is what the admin listener of an alive server sends."""
+    try:
+        return bool(json.loads(body) == {"status": "ok"})
+    except (ValueError, RecursionError):
+        return False

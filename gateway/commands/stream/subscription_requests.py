@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import msgspec
 
 from gateway.features.questions.subscriptions import SubscriptionDescription, SubscriptionSummary
-from gateway.tools.server.admin_requests import admin_answer, admin_change, decoded
+from gateway.tools.server.admin_requests import (
+    admin_answer,
+    admin_change,
+    admin_deletion,
+    decoded,
+)
 from gateway.tools.server.client import connect
 from gateway.tools.shell.output import finish, line_form, write
 from gateway.tools.shell.terminal import safe
@@ -131,7 +136,8 @@ def _now() -> float:
 
 async def delete(target: StreamTarget, place: NamedSubscription, *, as_json: bool) -> None:
     """Delete a subscription, if it is there."""
-    await _change(target, "DELETE", "", place._asdict(), None)
+    async with connect(target) as admin:
+        await admin_deletion(admin, "api/v1/subscription", place._asdict())
     finish(f"There is no subscription {place.id} any more.", place._asdict() if as_json else None)
 
 
@@ -140,7 +146,7 @@ async def pause(
 ) -> None:
     """Have no wakes sent any more, or again."""
     path = "/resume" if resumes else "/pause"
-    answer = await _change(target, "POST", path, {}, place._asdict())
+    answer = await _change(target, path, place._asdict())
     decoded(target.shown, answer, SubscriptionDescription)
     sentence = (
         f"Wakes of {place.id} are sent again."
@@ -154,21 +160,15 @@ async def replay(
     target: StreamTarget, place: NamedSubscription, start: Mapping[str, object], *, as_json: bool
 ) -> None:
     """Set cursors back."""
-    answer = await _change(target, "POST", "/replay", {}, {**place._asdict(), **start})
+    answer = await _change(target, "/replay", {**place._asdict(), **start})
     done = decoded(target.shown, answer, _SetBack)
     streams = f"{done.streams} stream{'s' if done.streams != 1 else ''}"
     sentence = f"The cursors of {streams} are set back. The generation is {done.generation}."
     finish(sentence, json.loads(answer) if as_json else None)
 
 
-async def _change(
-    target: StreamTarget,
-    method: str,
-    path: str,
-    query: Mapping[str, str],
-    body: Mapping[str, object] | None,
-) -> bytes:
+async def _change(target: StreamTarget, path: str, body: Mapping[str, object]) -> bytes:
     """Send a change and return the answer, which has all members of this version's API."""
     async with connect(target) as admin:
-        sent = b"" if body is None else json.dumps(body).encode()
-        return await admin_change(admin, method, f"api/v1/subscription{path}", query, sent)
+        sent = json.dumps(body).encode()
+        return await admin_change(admin, "POST", f"api/v1/subscription{path}", {}, sent)

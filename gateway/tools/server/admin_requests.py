@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import aiohttp
@@ -76,6 +77,20 @@ async def admin_change(
     Raises Failed for an answer that is too long, or from another server, and StreamError.
     """
     return await _answer(admin, method, path, query, await _headers_of_change(admin), body)
+
+
+async def admin_deletion(admin: StreamRequests, path: str, query: Mapping[str, str]) -> None:
+    """Delete what the query names, if it is there; an admin listener answers that with 204.
+
+    Raises Failed if another server answers, and StreamError.
+    """
+    headers = await _headers_of_change(admin)
+    request = admin.beside(_url(admin, path)).request(
+        "DELETE", query=query, headers=headers, body=b""
+    )
+    async with request as answer:
+        if answer.status != HTTPStatus.NO_CONTENT:
+            raise another_server(admin.shown)
 
 
 async def admin_outcome(admin: StreamRequests, path: str) -> tuple[int, bytes]:
