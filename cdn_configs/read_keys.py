@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from cdn_configs.errors import Refused
+from gateway.text_files import unmarked
 
 MOST_KEYS = 8  # one signs, one is next, and some of before still verify
 LONGEST_ID = 256
@@ -35,7 +36,7 @@ def keys_of(path: str) -> tuple[ReadKey, ...]:
     """Return the public keys of a keys_file; no private part is read, or repeated in an error."""
     try:
         with Path(path).open("rb") as file:
-            listed = json.loads(file.read(LARGEST_FILE))["keys"]
+            listed = json.loads(unmarked(file.read(LARGEST_FILE)))["keys"]
         found = [key for key in listed if (key.get("kty"), key.get("crv")) == ("OKP", "Ed25519")]
         return tuple(ReadKey(str(key["kid"]), str(key["x"])) for key in found)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from gateway.background import Background
 from gateway.errors import StartError
+from gateway.text_files import unmarked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,12 +24,18 @@ LARGEST_FILE = 1 << 20  # 5,000 tokens, which take a tenth of a second to parse
 
 
 def read_file(path: str) -> bytes:
-    """Read a whole small file. Raises OSError, or ValueError for one that is too large."""
+    """Return a whole small file, without a byte order mark.
+
+    Raises OSError, and ValueError for one that is too large or in another encoding than UTF-8.
+    """
     with open(path, "rb") as file:  # noqa: PTH123 - Path raises on odd names
         data = file.read(LARGEST_FILE + 1)
     if len(data) > LARGEST_FILE:
         raise ValueError(f"{path} is larger than {LARGEST_FILE >> 20} MiB")
-    return data
+    try:
+        return unmarked(data)
+    except ValueError as cause:
+        raise ValueError(f"{path} {cause}") from cause
 
 
 def create(file: Path, data: bytes) -> None:

@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 from gateway.errors import StartError
+from gateway.text_files import unmarked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_MOST_PEM = 1 << 20  # characters
+_MOST_PEM = 1 << 20  # bytes
 
 
 @contextmanager
@@ -96,8 +97,12 @@ def check_certificate(path: str) -> None:
 
 def _without(wanted: str, path: str) -> str:
     """Return that a file lacks what is wanted, with the labels that it has (RFC 7468)."""
-    with open(path, encoding="ascii", errors="replace") as file:  # noqa: PTH123 - Path raises on odd names
-        text = file.read(_MOST_PEM)
+    with open(path, "rb") as file:  # noqa: PTH123 - Path raises on odd names
+        data = file.read(_MOST_PEM)
+    try:
+        text = unmarked(data).decode("ascii", "replace")
+    except ValueError as cause:
+        return f"{path} {cause}"
     labels = dict.fromkeys(re.findall(r"-----BEGIN ([A-Z0-9 ]{1,40})-----", text))
     return f"{path} has no usable {wanted} in PEM, but {', '.join(labels) or 'other data'}"
 

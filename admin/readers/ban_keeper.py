@@ -16,6 +16,7 @@ import msgspec
 from admin.readers.ban_list import MOST_BANS, BanList, parse_bans
 from gateway.features.questions.readers import ApplyBans, EndedReaderCount
 from gateway.telemetry.logs import log
+from gateway.text_files import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -102,7 +103,7 @@ def read_bans(path: Path) -> list[Ban]:
     if not path.exists():
         return []
     with path.open("rb") as file:
-        return parse_bans(file.read(LARGEST_FILE).splitlines())
+        return parse_bans(file.read(LARGEST_FILE).removeprefix(MARK).splitlines())
 
 
 def write_bans(path: Path, bans: Iterable[Ban]) -> None:

@@ -88,3 +88,16 @@ def not_text(name: object, sentence: str) -> TypeError:
         name.close()
     await_it = ": await it, and pass its result" if inspect.isawaitable(name) else ""
     return TypeError(f"{sentence}, not {type(name).__name__}{await_it}")
+
+
+def is_quoted(text: str) -> bool:
+    """Return whether a text has quotes around it, as its first and its last character.
+
+    A shell removes them. Files of variables, such as those of Docker's --env-file, keep them.
+    """
+    return len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+
+
+def has_quoted_token(authorization: str) -> bool:
+    """Return whether a value of Authorization, or the token after its scheme, is in quotes."""
+    return is_quoted(authorization) or is_quoted(authorization.rpartition(" ")[2])

@@ -16,6 +16,7 @@ from gateway.settings.reading.files import Look
 from gateway.settings.reading.given import CONFIG_VARIABLE, GivenValue, variable
 from gateway.settings.reading.toml_file import TomlFile, spell
 from gateway.settings.reading.values import Mistaken
+from gateway.text_files import unmarked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -135,10 +136,7 @@ def _read(
         problems.append(SettingProblem(0, f"{path} cannot be read: {cause.strerror}; {named}."))
         return None, {}
     except UnicodeDecodeError as cause:
-        line = cause.object[: cause.start].count(b"\n") + 1
-        problems.append(
-            SettingProblem(0, f"{path}:{line}: this is not UTF-8 text, hence not TOML.")
-        )
+        problems.append(SettingProblem(0, _not_utf8(path, cause)))
         return None, {}
     import tomllib  # imported only if there is a file
 
@@ -151,6 +149,16 @@ def _read(
         )
         return None, {}
     return file, values
+
+
+def _not_utf8(path: Path, cause: UnicodeDecodeError) -> str:
+    """Return the sentence on a file that is not UTF-8."""
+    try:
+        unmarked(cause.object)
+    except ValueError as marked:
+        return f"{path} {marked}."
+    line = cause.object[: cause.start].count(b"\n") + 1
+    return f"{path}:{line}: this is not UTF-8 text, hence not TOML."
 
 
 def _of_flag(model: type[Settings], key: str, value: object) -> GivenValue:

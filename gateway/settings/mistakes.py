@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from headgate.names import is_quoted
+
 from gateway.settings.reading.files import may_be_shown
 from gateway.settings.reading.given import AFTER_THE_FILE, is_array, setting_at, variable
 from gateway.settings.reading.toml_file import spell
@@ -159,6 +161,8 @@ def _sentence(
         must, suggestion = mistake.must, ""
     if field is not None and field.table and one is not None and one.place == path:
         suggestion = _first_table(path, one)
+    if isinstance(mistake.value, str) and is_quoted(mistake.value):
+        suggestion = "; leave out the quotes around it"
     return f"{subject} is {value_text}, but {must}{suggestion}."
 
 

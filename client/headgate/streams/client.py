@@ -19,6 +19,8 @@ from headgate.names import (
     DEFAULT_BASE,
     IN_NAMES,
     LIST,
+    has_quoted_token,
+    is_quoted,
     not_text,
     path_url,
     shown,
@@ -343,6 +345,8 @@ def _bearer(token: str) -> str:
         raise ValueError("a token has no blank and no line end around it: write token.strip()")
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise ValueError("a token is one word of printable ASCII, without a scheme such as Bearer")
+    if is_quoted(token):
+        raise ValueError("a token has no quotes around it: leave them out")
     return f"Bearer {token}"
 
 
@@ -353,4 +357,7 @@ def _of_environment(base_url: str) -> str | None:
         raise ValueError(f"{BASE_VARIABLE} must be a URL such as {DEFAULT_BASE}")
     if url and origin_of(url) != origin_of(base_url):
         return None
-    return os.environ.get(AUTHORIZATION_VARIABLE)
+    authorization = os.environ.get(AUTHORIZATION_VARIABLE)
+    if authorization and has_quoted_token(authorization):
+        raise ValueError(f"{AUTHORIZATION_VARIABLE} has quotes in its text: leave them out")
+    return authorization

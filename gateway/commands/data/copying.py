@@ -12,6 +12,7 @@ import click
 
 from gateway.commands.options.admin_target import admin_of, admin_option, admin_token_option
 from gateway.commands.options.home import cacert_option, home_of, target_of, with_admin
+from gateway.text_files import text_of
 from gateway.tools.server.target import HomeServer, StreamTarget, checked_base, is_whole_url
 from gateway.tools.shell.exit_status import CONFLICT
 
@@ -98,9 +99,9 @@ def _place_of(argument: str, text: str) -> str:
         return text
     path = Path(text[1:])
     try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeError) as cause:
-        reason = cause.strerror if isinstance(cause, OSError) else "it is no text"
+        return text_of(path)
+    except (OSError, ValueError) as cause:
+        reason = cause.strerror if isinstance(cause, OSError) else f"it {cause}"
         raise click.UsageError(f"{argument}: {path} cannot be read: {reason}.") from cause
 
 

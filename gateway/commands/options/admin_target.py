@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from headgate.names import BASE_VARIABLE, DEFAULT_BASE
+from headgate.names import BASE_VARIABLE, DEFAULT_BASE, is_quoted
 from typing_extensions import override
 
 from gateway.commands.options.configuration import load_settings
 from gateway.commands.options.home import ca_file_of, context_of, home_of, server_options
 from gateway.commands.options.typed_secrets import SecretFile
 from gateway.settings.reached import console_url
+from gateway.text_files import MARK, unmarked
 from gateway.tools.server.target import (
     NOT_IN_FIELDS,
     TOKEN_VARIABLE,
@@ -153,17 +154,23 @@ def admin_target(url: str, token_file: Path | None, environment: Mapping[str, st
     token = _token(token_file) if token_file is not None else environment.get(TOKEN_VARIABLE, "")
     if NOT_IN_FIELDS.search(token):
         raise ValueError("the token must be one line of text")
+    if is_quoted(token):
+        source = token_file or TOKEN_VARIABLE
+        raise ValueError(f"the token in {source} has quotes around it: leave them out")
     return AdminTarget(api, f"Bearer {token}" if token else None)
 
 
 def _token(path: Path) -> str:
     try:
-        with path.open(encoding="ascii") as file:
-            token = file.read(TOKEN_BYTES + 1).strip()
+        with path.open("rb") as file:
+            data = file.read(len(MARK) + TOKEN_BYTES + 1)
+        token = unmarked(data).decode("ascii").strip()
     except OSError as cause:
         raise ValueError(f"the token in {path} cannot be read: {cause.strerror}") from cause
     except UnicodeError as cause:
         raise ValueError(f"what is in {path} is no token") from cause
+    except ValueError as cause:
+        raise ValueError(f"{path} {cause}") from cause
     if not token or len(token) > TOKEN_BYTES:
         raise ValueError(f"what is in {path} is no token")
     return token

@@ -13,6 +13,7 @@ import click
 from headgate.names import AUTHORIZATION_VARIABLE
 
 from gateway.commands.options.contexts import Contexts, complete_name, load_contexts
+from gateway.text_files import text_of
 from gateway.tools.server.target import (
     HomeServer,
     check_stream_name,
@@ -132,9 +133,9 @@ def _of_context(name: str, context: ServerContext) -> HomeServer:
     authorization = None
     if context.auth_file:
         try:
-            text = Path(context.auth_file).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeError) as cause:
-            reason = cause.strerror if isinstance(cause, OSError) else "it is not text"
+            text = text_of(Path(context.auth_file))
+        except (OSError, ValueError) as cause:
+            reason = cause.strerror if isinstance(cause, OSError) else f"it {cause}"
             raise ValueError(f"context {name}: {context.auth_file}: {reason}") from cause
         authorization = checked_authorization(text, context.auth_file)
     return HomeServer(

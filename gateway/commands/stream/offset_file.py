@@ -33,7 +33,7 @@ class OffsetFile:
             reason = "it cannot be written to" if folder.is_dir() else "there is no such folder"
             raise Failed(f"{self._path} cannot be kept in {folder}: {reason}")
         try:
-            return self._path.read_text(encoding="ascii").strip()
+            return self._path.read_text(encoding="utf-8-sig").strip()
         except FileNotFoundError:
             return None
         except UnicodeError as cause:

@@ -17,6 +17,7 @@ from gateway.features.subscriptions.state.patterns import (
     stream_name,
 )
 from gateway.settings.reading.files import unread
+from gateway.text_files import unmarked
 
 LONGEST_FILE = 1 << 20
 LONGEST_DESCRIPTION = 1_024  # characters
@@ -124,7 +125,7 @@ def event_types(path: str) -> dict[str, EventType]:
     if not path:
         return {ANY_MESSAGE.name: ANY_MESSAGE}
     try:
-        return _parse(Path(path).read_bytes())
+        return _parse(unmarked(Path(path).read_bytes()))
     except OSError as cause:
         sentence = unread(path, cause.strerror)
         raise StartError(f"mcp_events_file: {sentence}") from cause
@@ -132,6 +133,8 @@ def event_types(path: str) -> dict[str, EventType]:
         raise StartError(f"{path}: the event types are not valid: {cause}") from cause
     except BadRequest as refusal:
         raise StartError(f"{path}: the event types are not valid: {refusal.detail}") from refusal
+    except ValueError as cause:
+        raise StartError(f"{path} {cause}") from cause
 
 
 def _parse(text: bytes) -> dict[str, EventType]:

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from headgate.names import is_quoted
+
 from gateway import trust
 from gateway.settings.log_kinds import kind_of
 from gateway.settings.reading.token_hashes import SHORTEST_TOKEN
+from gateway.text_files import MARK, unmarked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,16 +66,13 @@ def _check_is_file(path: str) -> None:
 def secret_text(path: str, most: int) -> str:
     """Return the text of a file with a secret, without blanks around it; "" if it is not ASCII.
 
-    At most `most` characters are read. Raises ValueError if the file cannot be read, or if other
-    users can read it.
+    At most `most` characters are read after a byte order mark. Raises ValueError if the file cannot
+    be read, if other users can read it, or if its text is in quotes.
     """
-    mode = 0
     try:
-        with open(path, encoding="ascii") as file:  # noqa: PTH123 - Path raises on odd names
+        with open(path, "rb") as file:  # noqa: PTH123 - Path raises on odd names
             mode = os.fstat(file.fileno()).st_mode
-            text = file.read(most).strip()
-    except UnicodeDecodeError:
-        text = ""
+            data = file.read(len(MARK) + most)
     except (OSError, ValueError) as cause:
         why = cause.strerror if isinstance(cause, OSError) else "this is no name of one"
         # The name may be a misplaced secret, so only its beginning is told.
@@ -80,6 +80,14 @@ def secret_text(path: str, most: int) -> str:
         raise ValueError(f"must be a file that can be read: {why}{begin}") from cause
     if stat.S_ISREG(mode) and mode & stat.S_IRWXO:
         raise ValueError(f"must not be readable by other users: chmod o= {whole(path)}")
+    try:
+        text = unmarked(data).decode("ascii")[:most].strip()
+    except UnicodeDecodeError:
+        return ""
+    except ValueError as cause:
+        raise ValueError(f"must be a file in UTF-8: this one {cause}") from cause
+    if is_quoted(text):
+        raise ValueError("must be a file without quotes around its text")
     return text
 
 

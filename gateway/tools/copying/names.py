@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from gateway.errors import BadRequest
 from gateway.protocol.http.paths import canonical_path
+from gateway.text_files import unmarked
 from gateway.tools.server.target import is_whole_url
 from gateway.tools.shell import input as stdin
 from gateway.tools.shell.failure import Failed
@@ -25,7 +26,11 @@ async def named_streams(names: Path, base: str, prefix: str) -> AsyncIterator[st
     number = 0
     async for line in _lines(names):
         number += 1
-        name = line.strip().decode(errors="surrogateescape")
+        try:
+            text = unmarked(line) if number == 1 else line
+        except ValueError as cause:
+            raise Failed(f"the list of names {cause}") from cause
+        name = text.strip().decode(errors="surrogateescape")
         if not name:
             continue
         try:

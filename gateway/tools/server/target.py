@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from headgate.names import AUTHORIZATION_VARIABLE, BASE_VARIABLE, DEFAULT_BASE
+from headgate.names import AUTHORIZATION_VARIABLE, BASE_VARIABLE, DEFAULT_BASE, has_quoted_token
 
 from gateway.errors import StartError
 
@@ -223,6 +223,8 @@ def checked_authorization(value: str, source: str) -> str | None:
             f"{source} has a line end or another character in it that cannot be "
             "sent: it must be one line of text"
         )
+    if has_quoted_token(value):
+        raise ValueError(f"{source} has quotes in its text: leave them out")
     return value or None
 
 
