@@ -124,7 +124,13 @@ def _checked(named: Target, options: Options, text: str) -> tuple[bool | None, s
     found = shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:{SYSTEM}")
     if found is None:
         return None, ""
-    with tempfile.TemporaryDirectory(prefix="headgate-cdn-") as folder:
+    try:
+        made = tempfile.TemporaryDirectory(prefix="headgate-cdn-")
+    except OSError as cause:
+        raise Refused(
+            f"no folder for temporary files can be written, and {program} needs one: set TMPDIR"
+        ) from cause
+    with made as folder:
         file = _laid_out(Path(folder), named, options, text)
         command = [found, *(part.format(file=file, folder=folder) for part in arguments)]
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from gateway import standard_streams
 from gateway.commands.command_group import RootGroup, end_with_version
 
 
@@ -22,6 +23,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line."""
+    standard_streams.prepare()
     cli(prog_name="headgate")
 
 

@@ -13,5 +13,6 @@ def main() -> None:
 
         program()
     except KeyboardInterrupt:
-        sys.stderr.write("Interrupted.\n")
+        if sys.stderr is not None:  # its parent may have closed it
+            sys.stderr.write("Interrupted.\n")
         sys.exit(128 + signal.SIGINT)  # as shells report it

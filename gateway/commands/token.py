@@ -16,7 +16,7 @@ import click
 
 from gateway.commands.options.configuration import complain, config_option, load_settings
 from gateway.commands.options.parameters import SecondsType
-from gateway.commands.options.typed_secrets import AskingCommand
+from gateway.commands.options.typed_secrets import AskingCommand, can_ask, secret_of_stdin
 from gateway.tools.shell.exit_status import FAILED, UNUSABLE
 
 if TYPE_CHECKING:
@@ -279,9 +279,9 @@ def _is_origin(url: str) -> bool:
 
 def _secret(prompt: str) -> str:
     """Read a secret from stdin: other users can see the command line."""
-    if sys.stdin.isatty():
+    if can_ask():
         return str(click.prompt(prompt, hide_input=True, err=True))
-    return sys.stdin.read(1 << 16).removesuffix("\n").removesuffix("\r")
+    return secret_of_stdin(1 << 16)
 
 
 def _keys(config: Path | None) -> tuple[Settings, Keys]:
@@ -305,9 +305,10 @@ def _written_time(time_s: float) -> str:
 def _content(file: Path) -> Json:
     from gateway.access.key_sets import load_keys
     from gateway.access.signed_tokens import load_object
+    from gateway.small_files import read_file
 
     load_keys(str(file))  # with all that it checks
-    return load_object(file.read_bytes())
+    return load_object(read_file(str(file)))
 
 
 @contextmanager

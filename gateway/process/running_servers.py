@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
     from gateway.settings import Settings
 
+NO_TEMPORARY_FOLDER = (
+    "commands do not find this server by themselves, as no folder for temporary files can be "
+    "written: set TMPDIR or XDG_RUNTIME_DIR"
+)
 LARGEST_FILE = 1 << 20  # bytes; 10,000 routes fit
 MOST_SERVERS = 1000  # files that are looked at
 
@@ -48,7 +52,6 @@ class AddressFile:
 
     def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
         self._folder = _folder(environment)
-        self._file = self._folder / f"{settings.listen}.json"
         self._settings = settings
         self._descriptor: int | None = None
 
@@ -59,26 +62,33 @@ class AddressFile:
 
     def __enter__(self) -> Self:
         # A port of 0 is any that is free: the settings do not say which.
-        if self._settings.listen.port:
+        if self._folder is None:
+            from gateway.telemetry.logs import log  # commands, which come here too, have no log
+
+            log.warning("server.not_announced", why=NO_TEMPORARY_FOLDER)
+        elif self._settings.listen.port:
             with contextlib.suppress(OSError):  # else the start says what to export
                 self._folder.mkdir(mode=0o700, exist_ok=True)
                 _check_private(self._folder)
-                self._write(self._settings)
+                self._write(self._folder, self._settings)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._descriptor is not None:
+        if self._descriptor is not None and self._folder is not None:
             with contextlib.suppress(OSError):
-                self._file.unlink()
+                self._file_in(self._folder).unlink()
             os.close(self._descriptor)
 
     def update(self, settings: Settings) -> None:
         """Publish the routes of settings that are in force now; the address is the same."""
-        if self._descriptor is not None:
+        if self._descriptor is not None and self._folder is not None:
             with contextlib.suppress(OSError):
-                self._write(settings)
+                self._write(self._folder, settings)
 
-    def _write(self, settings: Settings) -> None:
+    def _file_in(self, folder: Path) -> Path:
+        return folder / f"{self._settings.listen}.json"
+
+    def _write(self, folder: Path, settings: Settings) -> None:
         certificate = settings.admin.tls.certificate
         server = RunningServer(
             tuple(stream_bases(settings)),
@@ -86,13 +96,14 @@ class AddressFile:
             os.getpid(),
             str(Path(certificate).absolute()) if certificate else "",
         )
-        draft = self._file.with_name(f"{self._file.name}.{server.pid}")
+        file = self._file_in(folder)
+        draft = file.with_name(f"{file.name}.{server.pid}")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             # Before it has its name, so that the file is locked whenever it can be found.
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             os.write(descriptor, msgspec.json.encode(server))
-            draft.replace(self._file)
+            draft.replace(file)
         except OSError:
             os.close(descriptor)
             draft.unlink(missing_ok=True)
@@ -105,6 +116,8 @@ class AddressFile:
 def running_servers(environment: Mapping[str, str]) -> list[RunningServer]:
     """Return the servers of this user that run on this machine, by address."""
     folder = _folder(environment)
+    if folder is None:
+        return []
     try:
         _check_private(folder)
         names = sorted(folder.glob("*.json"))[:MOST_SERVERS]
@@ -123,13 +136,19 @@ def _running(file: Path) -> RunningServer | None:
     return None
 
 
-def _folder(environment: Mapping[str, str]) -> Path:
-    """Return the folder of this user's servers, which goes when the machine stops."""
+def _folder(environment: Mapping[str, str]) -> Path | None:
+    """Return the folder of this user's servers, which goes when the machine stops.
+
+    Return None without a folder for temporary files that can be written.
+    """
     runtime_folder = environment.get("XDG_RUNTIME_DIR", "")
     # As the XDG Base Directory specification says, a relative path is none.
     if runtime_folder.startswith("/"):
         return Path(runtime_folder, "headgate")
-    return Path(tempfile.gettempdir(), f"headgate-{os.getuid()}")
+    try:
+        return Path(tempfile.gettempdir(), f"headgate-{os.getuid()}")
+    except OSError:
+        return None
 
 
 def _check_private(folder: Path) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.commands.options.configuration import complain, config_option, load_settings
-from gateway.commands.options.typed_secrets import AskingCommand
+from gateway.commands.options.typed_secrets import AskingCommand, can_ask, secret_of_stdin
 from gateway.errors import StartError
 from gateway.tools.shell.exit_status import FAILED, UNUSABLE
 
@@ -217,12 +217,12 @@ def hash_password() -> None:
 
     The command asks for the password, or reads it from stdin without the line end.
     """
-    if sys.stdin.isatty():
+    if can_ask():
         password = str(
             click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
         )
     else:
-        password = sys.stdin.read(LONGEST + 2).removesuffix("\n").removesuffix("\r")
+        password = secret_of_stdin(LONGEST)
     if not SHORTEST <= len(password) <= LONGEST or "\n" in password:
         complain(f"a password is one line of {SHORTEST} to {LONGEST:,} characters.")
         sys.exit(FAILED)

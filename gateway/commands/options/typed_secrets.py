@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from gateway.settings.reading.url_secrets import TYPED, secret_in
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+MARK = "\ufeff"  # a byte order mark, as some shells pipe it
 _ADMIN, _STORAGE = (
     "STREAM_ADMIN_TOKEN or --admin-token FILE",
     "HEADGATE_STORAGE or a file of settings",
@@ -43,6 +45,22 @@ def warnings(arguments: Sequence[str]) -> Iterator[str]:
         if option == "--admin":
             instead = _ADMIN
         yield f"a {secret} in a URL on the command line {TYPED}: give it by {instead}"
+
+
+def secret_of_stdin(most: int) -> str:
+    """Return the secret in stdin, without its line end and a byte order mark. Raises UsageError.
+
+    At most `most` characters of it are read.
+    """
+    if sys.stdin is None:
+        raise click.UsageError("The secret is read from stdin, and stdin is closed.")
+    text = sys.stdin.read(len(MARK) + most + len("\r\n"))
+    return text.removeprefix(MARK).removesuffix("\n").removesuffix("\r")
+
+
+def can_ask() -> bool:
+    """Return whether somebody at a terminal can be asked for a secret."""
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 class SecretFile(click.Path[Path]):

@@ -17,6 +17,7 @@ from gateway.commands.options.home import server_options, target_at
 from gateway.commands.options.parameters import StreamType
 from gateway.commands.stream.streams import STREAM_HELP, result_option
 from gateway.tools.server.target import without_secrets
+from gateway.tools.shell.exit_status import UNUSABLE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,7 +138,15 @@ def _delete_many(
     from gateway.tools.shell.failure import Failed
 
     home = admin.home
-    with CountedStreams() as counted:
+    try:
+        noted = CountedStreams()
+    except OSError:
+        complain(
+            "no folder for temporary files can be written, and what is counted is noted there: "
+            "set TMPDIR."
+        )
+        ctx.exit(UNUSABLE)
+    with noted as counted:
         run(admin, count(admin, home.base, search, counted))
         if counted.count and not is_confirmed:
             try:
