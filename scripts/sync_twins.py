@@ -96,7 +96,7 @@ MODULES: dict[str, tuple[str, list[Twin]]] = {
             Twin(
                 "Chats",
                 "chats.chats",
-                "Twin",
+                "ThreadChats",
                 made_by="{twin}(runs._twin, busy_after=busy_after), "
                 "lambda: {twin}(runs._found(), busy_after=busy_after)",
                 bodies=(
@@ -146,6 +146,12 @@ runs = headgate.sync.Runs("http://127.0.0.1:4437/v1/stream/runs")
 answer = runs.start(id, produce(question), format="ai-sdk")
 """
 '''
+NAMES = '''
+
+def __dir__() -> list[str]:
+    """Return the public names alone, whatever modules have been imported."""
+    return sorted(__all__)
+'''
 CHECK = ("check", "--fix-only", "--unsafe-fixes", "--quiet", "--select", "F401,I,TC")
 # Arguments that belong to an event loop, or to classes that are for asyncio alone.
 FOR_ASYNCIO = {"session", "metadata"}
@@ -159,7 +165,8 @@ IMPORTS = {
     "dataclass": "dataclasses",
     **dict.fromkeys(
         (
-            *("Answering", "RunSource", "StreamIterator", "ThreadRuns", "ThreadWorker"),
+            *("Answering", "RunSource", "StreamIterator"),
+            *("ThreadChats", "ThreadRuns", "ThreadWorker"),
             *("Twin", "answer_of", "in_threads"),
         ),
         "headgate.sync.twins",
@@ -223,7 +230,7 @@ def package_text() -> str:
     names = {twin.name: module for module, (_, made) in MODULES.items() for twin in made}
     names["StreamIterator"] = "twins"
     imports = "".join(f"from headgate.sync.{names[it]} import {it}\n" for it in names)
-    return _formatted("__init__", f"{PACKAGE}\n{imports}\n__all__ = {sorted(names)}\n")
+    return _formatted("__init__", f"{PACKAGE}\n{imports}\n__all__ = {sorted(names)}\n{NAMES}")
 
 
 def module_text(name: str) -> str:

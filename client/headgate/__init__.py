@@ -79,6 +79,11 @@ _MODULES = {
 }
 
 
+def __dir__() -> list[str]:
+    """Return the public names alone, whatever modules have been imported."""
+    return sorted((*__all__, "__version__"))
+
+
 def __getattr__(name: str) -> object:
     """Load a public name at its first use (PEP 562)."""
     if name == "__version__":

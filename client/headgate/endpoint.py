@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import json
-import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from io import BytesIO
@@ -16,7 +14,8 @@ from weakref import WeakSet
 import aiohttp
 from yarl import URL
 
-from headgate.errors import ProtocolError, StreamError, Unavailable, refusal
+from headgate.errors import ProtocolError, Unavailable
+from headgate.faults import failed, refused
 from headgate.misuse import check_session
 from headgate.names import DEFAULT_BASE, NEXT_OFFSET, not_text, shown, with_parameters
 
@@ -28,35 +27,10 @@ CONNECT_TIMEOUT_S = 10.0
 IDLE_TIMEOUT_S = 60.0
 # A longer body is sent in pieces: in one, it would hold up the loop.
 PIECE_BYTES = 1 << 18
-# Of an error's body only one sentence is wanted.
-ERROR_BODY_BYTES = 1 << 16
-SENTENCE_CHARACTERS = 300
 sessions: WeakSet[aiohttp.ClientSession] = WeakSet()  # of all event loops
+_answered: WeakSet[aiohttp.ClientSession] = WeakSet()  # those that have got a response of HTTP
 _tasks: set[asyncio.Task[None]] = set()  # else a task may be collected before it ends
 INVALID_URL_CHARACTERS = 200  # of it, in its error
-WORDS = {
-    401: "the server wants an Authorization",
-    403: "the server forbids it",
-    404: "there is no such stream",
-    410: "the stream is gone",
-    405: "this is not the URL of a stream",
-    501: "this is not a Durable Streams server; check the URL",
-    **dict.fromkeys(
-        (301, 302, 303, 307, 308), "a redirect, which is not followed: use the URL that it leads to"
-    ),
-}
-NO_SERVER = "Start the server, or correct the URL of the client."
-AWAY = "Try again later: an append may be stored or not."
-A_PAGE = "the response is a page of HTML: check the URL of the server"
-# Raised before the first byte of a request is sent.
-NO_CONNECTION = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
-CAUSES: dict[type[Exception], str] = {
-    TimeoutError: "no answer in time",
-    aiohttp.ClientConnectorDNSError: "the host name is unknown",
-    aiohttp.ServerDisconnectedError: "the connection was lost",
-    aiohttp.ClientPayloadError: "the connection was lost",
-    aiohttp.ClientResponseError: "what it answered is not valid HTTP",
-}
 
 
 def unlimited_session() -> aiohttp.ClientSession:
@@ -242,7 +216,8 @@ class Endpoint:
             while True:
                 if self._credential is not None:
                     all_headers["Authorization"] = await self._credential()
-                async with self.session.request(
+                session = self.session
+                async with session.request(
                     method,
                     with_parameters(self._parsed, query),
                     headers=all_headers,
@@ -253,18 +228,18 @@ class Endpoint:
                         total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=idle_s
                     ),
                 ) as answer:
+                    _answered.add(session)
                     if answer.status == 401 and not is_renewed and self._renews(all_headers):
                         is_renewed = True
                         continue
                     if answer.status >= 300:
-                        raise await _refusal(answer, self.shown, (query or {}).get("offset"))
+                        raise await refused(answer, self.shown, (query or {}).get("offset"))
                     yield answer
                     return
         except (aiohttp.ClientError, TimeoutError, OSError) as cause:
-            unavailable = Unavailable(_words(cause), stream=self.shown)
-            unavailable.is_unsent = isinstance(cause, NO_CONNECTION)
-            unavailable.add_note(NO_SERVER if unavailable.is_unsent else AWAY)
-            raise unavailable from cause
+            is_first = self._session not in _answered
+            scheme = self._parsed.scheme
+            raise failed(cause, self.shown, scheme=scheme, is_first=is_first) from cause
 
     def _renews(self, headers: Mapping[str, str]) -> bool:
         return self._credential is not None and self._credential.renews(headers["Authorization"])
@@ -335,63 +310,3 @@ def _quoted(url: str) -> str:
     # Without a scheme, nobody can tell where in it a password is; a word alone may be a token.
     is_harmless = not url or ("/" in url and "@" not in url)
     return repr(url.partition("?")[0][:INVALID_URL_CHARACTERS]) if is_harmless else "this"
-
-
-async def _refusal(answer: aiohttp.ClientResponse, stream: str, offset: str | None) -> StreamError:
-    """Return the error of a response, with its sentence and the code of those of subscriptions."""
-    body = bytearray()
-    while part := await answer.content.read(ERROR_BODY_BYTES - len(body)):
-        body += part
-    detail, code = _detail(answer.content_type, body.decode(errors="replace"))
-    if answer.content_type == "text/html" and answer.status in {404, 405}:
-        detail = A_PAGE
-    # The answer to HEAD has no body that could tell.
-    detail = detail.rstrip(".") or WORDS.get(answer.status, "the server refused")
-    reason = f"{detail} ({answer.status} {answer.reason})"
-    return refusal(
-        reason,
-        answer.status,
-        answer.headers,
-        stream=stream,
-        method=answer.method,
-        offset=offset,
-        code=code,
-    )
-
-
-def _detail(content_type: str, text: str) -> tuple[str, str]:
-    """Return the detail in the body of an error, harmless to a terminal, and its code."""
-    code = ""
-    if content_type.endswith("json"):
-        with contextlib.suppress(ValueError, RecursionError):
-            problem = json.loads(text)
-            if isinstance(problem, dict):
-                error = problem.get("error")
-                if isinstance(error, dict) and "code" in error:
-                    code, problem = str(error["code"]), {"detail": error.get("message")}
-                text = str(problem.get("detail") or problem.get("title") or "")
-    elif not content_type.startswith("text/plain"):
-        text = ""
-    line = text.strip().partition("\n")[0][:SENTENCE_CHARACTERS]
-    harmless = "".join(character if character.isprintable() else " " for character in line)
-    return harmless.strip(), code
-
-
-def _words(cause: Exception) -> str:
-    if isinstance(cause, aiohttp.ClientSSLError):
-        return _tls_words(cause)
-    for kind, words in CAUSES.items():
-        if isinstance(cause, kind):
-            return words
-    if isinstance(cause, aiohttp.ClientConnectorError):
-        number = cause.os_error.errno
-        return f"cannot connect: {os.strerror(number) if number else cause.os_error}"
-    return "the connection was lost" if isinstance(cause, OSError) else str(cause)
-
-
-def _tls_words(cause: aiohttp.ClientSSLError) -> str:
-    if isinstance(cause, aiohttp.ClientConnectorCertificateError):
-        reason = getattr(cause.certificate_error, "verify_message", "") or "it does not fit"
-        return f"the certificate of the server is not trusted: {reason}"
-    reason = getattr(cause.os_error, "reason", "") or "the handshake failed"
-    return f"no TLS with this server ({reason}): perhaps its URL begins with http://"

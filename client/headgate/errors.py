@@ -10,10 +10,13 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, ClassVar
 
 from headgate.names import (
+    BEGINNING,
     DEFAULT_BASE,
     EXPECTED_SEQ,
     LIST,
+    MOST_SHOWN,
     NEXT_OFFSET,
+    NOW,
     PRODUCER_EPOCH,
     is_closed,
     whole_number,
@@ -232,10 +235,17 @@ def refusal(  # noqa: PLR0913 - what a response has
     elif kind is Conflict and method == "POST" and not code and EXPECTED_SEQ not in headers:
         advice = OTHER_TYPE
     elif kind is BadRequest and offset is not None:
-        advice = NO_OFFSET
+        advice, reason = NO_OFFSET, reason + _which(offset)
     error = kind(reason, stream=stream, status=status, offset=offset, headers=headers, code=code)
     error.add_note(advice)
     return error
+
+
+def _which(offset: str) -> str:
+    """Return the words for an offset that is refused, unless every server knows it."""
+    shown = repr(offset[:MOST_SHOWN])
+    named = f"; the offset was {shown}, and the beginning is {BEGINNING!r}"
+    return "" if offset in {BEGINNING, NOW} else named
 
 
 def sendable(words: str) -> str:

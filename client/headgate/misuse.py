@@ -23,10 +23,17 @@ def refusing_method(sentence: str) -> Callable[..., None]:
     Hide it from type checkers, which would take the method for one that works.
     """
 
-    def method(*_: object) -> None:
+    def method(*_: object, **__: object) -> None:
         raise TypeError(sentence)
 
     return method
+
+
+# For `hg.runs("x")` and `hg.chats("x")`: each has all of them, and is no function.
+NAME_THE_RUN = 'a run is named in a method, such as runs.follow("x"), and not in a call of runs'
+NAME_THE_CHAT = (
+    'a chat is named in a method, such as chats.history("x"), and not in a call of chats'
+)
 
 
 class ForAsyncio:

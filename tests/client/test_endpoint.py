@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import headgate
 import pytest
@@ -11,6 +11,10 @@ from headgate.runs import Runs
 from headgate.stream_requests import StreamRequests
 
 from tests.support.raw_origin import RawOrigin, answer
+from tests.support.redis_servers import redis_server
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BASE = "http://127.0.0.1:1/v1/stream"
 
@@ -57,6 +61,17 @@ async def test_header_fields_and_bodies_beyond_all_bounds_are_read_as_none() -> 
     async with RawOrigin(answer(b"", *numbers)) as origin, StreamRequests(origin.url) as stream:
         assert (await stream.append(b"a", content_type="text/plain")).producer_seq is None
         assert (await stream.head()).ttl is None
+
+
+async def test_a_redis_at_the_url_of_a_client_is_told_as_no_http(
+    tmp_path: Path, processes: None
+) -> None:
+    with redis_server(tmp_path) as redis:
+        url = f"http://{redis.url.partition('//')[2]}"
+        for retries in (0, 1):
+            async with headgate.Client(url, retries=retries) as hg:
+                with pytest.raises(headgate.Unavailable, match="no HTTP is spoken there"):
+                    await hg.open("s")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ from tests.support.serving import serving
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from tests.support.raw_origin import Wire
+
 # Each has its program, and the error with its notes. There is a client `hg`, a base URL `url`, and
 # streams named json, text and closed; BASE in an error is that URL.
 MISTAKES = """\
@@ -43,6 +45,27 @@ TypeError: there is no 'token' here: write authorization='Bearer TOKEN'
 headgate.Runs(url, ttl_s=3)
 TypeError: there is no 'ttl_s' here: write one of url, authorization, session, orphan_after, ttl,
   stop_grace, retry_for, error_text, takeover_within
+
+headgate.Runs(url, ttl=5)
+ValueError: ttl is at least 10 (orphan_after) seconds, not 5
+
+headgate.Runs(url, orphan_after=0)
+ValueError: orphan_after is a whole number, 1 or more, not 0
+
+headgate.Runs(url, takeover_within=5)
+ValueError: takeover_within is 0, or from 10 (orphan_after) to 86400 (ttl) seconds, and not 5
+
+headgate.Runs(url, ttl=None, takeover_within=5)
+ValueError: takeover_within is 0, or at least 10 (orphan_after) seconds, and not 5
+
+headgate.ResumableStreams("redis://localhost", sentinel_ttl=1e10)
+ValueError: sentinel_ttl is at most 3,153,600,000 s, 100 years, not 10,000,000,000.0
+
+headgate.StreamWriter(url, producer_id=" p")
+ValueError: a producer id is printable ASCII, without blanks around it, not ' p'
+
+headgate.StreamWriter(url, producer_id=7)
+TypeError: a producer id is a str, not int
 
 headgate.Runs(url, error_text="it failed")
 TypeError: error_text is a function without async, which makes a str of an exception
@@ -75,6 +98,35 @@ Unavailable: cannot connect: Connection refused
 
 async with headgate.Client(url.replace("http:", "https:"), retries=0) as hg: await hg.open("x")
 Unavailable: perhaps its URL begins with http://
+
+async with speaking(b"SSH-2.0-OpenSSH_9.2\\r\\n") as other: await other.open("x")
+Unavailable: no HTTP is spoken there
+| Correct the URL of the client: it is one such as http://127.0.0.1:4437/v1/stream.
+
+async with speaking(b"\\x15\\x03\\x03\\x00\\x02\\x02F") as other: await other.create("x")
+Unavailable: TLS is spoken there: write https:// in the URL
+| Correct the URL of the client: it is one such as http://127.0.0.1:4437/v1/stream.
+
+async with speaking(GO) as other: await other.create("x")
+BadRequest: TLS is spoken there: write https:// in the URL (400 Bad Request)
+
+async with speaking(NGINX) as other: await other.create("x")
+BadRequest: TLS is spoken there: write https:// in the URL (400 Bad Request)
+
+async with speaking(APACHE) as other: await other.create("x")
+BadRequest: TLS is spoken there: write https:// in the URL (400 Bad Request)
+
+async with speaking(b"") as other: await other.stream("x").append("x")
+Unavailable: no HTTP is spoken there, it seems, or only with https://: the connection was closed
+  without a response
+| Correct the URL of the client: it is one such as http://127.0.0.1:4437/v1/stream.
+| Try again later: an append may be stored or not.
+
+async with speaking(b"HTTP/1.1 404 Not Found\\r\\n\\r\\n", b"") as other:
+    with contextlib.suppress(headgate.StreamNotFound): await other.create("x")
+    await other.create("x")
+Unavailable: the connection was lost
+| Try again later: an append may be stored or not.
 
 headgate.Client("127.0.0.1:4437/v1/stream")
 ValueError: a stream has a URL such as http://HOST:PORT/NAME, and '127.0.0.1:4437/v1/stream' is
@@ -224,8 +276,15 @@ ValueError: '1,x' is not an offset of a message, '-1' or 'now'
 
 await anext(hg.stream("json").read("third"))
 BadRequest: BASE/json: offset is malformed: give back a Stream-Next-Offset value unchanged
-  (400 Bad Request)
+  (400 Bad Request); the offset was 'third', and the beginning is '-1'
 | Read from the `offset` of a message, from the beginning, "-1", or from "now".
+
+await anext(hg.stream("json").read("0"))
+BadRequest: BASE/json: offset is malformed: give back a Stream-Next-Offset value unchanged
+  (400 Bad Request); the offset was '0', and the beginning is '-1'
+
+await anext(hg.stream("json").follow("0"))
+BadRequest: (400 Bad Request); the offset was '0', and the beginning is '-1'
 
 async with answering("410 Gone") as other: await anext(other.stream("x").read("0_1"))
 Gone: the stream is gone (410 Gone)
@@ -238,6 +297,18 @@ ProtocolError: what comes after offset 0_1 is not JSON: read on after it, or rea
 
 list(hg.stream("json").follow())
 TypeError: the messages come one by one: write async for, or use headgate.sync
+
+hg.chats("x")
+TypeError: a chat is named in a method, such as chats.history("x"), and not in a call of chats
+
+hg.runs("x", wait=5)
+TypeError: a run is named in a method, such as runs.follow("x"), and not in a call of runs
+
+sync.Client(url).chats("x")
+TypeError: a chat is named in a method, such as chats.history("x"), and not in a call of chats
+
+sync.Client(url).runs("x")
+TypeError: a run is named in a method, such as runs.follow("x"), and not in a call of runs
 
 with hg: pass
 TypeError: headgate.Client is for asyncio: write async with and async for, or use
@@ -260,6 +331,18 @@ RuntimeError: headgate.sync waits, which would hold up the event loop that runs 
 """
 Model = type("Model", (), {"model_dump": dict})  # as pydantic has it
 PAGE = "Content-Type: text/html"
+# The answers of TLS listeners to a request without TLS.
+GO = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
+NGINX = answer(
+    b"<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head>",
+    PAGE,
+    status="400 Bad Request",
+)
+APACHE = answer(
+    b"Reason: You're speaking plain HTTP to an SSL-enabled server port.<br />",
+    PAGE,
+    status="400 Bad Request",
+)
 JSON = ("Content-Type: application/json", "Stream-Next-Offset: 0_9")
 ERRORS = {name: getattr(headgate, name) for name in headgate.__all__}
 ERRORS |= {kind.__name__: kind for kind in (TypeError, ValueError, RuntimeError)}
@@ -270,6 +353,19 @@ async def answering(status: str, *fields: str, body: bytes = b"") -> AsyncIterat
     """Yield a client of a server with one response to all requests."""
     response = answer(body, *fields, status=status)
     async with RawOrigin(response) as origin, headgate.Client(origin.url, retries=0) as client:
+        yield client
+
+
+@contextlib.asynccontextmanager
+async def speaking(*sent: bytes) -> AsyncIterator[headgate.Client]:
+    """Yield a client of a server that sends so many bytes for a request, and closes."""
+
+    async def end(wire: Wire) -> None:
+        await wire.send(answers.pop(0) if answers else b"")
+        await wire.close()
+
+    answers = list(sent)
+    async with RawOrigin(end) as origin, headgate.Client(origin.url, retries=0) as client:
         yield client
 
 

@@ -37,6 +37,13 @@ def test_the_client_of_redis_is_an_extra_of_the_library() -> None:
     assert needed.startswith("redis>=")
 
 
+def test_dir_of_the_library_lists_what_is_public_and_no_module() -> None:
+    for package in (headgate, headgate.sync):
+        public = [name for name in dir(package) if not name.startswith("__")]
+        assert public == sorted(package.__all__)
+    assert "__version__" in dir(headgate)
+
+
 @pytest.mark.usefixtures("processes")
 def test_importing_the_library_loads_neither_gateway_nor_aiohttp_nor_redis() -> None:
     loaded = "import sys, headgate; print({'aiohttp', 'gateway', 'redis'} & set(sys.modules))"

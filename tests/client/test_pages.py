@@ -114,6 +114,30 @@ def test_the_page_on_streams_shows_the_parameters_and_defaults_of_each_method(
     assert f"({printed})" == str(shown).replace("'", '"')
 
 
+def test_the_page_on_streams_shows_the_parameters_and_defaults_of_the_client() -> None:
+    page = (ROOT / "docs/client/streams.md").read_text()
+    (printed,) = re.findall(r"^`Client(\(.*\))`$", page, re.MULTILINE)
+    signature = inspect.signature(Client)
+    parameters = [each.replace(annotation=each.empty) for each in signature.parameters.values()]
+    assert printed == str(signature.replace(parameters=parameters, return_annotation=None))[:-8]
+    for name in signature.parameters:
+        assert f"\n| `{name}` | " in page
+
+
+def test_the_page_on_streams_says_when_append_returns_none() -> None:
+    page = (ROOT / "docs/client/streams.md").read_text()
+    (row,) = re.findall(r"^\| `await append\(message\)` .*$", page, re.MULTILINE)
+    assert "`None` if an earlier response with it was lost" in row
+
+
+def test_the_readme_of_the_npm_package_begins_with_following_a_stream() -> None:
+    readme = (ROOT / "client/js/README.md").read_text()
+    assert re.findall(r"^import \{ (\w+) \} from", readme, re.MULTILINE)[:2] == [
+        "followStream",
+        "followRun",
+    ]
+
+
 def test_the_page_on_the_writer_has_the_default_of_each_limit() -> None:
     page = (ROOT / "docs/client/writer.md").read_text()
     units = {"KiB": 1 << 10, "MiB": 1 << 20}

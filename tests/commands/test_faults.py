@@ -466,6 +466,12 @@ def test_an_append_with_a_producer_stores_each_line_once_across_a_restart(
 # ---------------------------------------------------------------- connections
 
 
+AT_ONCE = (
+    "no HTTP is spoken there, it seems, or only with https://: the connection was closed without a "
+    "response.\n"
+)
+
+
 @pytest.fixture(scope="module")
 def certificate(processes: None, tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
     """What a server of an unknown authority speaks TLS by."""
@@ -522,7 +528,17 @@ async def test_a_reset_connection_is_reported_in_one_sentence() -> None:
         writer.transport.abort()
 
     async with Listener(serve) as server:
-        assert await said_of(server, "http") == "the connection was lost.\n"
+        assert await said_of(server, "http") == AT_ONCE
+
+
+async def test_a_url_without_tls_of_a_server_with_it_is_reported_with_advice(
+    certificate: ssl.SSLContext,
+) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with Listener(serve, tls=certificate) as server:
+        assert await said_of(server, "http") == AT_ONCE
 
 
 async def test_a_response_that_is_no_http_is_reported_in_one_sentence() -> None:
@@ -531,4 +547,4 @@ async def test_a_response_that_is_no_http_is_reported_in_one_sentence() -> None:
         writer.write(b"SSH-2.0-OpenSSH_9.2\r\n")
 
     async with Listener(serve) as server:
-        assert await said_of(server, "http") == "what it answered is not valid HTTP.\n"
+        assert await said_of(server, "http") == "no HTTP is spoken there.\n"

@@ -25,6 +25,7 @@ from headgate.errors import (
     check_number,
     check_runs,
 )
+from headgate.misuse import NAME_THE_CHAT, refusing_method
 from headgate.records import ACTIVE
 from headgate.runs.answer import Answer
 from headgate.runs.runs import Runs
@@ -74,6 +75,9 @@ class Chats:
     @override
     def __repr__(self) -> str:
         return f"Chats({self.runs!r})"
+
+    if not TYPE_CHECKING:
+        __call__ = refusing_method(NAME_THE_CHAT)
 
     async def send(
         self,

@@ -26,6 +26,7 @@ Trigger: TypeAlias = Literal["submit-message", "regenerate-message"]
 _CHAT = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _SEPARATOR = "."  # in no id of a chat
 LOG: Final = f"{_SEPARATOR}chat"
+SHOWN_CHARACTERS = 80  # of a page's value in an error; enough to know it again
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="question"):
@@ -63,6 +64,11 @@ def decoded(body: bytes) -> list[Question | Answered]:
         raise ProtocolError(f"this stream is not a chat: {error}") from error
 
 
+def _cut(value: object) -> str:
+    """Return what a page has sent for the sentence of an error."""
+    return f"{value!r}"[:SHOWN_CHARACTERS]
+
+
 def check_type(chat: object) -> None:
     """Raise TypeError for what is not a str."""
     if not isinstance(chat, str):
@@ -73,7 +79,9 @@ def check_chat(chat: str) -> str:
     """Return the id of a chat; TypeError or BadRequest for what is none."""
     check_type(chat)
     if not _CHAT.fullmatch(chat):
-        raise BadRequest("the id of a chat is 1 to 128 letters, digits, '-' and '_' of ASCII")
+        raise BadRequest(
+            f"the id of a chat is 1 to 128 letters, digits, '-' and '_' of ASCII, not {_cut(chat)}"
+        )
     return chat
 
 
@@ -87,7 +95,7 @@ def chat_of(run_or_chat: str) -> str:
     check_type(run_or_chat)
     chat, separator, token = run_or_chat.partition(_SEPARATOR)
     if separator and not re.fullmatch("[0-9a-f]{16}", token):
-        raise BadRequest("this is the id of no chat, and of no answer of one")
+        raise BadRequest(f"{_cut(run_or_chat)} is the id of no chat, and of no answer of one")
     return check_chat(chat)
 
 
@@ -101,7 +109,7 @@ def check_trigger(value: object) -> Trigger:
     for trigger in get_args(Trigger):
         if value == trigger:
             return trigger  # type: ignore[no-any-return]
-    raise BadRequest("the trigger is 'submit-message' or 'regenerate-message'")
+    raise BadRequest(f"the trigger is 'submit-message' or 'regenerate-message', not {_cut(value)}")
 
 
 def check_message(message: object) -> Message:
@@ -111,7 +119,8 @@ def check_message(message: object) -> Message:
     if not (isinstance(message.get("id"), str) and message["id"]):
         raise BadRequest("a message has an id, which is a string and not empty")
     if message.get("role") not in ("user", "assistant"):
-        raise BadRequest("a page sends messages of the role 'user' or 'assistant'")
+        role = _cut(message.get("role"))
+        raise BadRequest(f"a page sends messages of the role 'user' or 'assistant', not {role}")
     parts = message.get("parts")
     if not isinstance(parts, list) or not all(
         isinstance(part, dict) and isinstance(part.get("type"), str) for part in parts

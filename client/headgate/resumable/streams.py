@@ -81,7 +81,9 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
     ) -> None:
         check_number("sentinel_ttl", sentinel_ttl)
         if sentinel_ttl > MOST_TTL_S:  # it would be found out at the end of each stream
-            raise ValueError(f"sentinel_ttl is at most {MOST_TTL_S:,} s, 100 years")
+            raise ValueError(
+                f"sentinel_ttl is at most {MOST_TTL_S:,} s, 100 years, not {sentinel_ttl:,}"
+            )
         check_number("resume_timeout", resume_timeout)
         check_number("max_buffer_bytes", max_buffer_bytes, is_whole=True)
         if inspect.iscoroutinefunction(keep_alive) or not callable(keep_alive or print):

@@ -14,10 +14,12 @@ from typing_extensions import override
 from headgate.endpoint import checked_base, credential_of
 from headgate.errors import ABSENT, ProtocolError, Unavailable, check_number
 from headgate.misuse import (
+    NAME_THE_RUN,
     ForAsyncio,
     check_error_text,
     check_make_source,
     checks_keywords,
+    refusing_method,
 )
 from headgate.names import shown
 from headgate.records import ACTIVE, ORPHAN_AFTER_S, beat_s
@@ -100,12 +102,18 @@ class Runs(ForAsyncio):
         if ttl is not None:
             check_number("ttl", ttl, is_whole=True)
             if ttl < orphan_after:
-                raise ValueError("ttl is no less than orphan_after")
+                raise ValueError(
+                    f"ttl is at least {orphan_after} (orphan_after) seconds, not {ttl}"
+                )
         check_number("stop_grace", stop_grace)
         check_number("retry_for", retry_for)
         check_number("takeover_within", takeover_within, is_whole=True)
         if takeover_within and not orphan_after <= takeover_within <= (ttl or math.inf):
-            raise ValueError("takeover_within is 0, or from orphan_after to ttl seconds")
+            least = f"{orphan_after} (orphan_after)"
+            within = f"at least {least}" if ttl is None else f"from {least} to {ttl} (ttl)"
+            raise ValueError(
+                f"takeover_within is 0, or {within} seconds, and not {takeover_within}"
+            )
         check_error_text(error_text)
         # TypeError or ValueError for what no run can be below, and for what no header can hold.
         self._url = checked_base(url)
@@ -119,6 +127,9 @@ class Runs(ForAsyncio):
     @override
     def __repr__(self) -> str:
         return f"Runs({shown(self._url)!r})"
+
+    if not TYPE_CHECKING:
+        __call__ = refusing_method(NAME_THE_RUN)
 
     def __del__(self) -> None:
         opening: Opening | None = getattr(self, "_opening", None)

@@ -8,7 +8,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from headgate.errors import Conflict, Fenced, ProtocolError, StreamError, Unavailable, check_number
-from headgate.names import EXPECTED_SEQ, PRODUCER_EPOCH
+from headgate.names import EXPECTED_SEQ, PRODUCER_EPOCH, not_text
 from headgate.stream_requests import ProducerStamp
 
 if TYPE_CHECKING:
@@ -41,8 +41,12 @@ class Producer:
         *,
         stands_alone: bool = False,
     ) -> None:
+        if not isinstance(name, str | None):
+            raise not_text(name, "a producer id is a str")
         if name is not None and not _ID.fullmatch(name):
-            raise ValueError("a producer id is printable ASCII, without blanks around it")
+            raise ValueError(
+                f"a producer id is printable ASCII, without blanks around it, not {name[:80]!r}"
+            )
         check_number("epoch", epoch, is_whole=True)
         self.id = name or secrets.token_hex(16)
         self.epoch = epoch

@@ -26,3 +26,8 @@ __all__ = [
     "StreamWriter",
     "Worker",
 ]
+
+
+def __dir__() -> list[str]:
+    """Return the public names alone, whatever modules have been imported."""
+    return sorted(__all__)

@@ -13,7 +13,7 @@ from headgate.errors import (
     check_runs,
 )
 from headgate.sync.runs import Runs
-from headgate.sync.twins import Answering, Twin, answer_of, in_threads
+from headgate.sync.twins import Answering, ThreadChats, answer_of, in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from headgate.sync.answer import Answer
 
 
-class Chats(Twin["headgate.chats.chats.Chats"]):
+class Chats(ThreadChats):
     """The chats below the URL of some `Runs`: their messages, and their answers as runs.
 
     ```python

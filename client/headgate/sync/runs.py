@@ -9,7 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import headgate.runs.runs
-from headgate.misuse import checks_keywords
+from headgate.misuse import (
+    checks_keywords,
+)
 from headgate.records import ORPHAN_AFTER_S
 from headgate.runs.runs import DAY_S
 from headgate.runs.stored.production import class_name

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar
 
 from typing_extensions import override
 
+import headgate.chats
 import headgate.runs
 import headgate.streams.messages
 import headgate.workers
 from headgate.dialects.parts import NotAnItem
-from headgate.misuse import check_make_source, refusing_method
+from headgate.misuse import NAME_THE_CHAT, NAME_THE_RUN, check_make_source, refusing_method
 from headgate.runs import Step
 from headgate.runs.sources import not_iterable
 from headgate.runs.stored.production import SourceExit
@@ -251,8 +252,18 @@ def answer_of(answer: headgate.runs.Answer) -> Answer:
     return Answer(answer.status, answer.headers, iterated(answer.body))
 
 
+class ThreadChats(Twin[headgate.chats.Chats]):
+    """Chats whose answers have sources that are iterated in threads."""
+
+    if not TYPE_CHECKING:
+        __call__ = refusing_method(NAME_THE_CHAT)
+
+
 class ThreadRuns(Twin[headgate.runs.Runs]):
     """Runs whose sources are iterated in threads. They are closed as the interpreter exits."""
+
+    if not TYPE_CHECKING:
+        __call__ = refusing_method(NAME_THE_RUN)
 
     def __init__(self, make: Callable[[], headgate.runs.Runs]) -> None:
         made = cache(lambda _: make())  # by process: a parent's are the parent's to finalize

@@ -147,7 +147,13 @@ class Requests(Generic[_Request]):
     async def _send(self, incoming: Incoming[_Request]) -> Answer:
         body = await _json_object(incoming.body)
         chat = body.get("id")
-        chat = entries.check_chat(chat if isinstance(chat, str) else "")
+        if chat is None:
+            raise BadRequest(
+                "the body has no id: a page sends the id of its chat with each message"
+            )
+        if not isinstance(chat, str):
+            raise BadRequest("the id of a chat is a string")
+        entries.check_chat(chat)
         user = await self._user(incoming, chat)
         trigger = entries.check_trigger(body.get("trigger", "submit-message"))
         return await self._chats.send(
@@ -166,7 +172,9 @@ class Requests(Generic[_Request]):
             raise BadRequest(*error.args) from error
         wait = incoming.query.get("wait", "0")
         if not (wait.isdecimal() and len(wait) <= MOST_DIGITS and int(wait) <= LONGEST_WAIT_S):
-            raise BadRequest(f"wait is a whole number of seconds, up to {LONGEST_WAIT_S}")
+            raise BadRequest(
+                f"wait is a whole number of seconds, up to {LONGEST_WAIT_S}, not {wait[:20]!r}"
+            )
         return await self._chats.resume(incoming.chat, after, wait=int(wait)) or NOTHING
 
     async def _stop(self, incoming: Incoming[_Request]) -> Reply:
