@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from cdn_configs.check import CheckReport
+    from gateway.settings import Settings
 
 
 @click.group()
@@ -161,6 +162,7 @@ def render_target(
         places = {output / name if in_folder else output: text for name, text in files.items()}
         _write(places, force=force)
     _say_whose(config)
+    _warn_of_other_routes(settings, made.upstream)
 
 
 @cdn.command("check")
@@ -221,6 +223,29 @@ def _say_whose(config: Path | None) -> None:
     """Say which settings were used: a gateway needs a configuration made with its own file."""
     if config is None:
         complain("no --config was given, so the settings are the defaults and the environment's.")
+
+
+def _warn_of_other_routes(settings: Settings, upstream: str) -> None:
+    """Say if a server of this machine at an address of --upstream has not the settings' routes.
+
+    A file for a server's own streams removes cookies, by which an origin may know its readers.
+    """
+    from gateway.commands.options.home import routes_running_at
+
+    ours = {route.prefix: route.log_kind is None for route in settings.route_table}
+    addresses = upstream.replace("localhost:", "127.0.0.1:").split(",")
+    for address, theirs in routes_running_at(addresses).items():
+        if theirs != ours:
+            complain(
+                f"the server at {address} has other routes ({_words(theirs)}) than these settings "
+                f"({_words(ours)}): render with its settings, by --config or its variables."
+            )
+
+
+def _words(routes: Mapping[str, bool]) -> str:
+    """Return the prefixes of routes, and where their streams are."""
+    kinds = {True: "of an origin", False: "of its own"}
+    return ", ".join(f"{prefix} {kinds[it]}" for prefix, it in sorted(routes.items()))
 
 
 def _show(file: Path, report: CheckReport) -> None:

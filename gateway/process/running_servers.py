@@ -34,13 +34,15 @@ MOST_SERVERS = 1000  # files that are looked at
 class RunningServer(msgspec.Struct, frozen=True):
     """A server: the URLs of its routes, that of its admin listener, and its pid.
 
-    The `certificate` is the file of the admin listener's, "" without TLS.
+    The `certificate` is the file of the admin listener's, "" without TLS. Streams of the routes in
+    `forwarded`, which are some of `streams`, are those of an HTTP origin.
     """
 
     streams: tuple[str, ...]
     admin: str
     pid: int
     certificate: str
+    forwarded: tuple[str, ...] = ()
 
 
 class AddressFile:
@@ -95,6 +97,7 @@ class AddressFile:
             console_url(settings),
             os.getpid(),
             str(Path(certificate).absolute()) if certificate else "",
+            tuple(stream_bases(settings, forwarded=True)),
         )
         file = self._file_in(folder)
         draft = file.with_name(f"{file.name}.{server.pid}")

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from gateway.settings.sections.tls import TlsFiles
 
 
-def stream_bases(settings: Settings) -> list[str]:
-    """Return the URL of each route, below which its streams are."""
+def stream_bases(settings: Settings, *, forwarded: bool = False) -> list[str]:
+    """Return the URL of each route, below which its streams are; with `forwarded`, of an origin."""
     base = _url(settings.listen, settings.tls.certificate)
-    return [f"{base}{route.prefix}" for route in settings.route_table]
+    routes = (it for it in settings.route_table if it.log_kind is None or not forwarded)
+    return [f"{base}{route.prefix}" for route in routes]
 
 
 def console_url(settings: Settings) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,9 @@ DEFAULTS = (
 
 def headgate(*arguments: str) -> tuple[int, str, str]:
     """The exit status, and what is on stdout and stderr."""
-    runner = CliRunner(env={"HEADGATE_CONFIG": None, "HEADGATE_ORIGIN": None})
+    runner = CliRunner(
+        env={"HEADGATE_CONFIG": None, "HEADGATE_ORIGIN": None, "XDG_RUNTIME_DIR": os.devnull}
+    )
     result = runner.invoke(cli, ["cdn", *arguments], prog_name="headgate")
     return result.exit_code, result.stdout, result.stderr
 

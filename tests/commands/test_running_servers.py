@@ -210,3 +210,20 @@ def test_a_server_that_cannot_be_found_says_what_to_export() -> None:
     with headgate(environment={"XDG_RUNTIME_DIR": os.devnull}) as server:
         wait_until(lambda: "server.started" in server.output(), "it has started")
         assert f"export STREAM_URL={server.streams}" in server.output()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_cdn_render_names_the_routes_of_the_server_at_the_upstream_if_they_are_others(
+    host: str, plain: CommandLine, tmp_path: Path
+) -> None:
+    with headgate() as origin, running(tmp_path, origin.url) as server:
+        render = ("cdn", "render", "haproxy", "--upstream", f"{host}:{server.port}")
+        default = plain(*render)
+        said = default.stderr.decode()
+        assert default.returncode == 0
+        assert f"the server at 127.0.0.1:{server.port} has other routes (" in said
+        assert "/v1/stream of an origin) than these settings (/v1/stream of its own)" in said
+        right = plain(*render, environment={"HEADGATE_ORIGIN": origin.url})
+        assert b"other routes" not in right.stderr
+        other = plain("cdn", "render", "haproxy", "--upstream", "127.0.0.1:1")
+        assert b"other routes" not in other.stderr

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import click
 from headgate.names import AUTHORIZATION_VARIABLE
@@ -24,7 +24,7 @@ from gateway.tools.server.target import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from gateway.commands.options.contexts import ServerContext
     from gateway.tools.server.target import StreamTarget
@@ -159,6 +159,22 @@ def with_admin(home: HomeServer, environment: Mapping[str, str]) -> HomeServer:
     if len(found) != 1:
         return home
     return replace(home, admin=found[0].admin, certificate=found[0].certificate)
+
+
+def routes_running_at(addresses: Collection[str]) -> dict[str, dict[str, bool]]:
+    """Return the routes of servers that run here and listen on some HOST:PORT.
+
+    For each address they are prefixes, and whether the streams are those of an HTTP origin.
+    """
+    from gateway.process.running_servers import running_servers
+
+    found: dict[str, dict[str, bool]] = {}
+    for server in running_servers(os.environ):
+        for url in server.streams:
+            parts = urlsplit(url)
+            if parts.netloc in addresses:
+                found.setdefault(parts.netloc, {})[parts.path] = url in server.forwarded
+    return found
 
 
 def _running_here(
