@@ -282,13 +282,13 @@ class Connector(TCPConnector):
     async def _create_proxy_connection(
         self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout
     ) -> tuple[asyncio.BaseTransport, ResponseHandler]:
-        """Return a new connection that leads through a proxy, which has `CONNECT_S` for it."""
+        """Return a new connection that leads through a proxy, within `CONNECT_S`."""
         way = WAY.get()
         assert way is not None, "nothing else names a proxy"
-        async with asyncio.timeout(CONNECT_S) as clock:
-            way.begin(clock)
+        way.is_at_proxy = True
+        async with asyncio.timeout(CONNECT_S):
             made = await super()._create_proxy_connection(req, traces, timeout)
-            way.pass_proxy()
+        way.is_at_proxy = False
         return made
 
     @override
@@ -302,7 +302,7 @@ class Connector(TCPConnector):
         """Speak TLS with a server through the tunnel that its proxy has opened."""
         way, tunnel = WAY.get(), underlying_transport.get_protocol()
         assert way is not None, "nothing else opens a tunnel"
-        way.pass_proxy()
+        way.is_at_proxy = False
         try:
             return await super()._start_tls_connection(
                 underlying_transport, req, timeout, client_error

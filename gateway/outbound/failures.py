@@ -75,8 +75,10 @@ def _failure_of_proxy(error: Exception, timeout_s: float, proxy: Proxy) -> NoRes
     if isinstance(error, aiohttp.ClientHttpProxyError) and error.status != REFUSED_BY_PROXY:
         why = f"answered {error.status} instead of connecting to it"
     elif isinstance(error, aiohttp.ClientHttpProxyError | ProxyRefusal):
-        its = "does not take those of" if proxy.authorization else "write USER:PASSWORD@ in"
-        why = f"wants a user and a password ({REFUSED_BY_PROXY}): {its} {proxy.source}"
+        why = f"wants a user and a password, as USER:PASSWORD@ before the host in {proxy.source}"
+        if proxy.authorization:
+            why = f"does not take the user and the password in {proxy.source}"
+        why += f" (status {REFUSED_BY_PROXY})"
     elif isinstance(error, TimeoutError):
         kind, why = "timeout", f"made no connection within {min(CONNECT_S, timeout_s):g} s"
     else:
@@ -90,6 +92,8 @@ def _kind_and_why(error: Exception, timeout_s: float) -> tuple[FailureKind, str]
         return _kind_unreachable(error), why_unreachable(error, timeout_s)
     if isinstance(error, InvalidStatus):
         return "invalid", str(error)
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return "unreachable", f"took no connection within {min(CONNECT_S, timeout_s):g} s"
     if isinstance(error, TimeoutError):
         return "timeout", f"did not answer within {timeout_s:g} s"
     return next((kind, why) for of, kind, why in _OF_CONNECTIONS if isinstance(error, of))

@@ -6,11 +6,9 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import asyncio
-
     from gateway.protocol.http.outgoing_proxies import Proxy
 
-CONNECT_S = 10.0  # for a connection to a server; through a proxy, until that has connected to it
+CONNECT_S = 10.0  # for a connection to a server, with its TLS and the tunnel of a proxy
 
 
 class Way:
@@ -23,17 +21,6 @@ class Way:
     def __init__(self, proxy: Proxy) -> None:
         self.proxy = proxy
         self.is_at_proxy = False
-        self._clock: asyncio.Timeout | None = None
-
-    def begin(self, clock: asyncio.Timeout) -> None:
-        """Note that a connection to the proxy is being opened, within a time."""
-        self.is_at_proxy, self._clock = True, clock
-
-    def pass_proxy(self) -> None:
-        """Note that the proxy has connected to the server, and end its time."""
-        self.is_at_proxy = False
-        if self._clock is not None:
-            self._clock.reschedule(None)
 
 
 # The way of the request that this task is sending; None without a proxy.

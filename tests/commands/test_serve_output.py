@@ -14,7 +14,7 @@ from gateway.settings.reached import console_url, export_for_commands
 from tests.support.given_settings import variables
 from tests.support.http1 import ask
 from tests.support.ports import free_port
-from tests.support.processes import HEADGATE, run, start
+from tests.support.processes import AT_ONCE, HEADGATE, run, start
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def test_the_urls_shown_at_the_start_work_for_commands_and_a_browser(
             *(HEADGATE, "serve", "--storage", "memory:"),
             *("--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin}"),
         ],
+        environment={**os.environ, **AT_ONCE, "HTTPS_PROXY": "http://me:secret@proxy.example:3128"},
         stderr=theirs,
         folder=tmp_path,
     )
@@ -67,6 +68,7 @@ def test_the_urls_shown_at_the_start_work_for_commands_and_a_browser(
         (dashboard,) = re.findall(r"Dashboard at (\S+)", shown)
         assert dashboard == f"http://127.0.0.1:{admin}/"
         assert ask(admin, "GET", "/").status == 200
+        assert "Requests of its own: webhooks directly\r\n" in shown
         (base,) = re.findall(r"export STREAM_URL=(\S+)", shown)
         environment = {**os.environ, "STREAM_URL": base}
         made = run([HEADGATE, "create", "story"], environment=environment)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from yarl import URL
 
+from gateway.outbound import client as client_module
+from gateway.outbound import failures
 from gateway.outbound.client import (
     READ_BYTES,
     OutboundClient,
@@ -308,3 +310,18 @@ async def test_a_server_reaches_a_provider_by_https(tmp_path: Path) -> None:
     async with RawOrigin(answer(b"{}", "Content-Type: application/json"), tls=context) as server:
         told = await asyncio.to_thread(read, server.url)
     assert (told.status, told.body) == (200, b"{}")
+
+
+async def test_a_server_that_takes_no_connection_in_time_is_not_reached(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing was sent to it, so another server may be asked."""
+    for module in (client_module, failures):
+        monkeypatch.setattr(module, "CONNECT_S", 0.2)
+
+    async def wait(wire: Wire) -> None:
+        await wire.rest()
+
+    async with RawOrigin(wait) as server, client_of() as client:
+        found = await outcome_of(client, f"https://localhost:{server.port}/")
+    assert found == Outcome("unreachable", "took no connection within 0.2 s")

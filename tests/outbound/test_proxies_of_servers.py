@@ -77,8 +77,11 @@ def gateway_by(environment: Mapping[str, str], **settings: object) -> Iterator[H
     with headgate("memory:", environment=given) as gateway:
         yield gateway
         metrics = ask(gateway.admin_port, "GET", "/metrics").body.decode()
-        shown = ask(gateway.admin_port, "GET", "/api/v1/settings").body.decode()
-        for text in (gateway.output(), metrics, shown):
+        for place in ('connections{purpose="model"} 0.0', 'unsent_bytes{purpose="model"} 0.0'):
+            assert f"headgate_outbound_{place}" in metrics
+        page = ask(gateway.admin_port, "GET", "/configuration").body.decode()
+        assert "outbound.proxy" in page
+        for text in (gateway.output(), metrics, page):
             assert SECRET not in text
 
 
@@ -109,7 +112,11 @@ async def test_providers_and_issuers_are_reached_through_the_proxy_of_the_enviro
             tls=trusted.tls if kind == "https" else None,
         ) as proxy,
     ):
-        environment = {"HTTPS_PROXY": with_user(proxy.url), "SSL_CERT_FILE": trusted.authority}
+        environment = {
+            "HTTPS_PROXY": with_user(proxy.url),
+            "HEADGATE_OUTBOUND__PROXY": with_user("http://egress.example"),
+            "SSL_CERT_FILE": trusted.authority,
+        }
         served = gateway_by(
             environment,
             models=[{**MODEL, "auth": "none"}],
@@ -124,7 +131,7 @@ async def test_providers_and_issuers_are_reached_through_the_proxy_of_the_enviro
             assert {*proxy.lines()} == {f"CONNECT {PROVIDER}:443", f"CONNECT {KEYS}:443"}
             assert started(gateway)["proxies"] == {
                 f"{proxy.url} (HTTPS_PROXY)": [f"https://{PROVIDER}", f"https://{KEYS}"],
-                "directly": ["webhooks"],
+                "http://egress.example:80 (outbound.proxy)": ["webhooks"],
             }
         finally:
             await asyncio.to_thread(served.__exit__, None, None, None)
@@ -360,6 +367,8 @@ def test_config_check_says_what_goes_through_which_proxy() -> None:
         "http://proxy.example:3128 (HTTPS_PROXY)": [f"https://{PROVIDER}"],
         "https://egress.example:443 (outbound.proxy)": ["webhooks"],
     }
+    shown = {it["key"]: it["value"] for it in report["settings"]}
+    assert shown["outbound.proxy"] == "***"
     assert SECRET not in output
 
 

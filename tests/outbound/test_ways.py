@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from yarl import URL
 
-from gateway.outbound import connections
+from gateway.open_files import OPEN_FILES
+from gateway.outbound import connections, failures
 from gateway.outbound.client import OutboundClient, OutboundRequest, usual_connector
 from gateway.outbound.failures import NoResponse
 from gateway.protocol.http.destinations import AllowedHosts, allowed_host
@@ -91,9 +92,11 @@ async def test_a_request_by_https_goes_through_a_tunnel_that_has_the_password(
         ForwardProxy({NAME: server.port}) as proxy,
         client_by(by_variables(with_user(proxy.url))) as client,
     ):
+        files = OPEN_FILES.servers
         for _ in range(2):
             assert await called(client, SECURE) == "safe"
             assert held() == (0, 0)
+            assert OPEN_FILES.servers == files + 1, "a tunnel is one connection"
         assert proxy.lines() == [f"CONNECT {NAME}:443"], "the connection is used again"
         named = proxy.heard[0].named
         assert (named["proxy-authorization"], named["user-agent"]) == (BASIC, "Headgate")
@@ -101,6 +104,8 @@ async def test_a_request_by_https_goes_through_a_tunnel_that_has_the_password(
             {"host"}
         ] * 2
         assert server.heard[0].named["host"] == NAME
+        await client.close()
+        await until(lambda: files == OPEN_FILES.servers)
 
 
 async def test_a_plain_request_is_sent_to_the_proxy_with_the_whole_url() -> None:
@@ -183,7 +188,8 @@ AT = "was not reached: the proxy {} (HTTPS_PROXY)"
 FAILING: dict[str, tuple[bytes | Play, str]] = {
     "it wants a password": (
         NEEDED,
-        f"proxy: {AT} wants a user and a password (407): write USER:PASSWORD@ in HTTPS_PROXY",
+        f"proxy: {AT} wants a user and a password, as USER:PASSWORD@ before the host in HTTPS_PROXY"
+        " (status 407)",
     ),
     "it cannot reach the server": (
         answer(b"<html>", status="502 Bad Gateway"),
@@ -219,7 +225,7 @@ async def test_a_failure_of_a_proxy_names_it_without_its_password_and_holds_noth
 ) -> None:
     script, outcome = FAILING[kind]
     wait_s = 0.5 if outcome.startswith("timeout") else CALL_S
-    requests = OutboundRequests(PURPOSE)
+    requests, files = OutboundRequests(PURPOSE), OPEN_FILES.servers
     async with (
         ForwardProxy({}, script) as proxy,
         client_by(by_variables(proxy.url)) as client,
@@ -227,6 +233,7 @@ async def test_a_failure_of_a_proxy_names_it_without_its_password_and_holds_noth
         assert await called(client, SECURE, wait_s) == outcome.format(proxy.url)
         await until(lambda: held() == (0, 0))
         await until(lambda: proxy.open == 0)
+        assert files == OPEN_FILES.servers
     assert requests.by_outcome() == {outcome.partition(":")[0]: 1}
 
 
@@ -238,8 +245,8 @@ async def test_a_proxy_that_does_not_take_its_password_is_told_so(url: str) -> N
     ):
         source = "HTTPS_PROXY" if url is SECURE else "HTTP_PROXY"
         assert await called(client, url) == (
-            f"proxy: was not reached: the proxy {proxy.url} ({source}) wants a user and a password "
-            f"(407): does not take those of {source}"
+            f"proxy: was not reached: the proxy {proxy.url} ({source}) does not take the user and "
+            f"the password in {source} (status 407)"
         )
 
 
@@ -266,6 +273,22 @@ async def test_a_proxy_that_hangs_has_ten_seconds(monkeypatch: pytest.MonkeyPatc
         begun = asyncio.get_running_loop().time()
         assert (await called(client, SECURE, 60.0)).startswith("timeout: was not reached")
         assert asyncio.get_running_loop().time() - begun < CALL_S
+
+
+async def test_a_server_that_speaks_no_tls_in_a_tunnel_has_ten_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (connections, failures):
+        monkeypatch.setattr(module, "CONNECT_S", 0.3)
+    async with (
+        RawOrigin(silence) as server,
+        ForwardProxy({NAME: server.port}) as proxy,
+        client_by(by_variables(proxy.url)) as client,
+    ):
+        through = f"(through the proxy {proxy.url} (HTTPS_PROXY))"
+        outcome = f"unreachable: took no connection within 0.3 s {through}"
+        assert await called(client, SECURE) == outcome
+        await until(lambda: held() == (0, 0))
 
 
 async def test_an_open_tunnel_has_as_long_as_the_request(
