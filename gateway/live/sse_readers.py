@@ -22,7 +22,6 @@ from typing_extensions import override
 from gateway.errors import HeadgateError
 from gateway.live.feed_state import drain_times
 from gateway.live.live_turns import LiveReader, LiveTurns
-from gateway.live.overdue_readers import CHECK_S, MOST_LAG, Pace, unread_bytes
 from gateway.live.source import N, V
 from gateway.protocol import http1
 from gateway.protocol.streams import offsets
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from gateway.telemetry.traffic import Ended
 
 HIGH_WATER = 64 * 1024  # bytes a connection may hold unsent before the reader leaves the rounds
-LAST_BYTES_S = 30.0  # for a slow client to read the rest of a response that has ended
 
 FRESH_S = 1.0  # clients blame a broken proxy when three SSE connections end sooner than this
 
@@ -141,8 +139,11 @@ class SseReader(LiveReader, asyncio.Protocol):
             if not (self._has_input or self.paused) and self._resume_http(self.transport):
                 return
         self.transport.close()
-        # A client that does not read the rest would keep the connection for ever.
-        asyncio.get_running_loop().call_later(LAST_BYTES_S, self.transport.abort)
+
+    def cut(self, transport: asyncio.Transport) -> None:
+        """Abort the connection, whose client receives nothing, also after the end."""
+        self._readers.drop(self, "slow")
+        transport.abort()
 
     # From catch-up to live
 
@@ -251,7 +252,7 @@ class SseReaders(Generic[V, N]):
         self.traffic = feed.source.traffic.live
         self._hurries = False
         self.ends: dict[SseReader, float] = {}  # end of its time (loop time), the oldest first
-        self.overdue: dict[SseReader, Pace] = {}
+        self.overdue: dict[SseReader, None] = {}
         self.ahead: dict[SseReader, None] = {}
         self.turns: LiveTurns[V, N] = LiveTurns(feed, self.control_event)
         self._last_write = self.feed.loop.time()
@@ -290,7 +291,7 @@ class SseReaders(Generic[V, N]):
         """
         if reader.paused and ended == "timeout":
             if self.ends.pop(reader, None) is not None:
-                self.overdue[reader] = Pace(unread_bytes(reader.transport), self.feed.loop.time())
+                self.overdue[reader] = None
         elif reader.paused:
             self.drop(reader, "slow" if ended == "drain" else ended)
         elif reader in self:
@@ -310,8 +311,10 @@ class SseReaders(Generic[V, N]):
         self.traffic.slow.discard(reader)
         if reader.reading is not None:
             reader.reading.cancel()  # it may hold a place at the origin
-        if self.ends.pop(reader, None) is None and self.overdue.pop(reader, None) is None:
+        if reader not in self:
             return False
+        self.ends.pop(reader, None)
+        self.overdue.pop(reader, None)
         if reader.principal is not None:
             self._services.admitted.discard(reader, reader.principal)
         self.traffic.sse.departures[ended] += 1
@@ -367,8 +370,7 @@ class SseReaders(Generic[V, N]):
         """Return the time at which the oldest response ends or a heartbeat is due (loop time)."""
         heartbeat = self._settings.heartbeat
         beat = self._last_write + heartbeat
-        due = min(next(iter(self.ends.values()), inf), beat if beat > now else now + heartbeat)
-        return min(due, now + CHECK_S) if self.overdue else due
+        return min(next(iter(self.ends.values()), inf), beat if beat > now else now + heartbeat)
 
     def tick(self, now: float) -> None:
         """End the responses whose time is over, and send heartbeats if they are due."""
@@ -376,10 +378,6 @@ class SseReaders(Generic[V, N]):
             if end > now:
                 break
             self.end(reader, "drain" if self._hurries else "timeout")
-        for reader, last in list(self.overdue.items()):
-            pace = self.overdue[reader] = last.after(unread_bytes(reader.transport), now)
-            if pace.lag > MOST_LAG:
-                self.drop(reader, "slow")
         if self.turns.live and now >= self._last_write + self._settings.heartbeat:
             self.turns.send_heartbeats(list(self.turns.live))
             self._last_write = now

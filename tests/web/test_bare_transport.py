@@ -105,7 +105,7 @@ async def connected() -> tuple[asyncio.Transport, socket.socket]:
 
 @asynccontextmanager
 async def pair() -> AsyncIterator[tuple[Descriptors, asyncio.Transport, socket.socket]]:
-    descriptors = Descriptors(asyncio.get_running_loop())
+    descriptors = Descriptors(asyncio.get_running_loop(), set())
     old, client = await connected()
     with client:
         try:
@@ -151,7 +151,7 @@ async def test_a_transport_with_unsent_bytes_is_not_replaced() -> None:
 
 
 async def test_a_transport_whose_socket_cannot_be_watched_is_not_replaced() -> None:
-    descriptors = Descriptors(asyncio.get_running_loop())
+    descriptors = Descriptors(asyncio.get_running_loop(), set())
     old, client = await connected()
     before = open_sockets()
     with client, limited(resource.RLIMIT_NOFILE, 0):
@@ -192,7 +192,7 @@ async def test_pieces_that_are_written_together_arrive_together() -> None:
     old, unused = await connected()
     ours, client = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, client, unused:
-        owner: set[BareTransport] = set()
+        owner: set[asyncio.Transport] = set()
         loop = asyncio.get_running_loop()
         transport = BareTransport(loop, owner, old, os.dup(ours.fileno()))
         transport.set_protocol(Heard())
@@ -291,7 +291,7 @@ async def test_many_ready_sockets_are_all_read_and_closed() -> None:
         pass  # the loop has what it needs
     await turns()
     before = open_sockets()
-    descriptors = Descriptors(asyncio.get_running_loop())
+    descriptors = Descriptors(asyncio.get_running_loop(), set())
     scenes = [Scene(descriptors, *await connected()) for _ in range(257)]
     for it in scenes:
         it.client.send(b"x")

@@ -39,7 +39,7 @@ class BareTransport(asyncio.Transport):
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        owner: set[BareTransport],
+        owner: set[asyncio.Transport],
         before: asyncio.Transport,
         descriptor: int,
     ) -> None:
@@ -76,6 +76,10 @@ class BareTransport(asyncio.Transport):
             self._end_before()
         if self.descriptor < 0:
             self._loop.call_soon(protocol.connection_lost, None)
+
+    @override
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return self._protocol
 
     @override
     def is_closing(self) -> bool:
@@ -208,11 +212,11 @@ class BareTransport(asyncio.Transport):
 
 
 class Descriptors:
-    """The bare transports of an event loop."""
+    """The bare transports of an event loop, among the `transports` of SSE readers."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, transports: set[asyncio.Transport]) -> None:
         self._loop = loop
-        self._transports: set[BareTransport] = set()
+        self._transports = transports
 
     def adopt(self, transport: asyncio.Transport) -> asyncio.Transport:
         """Return a bare transport for the same connection, without a protocol yet.

@@ -31,9 +31,9 @@ from gateway.web.connections.connection_state import (
     TAKEN,
     TRANSITIONS,
     State,
-    UnsentWatch,
 )
 from gateway.web.requests.exchange import Exchange
+from gateway.web.requests.responses import Pace
 
 if TYPE_CHECKING:
     from gateway.web.connections.contract import ConnectionAcceptor
@@ -52,7 +52,7 @@ class Connection(BaseProtocol):
 
     __slots__ = (
         *("_at_open", "_lingering", "_may_drop", "deadline", "ends", "idle_since"),
-        *("number", "owner", "peer", "requests", "services", "slot", "state", "unsent"),
+        *("number", "owner", "pace", "peer", "requests", "services", "slot", "state"),
     )
 
     def __init__(self, owner: ConnectionAcceptor, early: bytes = b"", late: bytes = b"") -> None:
@@ -66,7 +66,7 @@ class Connection(BaseProtocol):
         self.deadline: float | None = None  # for the head of a request (loop time)
         self.idle_since: float | None = None  # loop time; None before its first response
         self.ends = False  # True when no further request is begun
-        self.unsent: UnsentWatch | None = None  # the watch on a client that does not keep up
+        self.pace = Pace.KEEPS_UP  # of the client, as it receives
         self._at_open = early, late
         # The client that its connection slot counts for; None without a slot.
         self.slot: tuple[str | None] | None = None
@@ -129,15 +129,13 @@ class Connection(BaseProtocol):
         return self.state is IDLE and self.idle_since is None
 
     def end_if_slow(self, now: float) -> str | None:
-        """End the connection if its client is too slow, or idle for too long, at loop time `now`.
+        """End the connection if its client sends too slowly, or nothing, at loop time `now`.
 
         Return the limit that a slow client has exceeded.
         """
         if self.deadline is not None and not self.ends and self.is_idle and now >= self.deadline:
             self.force_close()  # and so a timeout is counted once
             return "header_timeout"
-        if self.unsent is not None and self.unsent.cut_if_stuck(now):
-            return "body_timeout"
         since = self.idle_since
         if self.state is IDLE and since is not None and now >= since + self.owner.keepalive_s:
             self.force_close()
@@ -197,6 +195,7 @@ class Connection(BaseProtocol):
     def hand_over(self, protocol: asyncio.Protocol, to: asyncio.Transport) -> None:
         """Give the transport `to` to another protocol; this connection object ends."""
         to.set_protocol(protocol)
+        self.owner.connections.handed_over.add(to)
         self.enter(HANDED_OVER)
         self.transport = None
         self.connection_lost(None)
@@ -220,14 +219,14 @@ class Connection(BaseProtocol):
         """Begin to watch how fast the client receives."""
         super().pause_writing()
         if self.transport is not None:
-            self.unsent = UnsentWatch(self.transport, self.services.timeouts, self._loop.time())
+            self.pace = Pace.IS_BEHIND
+            self.owner.connections.watch(self.transport)
 
     @override
     def resume_writing(self) -> None:
-        """Stop watching, and let `drained` return: the client has most of what was sent."""
+        """Let `drained` return: the client has most of what was sent."""
         super().resume_writing()
-        if self.transport is not None:  # without one it ends after the last byte
-            self.unsent = None
+        self.pace = Pace.KEEPS_UP
 
     # Its end
 
@@ -236,14 +235,19 @@ class Connection(BaseProtocol):
         if self.state is not LOST:
             self.requests.cancel()
 
+    def cut(self, transport: asyncio.Transport) -> None:
+        """Abort the connection, whose client receives nothing."""
+        self.pace = Pace.IS_STUCK
+        transport.abort()
+
     def force_close(self) -> None:
         """End the connection as soon as the client has received everything sent."""
         self.ends = True
         transport, self.transport = self.transport, None
         if transport is not None:
             transport.close()
-            if self.unsent is None and transport.get_write_buffer_size():
-                self.unsent = UnsentWatch(transport, self.services.timeouts, self._loop.time())
+            if transport.get_write_buffer_size():
+                self.owner.connections.watch(transport)
 
     def refuse(self, error: HeadgateError, *, to_head: bool = False) -> None:
         """Respond with the error, and end the connection: later bytes have no meaning.

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Protocol
 
+from gateway.web.connections.unsent import SWEEP_S, UnsentWatches
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
@@ -60,11 +62,11 @@ class ConnectionAcceptor(Protocol):
         """Return the response to the only request of a connection of `peer`, if it is cached."""
 
 
-SWEEP_S = 0.5  # a slow client is noticed this much late at most
-
-
 class Connections:
-    """The open connections of one listener, and the timer that checks them for slow clients."""
+    """The open connections of one listener, and the timer that checks them for slow clients.
+
+    `handed_over` has the transports of SSE readers, which are watched, too.
+    """
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -72,6 +74,8 @@ class Connections:
         self._open: set[Any] = set()  # of a Connection, which is above
         self._connecting: set[asyncio.Task[None]] = set()
         self._sweep = self._loop.call_later(SWEEP_S, self._sweep_slow)
+        self._unsent = UnsentWatches(services.timeouts, self._transports)
+        self.handed_over: set[asyncio.Transport] = set()
         self._idle = asyncio.Event()
 
     def __iter__(self) -> Iterator[Any]:
@@ -134,6 +138,14 @@ class Connections:
                     connection.force_close()
                 else:
                     connection.cancel()
+
+    def watch(self, transport: asyncio.Transport) -> None:
+        """Watch a connection until its client has received what was written to it."""
+        self._unsent.add(transport, self._loop.time())
+
+    def _transports(self) -> list[asyncio.Transport]:
+        found = [one.transport for one in self._open if one.transport is not None]
+        return [*found, *self.handed_over]
 
     def stop_sweeping(self) -> None:
         """Cancel the timer."""
@@ -202,3 +214,7 @@ class Connections:
             exceeded = connection.end_if_slow(now)
             if exceeded is not None:
                 refused[exceeded] += 1
+        for transport in self._unsent.stuck(now):
+            protocol: Any = transport.get_protocol()
+            protocol.cut(transport)
+            refused["body_timeout"] += 1

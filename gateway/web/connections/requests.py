@@ -82,7 +82,7 @@ class ConnectionRequests:
         """Answer or start the requests in the data, while no other one is under way."""
         wire, fast = self.wire, self.owner.fast
         # Requests of a client that does not keep up have a handler.
-        is_plain_time = wire.unsent is None and not self.owner.is_closing
+        is_plain_time = not wire.pace and not self.owner.is_closing
         is_within = self.parser.part or self.parser.body is not None
         if self.held or is_within or fast is None or not is_plain_time:
             self._parse(data)

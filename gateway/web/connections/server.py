@@ -35,8 +35,8 @@ class ConnectionServer:
         self.services = services
         self.keepalive_s = keepalive_s
         self.is_closing = False  # True if each response is the last of its connection
-        self.descriptors = Descriptors(asyncio.get_running_loop())
         self.connections = Connections(services)
+        self.descriptors = Descriptors(asyncio.get_running_loop(), self.connections.handed_over)
 
     def serve(self, handlers: RequestHandlers, fast: FastPath, keepalive_s: float) -> None:
         """Serve the next request of each connection by these, after a reload."""
@@ -84,6 +84,7 @@ class ConnectionServer:
 
     def reader_lost(self, transport: asyncio.Transport) -> None:
         """Count down the connection of an SSE reader that is gone."""
+        self.connections.handed_over.discard(transport)
         self.services.limits.connection_lost(self.services.quotas.connects_as(transport))
 
     def resume_http(self, transport: asyncio.Transport) -> bool:
@@ -97,6 +98,7 @@ class ConnectionServer:
             client = transport.detach()
             if client is None:
                 return False
+        self.connections.handed_over.discard(transport)
         try:
             connection = self()
             # As after a response: the request of the SSE response was its last.

@@ -330,7 +330,6 @@ class Handlers:
             status,
             head,
             body,
-            timeout_s=self._services.timeouts.body,
             chunked=answered.length is None and not is_http_1_0,
             keep_alive=keep_alive,
             abandon=abandon,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from enum import IntEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -61,6 +62,14 @@ def render(
     return head, body if has_body else b""
 
 
+class Pace(IntEnum):
+    """The pace of a client that receives a response: it KEEPS_UP with what is written, or not."""
+
+    KEEPS_UP = 0
+    IS_BEHIND = 1
+    IS_STUCK = 2  # for so long that its connection was cut
+
+
 class ClientWire(Protocol):
     """A client's connection, as requests and their responses use it."""
 
@@ -69,6 +78,7 @@ class ClientWire(Protocol):
     slot: tuple[str | None] | None  # with its client; without one behind a trusted proxy
     state: Any  # as `web.connections.contract` has it
     deadline: float | None  # for the head of a request (loop time)
+    pace: Pace
 
     @property
     def transport(self) -> Transport | None:
@@ -145,20 +155,18 @@ class WireResponse:
 class StreamedResponse(WireResponse):
     """A reply that sends a head, then relays a body as fast as the client receives it."""
 
-    def __init__(  # noqa: PLR0913 - how an answer goes out
+    def __init__(
         self,
         status: int,
         head: Sequence[bytes],
         source: BodySource,
         *,
-        timeout_s: float,
         chunked: bool,
         keep_alive: bool,
         abandon: bool,
     ) -> None:
         super().__init__(status, head, keep_alive=keep_alive, abandon=abandon)
         self._source = source
-        self._timeout_s = timeout_s
         self._chunked = chunked
 
     @override
@@ -182,6 +190,8 @@ class StreamedResponse(WireResponse):
             await in_task()
             await self._relay(client)
         except BaseException:
+            if client.pace == Pace.IS_STUCK:
+                self.ended = "slow"
             self._source.release()  # now: nothing says when the rest of its generator is collected
             raise
         await client.drained()
@@ -196,11 +206,9 @@ class StreamedResponse(WireResponse):
                     raise ConnectionResetError("the client is gone")
                 self._write(client, part)
                 if client.writing_paused:
-                    # One that receives nothing would hold a request at the origin for ever.
-                    async with asyncio.timeout(self._timeout_s):
-                        await client.drained()
-        except (HeadgateError, TimeoutError) as error:
-            self.ended = "slow" if isinstance(error, TimeoutError) else "error"
+                    await client.drained()  # its connection is cut if it receives nothing
+        except HeadgateError as error:
+            self.ended = "error"
             _cut(client)
             raise ConnectionResetError(str(error)) from error
         except asyncio.CancelledError:
