@@ -17,6 +17,7 @@ RAW = "raw_response_event"
 ITEM = "run_item_stream_event"
 UPDATED = "agent_updated_stream_event"
 APPROVAL = "tool_approval_item"  # an item of its own: no event has it
+TYPES = (RAW, ITEM, UPDATED, APPROVAL)
 # What answers a call that ResponsesReader tells of; the calls of other tools are not shown.
 OUTPUTS = {"function_call_output", "custom_tool_call_output"}
 TOLD = ("instructions", "tools", "prompt")  # what a response repeats of its request

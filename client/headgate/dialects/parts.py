@@ -166,19 +166,23 @@ def described(value: object) -> str:
     return "None" if value is None else f"this {type(value).__name__}"
 
 
+SCALARS = frozenset((str, int, float, bool, type(None)))
+
+
 def plain(source_value: object) -> object:
     """Return a source's value with the objects in it as dicts.
 
     The fields have the names that they have in JSON, and null is a value like others: whether a
     field may be left out in place of it is for who knows the field. Private fields are left out.
     """
+    # Most values are scalars, and to find out anything else takes longer.
+    if type(source_value) in SCALARS or isinstance(source_value, type):
+        return source_value
     if isinstance(source_value, dict):
         return {key: plain(value) for key, value in source_value.items()}
     if isinstance(source_value, list | tuple):
         return [plain(value) for value in source_value]
     dump = getattr(source_value, "model_dump", None)
-    if isinstance(source_value, type):
-        return source_value
     if dump is not None:
         whole: object = dump(mode="json", by_alias=True, warnings=False)
         return whole

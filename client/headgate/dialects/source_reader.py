@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import is_dataclass
 from typing import TYPE_CHECKING
 
 from headgate.dialects import openai_agents, pydantic_ai
@@ -15,13 +16,10 @@ if TYPE_CHECKING:
     from headgate.dialects.parts import Part
 
 
-# Where an event has another one, by its type. The rest of a chunk of OpenAI's helper repeats the
-# whole answer so far.
-WRAPPED = {"chunk": "chunk", openai_agents.RAW: "data"}
-
-
 def plain_values(value: object) -> list[object]:
     """Return a value of a source as JSON: an event as a whole, but for what is private."""
+    if not _may_be_of_agent(value):
+        return [plain(value)]
     if pydantic_ai.is_private(value):
         return []
     for made in (openai_agents.plain_event(value), pydantic_ai.plain_event(value)):
@@ -46,12 +44,25 @@ class SourceReader:
         graph_event = streamed(value)
         if graph_event is not None:
             return self._graph.parts(graph_event), None
-        for agent in self._agents:
-            if agent.takes(value):
-                return agent.parts(value), None
-        inner = WRAPPED.get(type_) if isinstance(type_ := field(value, "type"), str) else None
-        within = None if inner is None else field(value, inner)
-        event = plain(value if within is None else within)
+        if _may_be_of_agent(value):
+            for agent in self._agents:
+                if agent.takes(value):
+                    return agent.parts(value), None
+            if field(value, "type") == openai_agents.RAW:
+                value = field(value, "data")
+        # The rest of such an event of OpenAI's helper repeats the whole answer so far.
+        is_chunk = field(value, "type") == "chunk" and field(value, "chunk") is not None
+        event = plain(field(value, "chunk") if is_chunk else value)
         if not isinstance(event, dict):
             return None, event
         return next((it.parts(event) for it in self._readers if it.takes(event)), None), event
+
+
+def _may_be_of_agent(value: object) -> bool:
+    """Return whether a value may be an event of a framework: to look closer costs microseconds.
+
+    Their events are dataclasses. Those of models are dicts, or models of Pydantic.
+    """
+    if isinstance(value, dict):
+        return pydantic_ai.KIND in value or value.get("type") in openai_agents.TYPES
+    return not hasattr(value, "model_dump") and is_dataclass(value)

@@ -81,7 +81,7 @@ def without_nulls(chunk: dict[str, Any]) -> dict[str, Any]:
 
     Objects of Python have None for them. What lies in a member is as the source has it.
     """
-    if None not in chunk.values():
+    if None not in chunk.values():  # as of nearly all
         return chunk
     type_ = chunk["type"]
     needed = _FIELDS.get(DATA if type_.startswith(DATA) else type_, {}).keys() | NULLABLE
