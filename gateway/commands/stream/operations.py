@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -191,7 +192,13 @@ def _begin(offset: str | None, place: OffsetFile | None) -> tuple[str | None, Hi
     loaded = None if place is None else place.load()
     if place is not None and loaded is not None:
         return loaded, place.hint
-    return offset, None if offset is None else lambda _: f"--offset was {offset or 'empty'}"
+    return offset, None if offset is None else partial(_option_hint, offset)
+
+
+def _option_hint(offset: str, refusal: StreamError) -> str:
+    """Return where a refused offset came from, with its value if the refusal does not have it."""
+    has_value = "the offset was" in refusal.reason
+    return "it is that of --offset" if has_value else f"--offset was {offset or 'empty'}"
 
 
 async def head(target: StreamTarget, *, as_json: bool) -> None:
