@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from typing import TYPE_CHECKING
 
 import httpx
@@ -14,10 +16,12 @@ from headgate.web.aiohttp import resume
 from tests.client.runs.sources import Feed
 from tests.clients.pages import STREAM, examples, holds, page_with, site
 from tests.models.answers import WORDS, chat_completion
-from tests.support.processes import headgate
+from tests.support.processes import NODE, headgate
 from tests.support.silent_relay import SilentRelay
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from playwright.async_api import Browser, Page
 
 pytestmark = [
@@ -31,6 +35,15 @@ EVENTS = {"Content-Type": "text/event-stream"}
 PAGES = ["docs/http.md", "docs/browsers.md", "docs/moving-from/mercure.md"]
 VIEWS = ["docs/views.md", "docs/resumable-in-one-line.md"]
 STALE_MS, PAUSE_MS = 91_000, 4_000  # of a loop, and before it opens another connection
+
+
+FETCHING = """
+  const { fetchView } = await import(process.argv[1]);
+  const response = await fetchView(process.argv[2]);
+  for await (const text of response.body.pipeThrough(new TextDecoderStream())) {
+    console.log(JSON.stringify(text));
+  }
+"""
 
 
 async def goes_on(page: Page, relay: SilentRelay) -> None:
@@ -106,6 +119,39 @@ async def test_a_documented_loop_of_a_view_continues_on_a_silent_path(
                 await opened.clock.fast_forward(STALE_MS)
                 assert await opened.evaluate("opened.length") == 2
                 await opened.close()
+
+
+async def test_the_documented_fetch_of_a_view_continues_on_a_silent_path(tmp_path: Path) -> None:
+    (code,) = (it for it in examples("docs/views.md") if "function fetchView" in it)
+    module = tmp_path / "fetch_view.mjs"
+    module.write_text(code.replace("90_000", "1_000"))
+    records = chat_completion()
+    with headgate() as server:
+        stream = f"{server.streams}/s"
+        async with SilentRelay(server.port) as relay, httpx.AsyncClient(verify=False) as http:
+            await http.put(stream, headers=EVENTS)
+            await http.post(stream, headers=EVENTS, content=b"".join(records[:3]))
+            url = f"http://127.0.0.1:{relay.port}/v1/stream/s?view=ai-sdk"
+            process = await asyncio.create_subprocess_exec(
+                *(NODE, "--input-type=module", "-e", FETCHING, module, url),
+                stdout=asyncio.subprocess.PIPE,
+            )
+            try:
+                assert process.stdout is not None, "it is a pipe"
+                read = [await process.stdout.readline()]
+                relay.silence()
+                ends = {**EVENTS, "Stream-Closed": "true"}
+                await http.post(stream, headers=ends, content=b"".join(records[3:]))
+                read += [line async for line in process.stdout]
+                assert await process.wait() == 0
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+    data = [block.partition("data: ")[2] for block in "".join(map(json.loads, read)).split("\n\n")]
+    chunks = [json.loads(one) for one in data if one.startswith("{")]
+    assert "".join(one.get("delta", "") for one in chunks) == "".join(WORDS)
+    assert [one["type"] for one in chunks][-1] == "finish"
 
 
 async def test_the_documented_loop_of_a_run_continues_on_a_silent_path(browser: Browser) -> None:

@@ -145,6 +145,38 @@ async def test_a_page_whose_first_connection_brings_no_head_opens_another_one(
         await tab.has([["connecting"], SILENT, ["connecting"], ["live"]], "states")
 
 
+async def test_a_response_that_does_not_begin_right_after_a_silence_is_soon_given_up(
+    beating: Headgate, site: Site, tabs: BrowserContext
+) -> None:
+    async with (
+        SilentRelay(beating.port) as relay,
+        stream_behind(beating, relay.port, json=True) as (stream, url),
+    ):
+        await stream.append(1)
+        tab = await Tab.open(tabs, site, "")
+        await tab.page.clock.install()
+        site.script = following(url)
+        await tab.page.goto(site.url)
+        await tab.has([1])
+        relay.silence()
+        relay.swallows = True
+        await stream.append(2)
+        accepted = relay.accepted
+        await tab.page.clock.fast_forward(91_000)
+        await tab.page.clock.fast_forward(1_000)  # until the next attempt
+        await until(lambda: relay.accepted > accepted)
+        relay.swallows = False
+        await tab.page.clock.fast_forward(2_500)
+        await tab.page.clock.fast_forward(1_500)
+        await tab.has([1, 2])
+        states = await tab.page.evaluate("states")
+        reasons = [reason for _, *reasons in states for reason in reasons]
+        # The browser may have kept another connection, which is silent as well.
+        waits = [f"nothing has come for {seconds} s" for seconds in (90, 2, 4, 8)]
+        assert len(reasons) > 1
+        assert reasons == waits[: len(reasons)]
+
+
 class HoldingPath:
     """A proxy that sends each response when it has the whole of it."""
 
