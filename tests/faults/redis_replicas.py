@@ -1,4 +1,4 @@
-"""Writers and readers at gateways of a Redis whose only replica goes and comes."""
+"""Writers and readers at gateways of a Redis whose only replica goes and comes, and takes over."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ PAUSE_S = 0.2
 """Between two reads of a reader that is not live."""
 FROZEN_SHARE = 0.25
 """The part of the rounds in which the replica is only frozen."""
+FAILOVER_SHARE = 0.2
+"""The part in which the primary fails over to it, and back; reads are refused meanwhile."""
 LIMIT_S = 30.0
 OPTIONS = {
     "min-replicas-to-write": "1",
@@ -47,12 +49,16 @@ class Report:
 
     seed: int
     rounds: int = 0
+    failovers: int = 0
+    """The rounds among them in which the primary was demoted."""
     acked: int = 0
     refused_appends: int = 0
     reads: int = 0
     """Of readers that are not live."""
     refused_reads: int = 0
     cut_reads: int = 0
+    demoted_reads: int = 0
+    """Refused, or cut, in these rounds: a Redis that may not be the primary answers no read."""
     old_reads: int = 0
     """Reads that said *up to date*, and lacked what was acknowledged before they began."""
     faults: Faults = field(default_factory=Faults)
@@ -63,8 +69,10 @@ class Report:
 
     def __str__(self) -> str:
         return (
-            f"rounds={self.rounds} acked={self.acked} refused_appends={self.refused_appends} "
+            f"rounds={self.rounds} failovers={self.failovers} acked={self.acked} "
+            f"refused_appends={self.refused_appends} "
             f"reads={self.reads} refused_reads={self.refused_reads} cut_reads={self.cut_reads} "
+            f"demoted_reads={self.demoted_reads} "
             f"old_reads={self.old_reads} lost={self.faults.lost} "
             f"doubled={self.faults.duplicated} faults={self.faults.total} seed={self.seed}"
         )
@@ -91,6 +99,13 @@ def replicated(folder: Path) -> Iterator[tuple[RedisServer, RedisServer]]:
 def good_replicas(primary: RedisServer) -> int:
     """How many replicas the primary counts when it decides whether to take writes."""
     return int(primary.info("replication")["min_slaves_good_slaves"])
+
+
+def hand_over(primary: RedisServer, replica: RedisServer) -> None:
+    """Let the replica take over from the primary, which then follows it."""
+    primary.command("FAILOVER", "TO", HOST, str(replica.port))
+    wait_until(lambda: replica.info("replication")["role"] == "master", "it to take over")
+    wait_until(lambda: good_replicas(replica) == 1, "the other one to follow")
 
 
 async def go_and_come(
@@ -157,8 +172,8 @@ class _Run:
             for task in following:
                 task.cancel()
             await asyncio.gather(*following, return_exceptions=True)
-        self._report.refused_reads += sum(reader.refusals for reader in self._live)
         self._report.cut_reads += sum(reader.cuts for reader in self._live)
+        self._report.refused_reads += sum(reader.refusals for reader in self._live)
         for prefixes in self._prefixes:
             found = await read_back(self._clients, self._urls, prefixes)
             self._report.faults.add(found.faults)
@@ -166,7 +181,12 @@ class _Run:
     async def _rounds(self, primary: RedisServer, replica: RedisServer, rounds: int) -> None:
         try:
             for _ in range(rounds):
-                await self._round(primary, replica)
+                if self._chance.random() < FAILOVER_SHARE:
+                    await self._fail_over(primary, replica)
+                else:
+                    await self._round(primary, replica)
+                self._written.clear()
+                await until(lambda: len(self._written) == WRITERS, within_s=LIMIT_S)
                 self._report.rounds += 1
         finally:
             self._is_over = True
@@ -180,8 +200,24 @@ class _Run:
         await asyncio.sleep(self._chance.uniform(0, 0.5))
         await asyncio.to_thread(replica.resume if is_frozen else replica.start)
         await asyncio.to_thread(wait_until, lambda: good_replicas(primary) == 1, "it to be there")
+
+    async def _fail_over(self, primary: RedisServer, replica: RedisServer) -> None:
+        """Demote the primary for a moment, which the gateways go on asking."""
+        refused = self._report.refused_appends
+        before = self._refused_reads()
+        await asyncio.to_thread(hand_over, primary, replica)
+        await until(lambda: self._report.refused_appends >= refused + WRITERS, within_s=LIMIT_S)
+        await asyncio.to_thread(hand_over, replica, primary)
         self._written.clear()
         await until(lambda: len(self._written) == WRITERS, within_s=LIMIT_S)
+        await asyncio.sleep(2 * PAUSE_S)  # readers that wait to ask again
+        new = self._refused_reads() - before
+        self._report.demoted_reads += new
+        self._report.refused_reads -= new
+        self._report.failovers += 1
+
+    def _refused_reads(self) -> int:
+        return self._report.refused_reads + sum(one.refusals + one.cuts for one in self._live)
 
     async def _create(self, number: int) -> None:
         ledger = self._ledgers[number]

@@ -1,4 +1,4 @@
-"""A replica without which Redis takes no writes goes and comes: readers notice nothing."""
+"""A replica without which Redis takes no writes goes and comes, or takes over for a while."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.faults import redis_replicas
 from tests.faults.redis_replicas import go_and_come, replicated
 
 if TYPE_CHECKING:
@@ -17,9 +18,13 @@ READERS = 40
 SEED = 7
 
 
-@pytest.mark.usefixtures("processes")
-@pytest.mark.timeout(240)
-def test_readers_notice_nothing_while_a_replica_goes_and_comes(tmp_path: Path) -> None:
+pytestmark = [pytest.mark.usefixtures("processes"), pytest.mark.timeout(240)]
+
+
+def test_readers_notice_nothing_while_a_replica_goes_and_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_replicas, "FAILOVER_SHARE", 0.0)
     with replicated(tmp_path) as (primary, replica):
         report = asyncio.run(go_and_come(primary, replica, ROUNDS, SEED, READERS))
     print(report)  # noqa: T201 - the figures are what a run is for
@@ -27,3 +32,15 @@ def test_readers_notice_nothing_while_a_replica_goes_and_comes(tmp_path: Path) -
     assert report.rounds == ROUNDS
     assert report.refused_appends > 0
     assert report.reads > READERS
+
+
+def test_a_primary_that_is_demoted_for_a_while_loses_nothing_and_serves_nothing_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_replicas, "FAILOVER_SHARE", 1.0)
+    with replicated(tmp_path) as (primary, replica):
+        report = asyncio.run(go_and_come(primary, replica, ROUNDS, SEED, READERS))
+    print(report)  # noqa: T201 - the figures are what a run is for
+    assert report.is_clean(), "\n".join([str(report), *report.faults.notes])
+    assert report.failovers == ROUNDS
+    assert report.demoted_reads > 0
