@@ -179,6 +179,28 @@ async def test_a_proxy_that_is_not_there_is_named_to_the_client() -> None:
     assert f"the proxy {url} (HTTPS_PROXY) cannot be connected to" in told.body.decode()
 
 
+@pytest.mark.parametrize(
+    ("scheme", "status"),
+    [("https", 200), ("http", 502)],
+    ids=["a tunnel is refused", "the request itself was sent"],
+)
+async def test_the_next_server_is_tried_only_if_nothing_was_sent(scheme: str, status: int) -> None:
+    refusal = answer(b"", status="407 Authentication Required")
+    async with RawOrigin(answer(b"{}", JSON)) as other, ForwardProxy({}, refusal) as proxy:
+        upstream = [f"{scheme}://{PROVIDER}", f"http://127.0.0.1:{other.port}"]
+        environment = {f"{scheme.upper()}_PROXY": proxy.url}
+        served = gateway_by(environment, models=[{**MODEL, "upstream": upstream}])
+        gateway = await asyncio.to_thread(served.__enter__)
+        try:
+            told = await asyncio.to_thread(
+                ask, gateway.port, "POST", "/openai/v1/embeddings", b"{}"
+            )
+        finally:
+            await asyncio.to_thread(served.__exit__, None, None, None)
+        assert told.status == status
+        assert len(other.heard) == (status == 200)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_malformed_variable_ends_a_start_that_needs_it(workers: int) -> None:
     storage = "memory:" if workers == 1 else f"redis://127.0.0.1:{free_port()}"
