@@ -18,6 +18,7 @@ import pytest
 
 from gateway.features.models.provider.bodies import WINDOW_LOG
 from gateway.runtime.decoding_queue import LONGEST_S
+from gateway.web.requests.request_body import MOST_BUFFERED
 from tests.models.coded_bodies import ASKED, KINDS, costly, windowed
 from tests.models.scripted import ended
 from tests.models.serving import OPENAI, answering, gateway_before
@@ -268,6 +269,26 @@ async def test_a_request_with_a_key_joins_its_answer_also_where_that_has_the_las
                 async with http.post(url, data=SHORT, headers=other) as refused:
                     assert refused.status == 503
         assert len(provider.requests) == 1
+
+
+@pytest.mark.parametrize("missing", [1, 2 * MOST_BUFFERED])
+async def test_a_coded_body_that_comes_counts_with_what_its_buffer_may_hold(
+    http: aiohttp.ClientSession, missing: int
+) -> None:
+    body = os.urandom(4 * MIB)
+    sent_bytes = len(body) - missing
+    async with taking() as (_, gateway):
+        length = {"Content_Length": str(len(body))}
+        _, writer = await sent(gateway, body[:sent_bytes], "gzip", **length)
+        counted = sent_bytes + min(missing, MOST_BUFFERED)
+        name = "headgate_receiving_bytes"
+        await until(lambda: _is(http, gateway, name, counted))
+        writer.close()
+        await until(lambda: _is_empty(http, gateway))
+
+
+async def _is(http: aiohttp.ClientSession, gateway: Headgate, name: str, value: int) -> bool:
+    return await metric(http, gateway, name) == value
 
 
 async def _is_empty(http: aiohttp.ClientSession, gateway: Headgate) -> bool:

@@ -239,6 +239,8 @@ class Request:
             self.step = Step(partial(self._read_rest, reply), self._on_rest_read)
             self.step.run()
             return
+        if has_more and self.body.exception() is None:
+            self.body.read_nowait()  # the connection may linger, and drops what comes
         self.connection.on_over(self, reply, has_more=has_more)
 
     async def _read_rest(self, reply: WireResponse) -> WireResponse | None:

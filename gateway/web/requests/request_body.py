@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import nullcontext
+from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 from gateway.errors import BodyTooLarge, CodingNotSupported, RequestTimeout
 from gateway.stepped import in_task
+from gateway.web.requests.request_head import BODY_BUFFER_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from aiohttp.streams import StreamReader
     from multidict import MultiMapping
 
     from gateway.routes.services import Services, Timeouts
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 # held for the far longer gap that an honest client may need.
 GRACE_S = 10.0
 _SAME = {"x-gzip": "gzip"}  # RFC 9110 section 8.4.1.3
+# Bytes of a body that are received, and wait to be taken. At twice the buffer reading is paused,
+# with one read more, and another part is being taken.
+MOST_BUFFERED = 4 * BODY_BUFFER_BYTES
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -33,8 +39,12 @@ async def parts(
     still_admitted: Callable[[], Awaitable[None]] | None = None,
     *,
     is_invited: bool = False,
+    are_joined: bool = True,
 ) -> AsyncIterator[bytes]:
     """Yield the parts of the body, each within `timeouts.body`, all at `timeouts.body_rate`.
+
+    What has been received since the last part is one part, unless parts are not joined: that
+    saves a copy of them, and takes more turns.
 
     A client that expects 100 Continue gets it, unless it `is_invited` already. Only time spent
     waiting for the client counts, not that of the consumer. `still_admitted` raises if the
@@ -53,9 +63,11 @@ async def parts(
     waits = not is_invited and request.headers.get("Expect", "").lower() == "100-continue"
     if waits and request.transport:
         request.transport.write(CONTINUE)
+    read = request.body.readany if are_joined else partial(_next_chunk, request.body)
     while True:
         began = now()
-        part = await _next_part(request, timeouts, limits, _allowed_s(timeouts, size, waited_s))
+        allowed_s = _allowed_s(timeouts, size, waited_s)
+        part = await _next_part(request, read, limits, allowed_s, timeouts)
         if still_admitted is not None and (part or request.content_length is None):
             await still_admitted()
         if not part:
@@ -66,12 +78,16 @@ async def parts(
 
 
 async def _next_part(
-    request: Request, timeouts: Timeouts, limits: ServerLimits, allowed_s: float
+    request: Request,
+    read: Callable[[], Awaitable[bytes]],
+    limits: ServerLimits,
+    allowed_s: float,
+    timeouts: Timeouts,
 ) -> bytes:
     """Return the next part, or b"" at the end. Raises RequestTimeout after `allowed_s`."""
     try:
         async with asyncio.timeout(allowed_s):
-            return await request.body.readany()
+            return await read()
     except TimeoutError as error:
         limit = "body_timeout" if allowed_s == timeouts.body else "min_body_rate"
         limits.refused[limit] += 1
@@ -81,6 +97,14 @@ async def _next_part(
             raise
         # aiohttp raises RuntimeError for a read on a lost connection.
         raise ConnectionResetError("the client is gone") from error
+
+
+async def _next_chunk(body: StreamReader) -> bytes:
+    """Return the next bytes as they were received, or b"" at the end."""
+    while True:
+        chunk, _ = await body.readchunk()
+        if chunk or body.at_eof():
+            return chunk
 
 
 def _allowed_s(timeouts: Timeouts, size: int, waited_s: float) -> float:
@@ -136,12 +160,21 @@ async def whole(
             counted.add(len(body))
         return body
     received = BytesIO()  # its bytes are taken without a copy, which would block the loop
+    # A coded body waits whole for its turn: with it counts what is received, and not yet taken.
+    length, size = (request.content_length or 0) if may_be_coded else 0, 0
     with limits.receiving() if counted is None else nullcontext(counted.add_part) as count:
         async for part in parts(
-            request, services.timeouts, limits, still_admitted, is_invited=is_invited
+            request,
+            services.timeouts,
+            limits,
+            still_admitted,
+            is_invited=is_invited,
+            are_joined=not may_be_coded,
         ):
-            count(len(part))
             received.write(part)
+            ahead = max(received.tell(), min(length, received.tell() + MOST_BUFFERED))
+            count(ahead - size)
+            size = ahead
     return received.getvalue()
 
 
