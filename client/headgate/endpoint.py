@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from weakref import WeakSet
 
 import aiohttp
+from multidict import CIMultiDict
 from yarl import URL
 
-from headgate.errors import ProtocolError, Unavailable
+from headgate.errors import ProtocolError, Unavailable, check_number
 from headgate.faults import failed, refused
 from headgate.misuse import check_session
 from headgate.names import DEFAULT_BASE, NEXT_OFFSET, not_text, shown, with_parameters
@@ -195,6 +196,12 @@ class Endpoint:
             live_timeout=self.live_timeout_s,
         )
 
+    def with_token(self, url: str, token: str) -> Endpoint:
+        """Return an endpoint that has a token of its own, and the header fields at this server."""
+        is_here = checked_url(url).origin() == self._parsed.origin()
+        headers = self._headers if is_here else None
+        return Endpoint(url, authorization=f"Bearer {token}", session=self.session, headers=headers)
+
     @contextlib.asynccontextmanager
     async def request(
         self,
@@ -209,7 +216,8 @@ class Endpoint:
 
         A 401 did nothing, so the request is repeated once if there may be another credential.
         """
-        all_headers = {**self._headers, **(headers or {})}
+        all_headers = CIMultiDict(self._headers)  # a name in another case is no second field
+        all_headers.update(headers or {})
         idle_s = self.timeout_s if idle_s is None else idle_s
         is_renewed = False
         try:
@@ -287,6 +295,13 @@ def _checked(value: object) -> str:
             "an authorization is the value of a header field: one line; strip() its line end"
         )
     return value
+
+
+def check_timeout(name: str, seconds: float) -> None:
+    """Raise TypeError or ValueError unless a response may take these seconds to begin."""
+    check_number(name, seconds)
+    if not seconds:
+        raise ValueError(f"{name} is more than 0 seconds: write math.inf to wait without limit")
 
 
 def checked_headers(headers: object) -> dict[str, str]:

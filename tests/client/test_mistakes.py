@@ -43,8 +43,8 @@ headgate.Runs(url, token="x")
 TypeError: there is no 'token' here: write authorization='Bearer TOKEN'
 
 headgate.Runs(url, ttl_s=3)
-TypeError: there is no 'ttl_s' here: write one of url, authorization, session, orphan_after, ttl,
-  stop_grace, retry_for, error_text, takeover_within
+TypeError: there is no 'ttl_s' here: write one of url, authorization, headers, timeout,
+  session, orphan_after, ttl, stop_grace, retry_for, error_text, takeover_within
 
 headgate.Runs(url, ttl=5)
 ValueError: ttl is at least 10 (orphan_after) seconds, not 5

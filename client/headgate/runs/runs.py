@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Self
 
 from typing_extensions import override
 
-from headgate.endpoint import checked_base, credential_of
+from headgate.endpoint import (
+    IDLE_TIMEOUT_S,
+    check_timeout,
+    checked_base,
+    checked_headers,
+    credential_of,
+)
 from headgate.errors import ABSENT, ProtocolError, Unavailable, check_number
 from headgate.misuse import (
     NAME_THE_RUN,
@@ -37,7 +43,7 @@ from headgate.runs.stored.reading import Reading, begun
 from headgate.stream_requests import StreamRequests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import aiohttp
 
@@ -67,6 +73,9 @@ class Runs(ForAsyncio):
     Args:
         url: The URL below which the streams of the runs are.
         authorization: The value of the `Authorization` field, or a function that returns it.
+        headers: Other header fields of all requests.
+        timeout: Seconds that a response may take to begin, and each of its parts; 60 by default.
+            Live reads have another one.
         session: The aiohttp session of the requests; without one, `Runs` makes its own.
         orphan_after: Seconds of silence after which a producer counts as gone; 10 by default.
         ttl: Seconds after its last use until a run is deleted, but not while it is produced; a
@@ -90,6 +99,8 @@ class Runs(ForAsyncio):
         url: str,
         *,
         authorization: Authorization | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = IDLE_TIMEOUT_S,
         session: aiohttp.ClientSession | None = None,
         orphan_after: int = ORPHAN_AFTER_S,
         ttl: int | None = DAY_S,
@@ -118,6 +129,9 @@ class Runs(ForAsyncio):
         # TypeError or ValueError for what no run can be below, and for what no header can hold.
         self._url = checked_base(url)
         self._credential = credential_of(authorization)
+        self._headers = checked_headers(headers)
+        check_timeout("timeout", timeout)
+        self._timeout = timeout
         self._session = session
         self._rules = RunRules(
             orphan_after, ttl, stop_grace, retry_for, error_text, takeover_within
@@ -366,6 +380,10 @@ class Runs(ForAsyncio):
         """
         self._opening.check()
         base = StreamRequests(
-            self._url, authorization=self._credential, session=self._opening.session
+            self._url,
+            authorization=self._credential,
+            headers=self._headers,
+            timeout=self._timeout,
+            session=self._opening.session,
         )
         return place(base, run_id)

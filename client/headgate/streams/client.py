@@ -10,7 +10,14 @@ from urllib.parse import quote, unquote
 
 from typing_extensions import override
 
-from headgate.endpoint import IDLE_TIMEOUT_S, Credential, checked_base, checked_headers, checked_url
+from headgate.endpoint import (
+    IDLE_TIMEOUT_S,
+    Credential,
+    check_timeout,
+    checked_base,
+    checked_headers,
+    checked_url,
+)
 from headgate.errors import check_number
 from headgate.misuse import ForAsyncio, check_session, checks_keywords
 from headgate.names import (
@@ -94,7 +101,7 @@ class Client(ForAsyncio):
         token: The bearer token of the requests, or a function, async or not, that returns it: it is
             called for the first request and after a 401. By default the variable `STREAM_AUTH` has
             the whole value of `Authorization`.
-        headers: Other header fields of all requests.
+        headers: Other header fields of all requests, those of runs, chats and workers, too.
         timeout: Seconds that a response may take to begin, and each of its parts; 60 by default.
             With `math.inf` there is no limit. The live reads of `follow` have another one.
         live_timeout: Seconds for which a live read may bring nothing, not even a comment, before
@@ -123,9 +130,9 @@ class Client(ForAsyncio):
         base_url = base_url or os.environ.get(BASE_VARIABLE) or DEFAULT_BASE
         self.base_url = checked_base(base_url)
         check_session(session)
-        _check_timeout("timeout", timeout)
+        check_timeout("timeout", timeout)
         if live_timeout is not None:
-            _check_timeout("live_timeout", live_timeout)
+            check_timeout("live_timeout", live_timeout)
         check_number("retries", retries, is_whole=True)
         self._connection = ClientConnections(
             self.base_url,
@@ -253,6 +260,8 @@ class Client(ForAsyncio):
             self.base_url,
             *subscription_ids,
             authorization=self._connection.credential,
+            headers=self._connection.headers,
+            timeout=self._connection.timeout,
             session=self._connection.in_this_loop().session,
             **options,
         )
@@ -285,10 +294,14 @@ class Client(ForAsyncio):
         """The runs below the base URL; `Runs` itself has more options."""
         from headgate.runs import Runs
 
-        connections, credential = self._connection.in_this_loop(), self._connection.credential
+        connections = self._connection.in_this_loop()
         if connections.runs is None:
             connections.runs = Runs(
-                self.base_url, authorization=credential, session=connections.session
+                self.base_url,
+                authorization=self._connection.credential,
+                headers=self._connection.headers,
+                timeout=self._connection.timeout,
+                session=connections.session,
             )
         return connections.runs
 
@@ -322,12 +335,6 @@ class Client(ForAsyncio):
             if self._url_of(name) == url:
                 return name
         return url
-
-
-def _check_timeout(name: str, seconds: float) -> None:
-    check_number(name, seconds)
-    if not seconds:
-        raise ValueError(f"{name} is more than 0 seconds: write math.inf to wait without limit")
 
 
 def _credential(token: Token | None, base_url: str) -> Credential | None:

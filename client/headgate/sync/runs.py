@@ -9,6 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import headgate.runs.runs
+from headgate.endpoint import (
+    IDLE_TIMEOUT_S,
+)
 from headgate.misuse import (
     checks_keywords,
 )
@@ -19,7 +22,7 @@ from headgate.sync.twins import RunSource, ThreadRuns, answer_of
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from headgate.endpoint import Authorization
     from headgate.records import RunState
@@ -45,6 +48,9 @@ class Runs(ThreadRuns):
     Args:
         url: The URL below which the streams of the runs are.
         authorization: The value of the `Authorization` field, or a function that returns it.
+        headers: Other header fields of all requests.
+        timeout: Seconds that a response may take to begin, and each of its parts; 60 by default.
+            Live reads have another one.
         orphan_after: Seconds of silence after which a producer counts as gone; 10 by default.
         ttl: Seconds after its last use until a run is deleted, but not while it is produced; a day
             by default, None for never.
@@ -67,6 +73,8 @@ class Runs(ThreadRuns):
         url: str,
         *,
         authorization: Authorization | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = IDLE_TIMEOUT_S,
         orphan_after: int = ORPHAN_AFTER_S,
         ttl: int | None = DAY_S,
         stop_grace: float = 2.0,
@@ -79,6 +87,8 @@ class Runs(ThreadRuns):
                 headgate.runs.runs.Runs,
                 url,
                 authorization=authorization,
+                headers=headers,
+                timeout=timeout,
                 orphan_after=orphan_after,
                 ttl=ttl,
                 stop_grace=stop_grace,

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import headgate.runs.runs
 import headgate.streams.client
 import headgate.streams.stream
-from headgate.endpoint import IDLE_TIMEOUT_S
+from headgate.endpoint import (
+    IDLE_TIMEOUT_S,
+)
 from headgate.misuse import checks_keywords
 from headgate.names import (
     BEGINNING,
@@ -57,7 +59,7 @@ class Client(Twin["headgate.streams.client.Client"]):
         token: The bearer token of the requests, or a function that returns it: it is called for
             the first request and after a 401. By default the variable `STREAM_AUTH` has the whole
             value of `Authorization`.
-        headers: Other header fields of all requests.
+        headers: Other header fields of all requests, those of runs, chats and workers, too.
         timeout: Seconds that a response may take to begin, and each of its parts; 60 by default.
             With `math.inf` there is no limit. The live reads of `follow` have another one.
         live_timeout: Seconds for which a live read may bring nothing, not even a comment, before

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import headgate.runs.runs
 import headgate.workers.job
 import headgate.workers.worker
+from headgate.endpoint import IDLE_TIMEOUT_S
 from headgate.misuse import checks_keywords
 from headgate.sync.loop_thread import iterated
 from headgate.sync.twins import ThreadWorker, Twin
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import (
         Callable,
         Iterator,
+        Mapping,
     )
 
     from headgate.endpoint import Authorization
@@ -169,6 +171,9 @@ class Worker(ThreadWorker):
             `Fenced`; 20 by default.
         authorization: The value of the `Authorization` field, or a function that returns it. It
             needs the permissions that the subscriber needed.
+        headers: Other header fields of all requests.
+        timeout: Seconds that a response may take to begin, and each of its parts; 60 by default.
+            Live reads have another one, and so have requests about a lease.
 
     Raises:
         ValueError: There is no subscription, or a number is out of its range.
@@ -183,6 +188,8 @@ class Worker(ThreadWorker):
         concurrency: int = 1,
         stop_grace: float = STOP_GRACE_S,
         authorization: Authorization | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = IDLE_TIMEOUT_S,
     ) -> None:
         super().__init__(
             headgate.workers.worker.Worker(
@@ -192,6 +199,8 @@ class Worker(ThreadWorker):
                 concurrency=concurrency,
                 stop_grace=stop_grace,
                 authorization=authorization,
+                headers=headers,
+                timeout=timeout,
             )
         )
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 from typing_extensions import override
 
-from headgate.endpoint import Endpoint
 from headgate.errors import StreamError, check_number
 from headgate.workers.job import Job, LeasedWake
 
@@ -56,7 +55,6 @@ def job_of(
         wake = msgspec.convert(document, WebhookWake)
     except msgspec.ValidationError as cause:
         raise ValueError(f"this is not the body of a webhook: {cause}") from cause
-    token = f"Bearer {wake.callback_token}"
-    ack_at = Endpoint(wake.callback_url, authorization=token, session=base.session)
+    ack_at = base.with_token(wake.callback_url, wake.callback_token)
     lease = lease_s, asyncio.get_running_loop().time() + lease_s
     return WebhookJob(wake.subscription_id, wake, base, ack_at, lease, on_end)

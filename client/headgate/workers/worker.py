@@ -11,28 +11,33 @@ import random
 import secrets
 import socket
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
 from headgate import following
-from headgate.endpoint import Endpoint, checked_base
-from headgate.errors import ABSENT, ProtocolError, StreamError, Unavailable, check_number
+from headgate.endpoint import (
+    IDLE_TIMEOUT_S,
+    check_timeout,
+    checked_base,
+    checked_headers,
+)
+from headgate.errors import ABSENT, StreamError, Unavailable, check_number
 from headgate.misuse import ForAsyncio, checks_keywords
 from headgate.names import path_url, stream_url
 from headgate.retries import Backoff, Retries
 from headgate.stream_requests import StreamRequests
-from headgate.workers.job import JSON_FIELDS, Job, LeasedWake
+from headgate.workers.documents import ClaimedWake, SubscriptionDocument, WakeEvent, decoded
+from headgate.workers.job import JSON_FIELDS, Job
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 
     import aiohttp
 
     from headgate.endpoint import Authorization
 
 log = logging.getLogger("headgate")
-T = TypeVar("T")
 
 LAST_WAIT_S = 2.0  # for the response to a claim, when nobody wants the job any more
 STOP_GRACE_S = 20.0  # Kubernetes and systemd kill after 30 and 90 seconds
@@ -42,25 +47,6 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 WAITS_S = 0.1, 30.0
 # Others work on it, or nobody has to: the next event tells more.
 NO_JOB = frozenset({"ALREADY_CLAIMED", "NO_PENDING_WORK"})
-
-
-class ClaimedWake(LeasedWake, frozen=True, kw_only=True):
-    """A wake that was claimed, with the token of its lease."""
-
-    token: str
-    lease_ttl_ms: int
-
-
-class SubscriptionDocument(msgspec.Struct, frozen=True):
-    """A description of a subscription: its wake stream, if it is a pull-wake subscription."""
-
-    wake_stream: str | None = None
-
-
-class WakeEvent(msgspec.Struct, frozen=True):
-    """A message of a wake stream."""
-
-    subscription_id: str = ""
 
 
 class Worker(ForAsyncio):
@@ -90,6 +76,9 @@ class Worker(ForAsyncio):
             released; 20 by default.
         authorization: The value of the `Authorization` field, or a function that returns it. It
             needs the permissions that the subscriber needed.
+        headers: Other header fields of all requests.
+        timeout: Seconds that a response may take to begin, and each of its parts; 60 by default.
+            Live reads have another one, and so have requests about a lease.
         session: The aiohttp session of the requests; without one, the worker makes its own.
 
     Raises:
@@ -97,7 +86,7 @@ class Worker(ForAsyncio):
     """
 
     @checks_keywords
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one for each option
         self,
         url: str,
         *subscription_ids: str,
@@ -105,6 +94,8 @@ class Worker(ForAsyncio):
         concurrency: int = 1,
         stop_grace: float = STOP_GRACE_S,
         authorization: Authorization | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = IDLE_TIMEOUT_S,
         session: aiohttp.ClientSession | None = None,
     ) -> None:
         if not subscription_ids:
@@ -119,7 +110,14 @@ class Worker(ForAsyncio):
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._concurrency = concurrency
         self._stop_grace_s = stop_grace
-        self._base = StreamRequests(checked_base(url), authorization=authorization, session=session)
+        check_timeout("timeout", timeout)
+        self._base = StreamRequests(
+            checked_base(url),
+            authorization=authorization,
+            headers=checked_headers(headers),
+            timeout=timeout,
+            session=session,
+        )
         self._pauses = {
             it: Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S, random.random) for it in subscription_ids
         }
@@ -281,13 +279,13 @@ class Worker(ForAsyncio):
         claim_at = control.beside(f"{control.url}/claim")
         try:
             async with claim_at.request("POST", headers=JSON_FIELDS, body=body) as answer:
-                wake = _decoded(await answer.read(), ClaimedWake, claim_at.shown)
+                wake = decoded(await answer.read(), ClaimedWake, claim_at.shown)
         except StreamError as refusal:
             self._check_passing(subscription_id, refusal)
             return None
         self._waits.reset()
-        token, lease_s = f"Bearer {wake.token}", wake.lease_ttl_ms / 1000
-        ack_at = Endpoint(f"{control.url}/ack", authorization=token, session=control.session)
+        lease_s = wake.lease_ttl_ms / 1000
+        ack_at = control.with_token(f"{control.url}/ack", wake.token)
         lease = lease_s, claimed_at + lease_s
         job = Job(subscription_id, wake, self._base, ack_at, lease, self._on_end)
         self._jobs.add(job)
@@ -340,7 +338,7 @@ class Worker(ForAsyncio):
                     async for batch in batches:
                         absences.reset()
                         for body in batch.bodies:
-                            events = _decoded(body, list[WakeEvent], stream.shown)
+                            events = decoded(body, list[WakeEvent], stream.shown)
                             self._wake(event.subscription_id for event in events)
                 reason = "the wake stream is closed"
             except ABSENT as refusal:
@@ -364,18 +362,10 @@ async def _wake_stream(base: StreamRequests, subscription_id: str) -> str:
             return await answer.read()
 
     body = await _retries().run(attempt)
-    found = _decoded(body, SubscriptionDocument, control.shown).wake_stream
+    found = decoded(body, SubscriptionDocument, control.shown).wake_stream
     if found is None:
         raise ValueError(f"{control.shown}: a worker is for pull-wake subscriptions")
     return found
-
-
-def _decoded(body: bytes, kind: type[T], shown: str) -> T:
-    """Return a document of the server. Raises ProtocolError."""
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except msgspec.DecodeError as cause:
-        raise ProtocolError(f"the server sent no such document: {cause}", stream=shown) from cause
 
 
 def _retries() -> Retries:
