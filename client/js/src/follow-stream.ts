@@ -64,12 +64,12 @@ const BEGINNING = "-1"
 const NOW = "now"
 const PLACE = /^([^,]+)(?:,(\d{1,15}))?$/ // no offset has a comma (PROTOCOL.md section 6)
 const FINAL_STATUS: Readonly<Record<number, string>> = {
-  400: "the offset is not one of this stream",
   401: "the server wants a token",
   403: "the stream may not be read",
   404: "there is no such stream; create it first, or correct the URL",
   410: "the stream, or what was at the offset, is gone",
 }
+const MOST_SHOWN = 80 // characters of an offset, in an error
 const NO_LONGER = "the stream is no longer there: deleted, expired, or lost by its server"
 
 /**
@@ -257,6 +257,7 @@ class Follower extends SharedFollower<Batch, string> implements FollowedStream {
   }
 
   #meaning(status: number): string | undefined {
+    if (status === 400) return `the offset "${this.#at.slice(0, MOST_SHOWN)}" is not one of this stream`
     const wasThere = this.#at !== BEGINNING && this.#at !== NOW
     return status === 404 && wasThere ? NO_LONGER : FINAL_STATUS[status]
   }

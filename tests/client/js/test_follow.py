@@ -363,6 +363,15 @@ async def test_what_cannot_be_followed_is_an_error_that_says_what_was_there(
     assert site.requests == (url == STORY) * (2 if status == 503 else 1)
 
 
+async def test_the_error_for_an_offset_of_no_stream_names_it(
+    stream: Stream, site: Site, tabs: BrowserContext
+) -> None:
+    offset = "junk" + "." * 100
+    tab = await Tab.open(tabs, site, following(stream.url, **{"from": f"{offset},2"}))
+    said = f'the offset "{offset[:80]}" is not one of this stream: {stream.url}'
+    await tab.has([[400, said]], "refusals")
+
+
 @pytest.mark.parametrize("end", ["deleted", "deleted with a fork", "expired", "another one"])
 async def test_a_followed_stream_that_is_deleted_or_expires_is_an_error_that_says_so(
     server: Headgate, site: Site, tabs: BrowserContext, end: str
