@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from math import ceil
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
-from gateway.access.principal import CONSOLE
+from gateway.access.principal import CONSOLE, account_of
 from gateway.errors import ClientLimitReached, Forbidden, HeadgateError
 from gateway.protocol.http.client_address import counted_as
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from multidict import MultiMapping
+
+    from gateway.access.principal import Principal
 
     ClientAddress = Callable[[BaseTransport | None, MultiMapping[str]], str | None]
 
@@ -51,6 +53,18 @@ class Ban(msgspec.Struct, frozen=True, kw_only=True):
     def is_in_force(self, now: float) -> bool:
         """Return whether the client is refused at `now` (epoch seconds)."""
         return now < self.until and not self.is_lifted
+
+
+class RequestKind(Protocol):
+    """The principal and the header fields that equal requests have in common."""
+
+    @property
+    def principal(self) -> Principal | None:
+        """The principal that the requests were admitted for."""
+
+    @property
+    def headers(self) -> MultiMapping[str]:
+        """The header fields, without a token and those that differ from request to request."""
 
 
 class Bans:
@@ -96,24 +110,21 @@ class Bans:
         ban = self.in_force.get(("principal", account)) if account else None
         return ban is not None and ban.is_in_force(self._clock())
 
-    def clears(
-        self,
-        kind: object,
-        peer: str | None,
-        account: str,
-        transport: BaseTransport | None,
-        headers: MultiMapping[str],
+    def bans_kind(
+        self, kind: RequestKind, peer: str | None, transport: BaseTransport | None
     ) -> bool:
-        """Return whether requests of one kind from `peer` are of a client that is not banned.
+        """Return whether requests of one kind from `peer` are of a banned client.
 
-        All of a kind have its `account` and `headers`, so that the next one is found in `cleared`.
+        If they are not, the next one is found in `cleared`.
         """
-        if self.refusal(account, transport, headers) is not None:
+        if (kind, peer) in self.cleared:
             return False
+        if self.refusal(account_of(kind.principal), transport, kind.headers) is not None:
+            return True
         if len(self.cleared) >= MOST_CLEARED:
             self.cleared.clear()
         self.cleared.add((kind, peer))
-        return True
+        return False
 
     def refusal(
         self,

@@ -18,7 +18,6 @@ from gateway.errors import HeadgateError
 from gateway.web.requests.blocks import AgingTable
 
 if TYPE_CHECKING:
-    from gateway.access.bans import Bans
     from gateway.routes.router import Router
     from gateway.runtime.request_fields import RequestFields
     from gateway.web.asks.ask import Ask, Plan
@@ -80,7 +79,7 @@ class Plans:
         if plan is None or (
             bans.in_force
             and (plan, connection.wire.peer) not in bans.cleared
-            and not _clears(bans, plan, connection)
+            and bans.bans_kind(plan, connection.wire.peer, connection.wire.transport)
         ):
             return None
         return plan.ask(f"{place.path}{mark}{query}", connection, known)
@@ -112,7 +111,7 @@ class Plans:
         if plan is None or (
             bans.in_force
             and (plan, connection.wire.peer) not in bans.cleared
-            and not _clears(bans, plan, connection)
+            and bans.bans_kind(plan, connection.wire.peer, connection.wire.transport)
         ):
             return None
         principal = plan.principal
@@ -145,9 +144,10 @@ class Plans:
         plan, bans = self._writes.fresh.get(key) or self._writes.find(key), services.bans
         is_elsewhere = route is not None and place.route is not route
         if (
-            bans.in_force
+            plan is not None
+            and bans.in_force
             and (plan, connection.wire.peer) not in bans.cleared
-            and not (plan is None or _clears(bans, plan, connection))
+            and bans.bans_kind(plan, connection.wire.peer, connection.wire.transport)
         ):
             plan = None
         if plan is None or place.control is not None or is_elsewhere:
@@ -163,13 +163,6 @@ class Plans:
             is_admitted = services.quotas.admits(*client, is_creation=True)
             return ask if is_admitted else None
         return ask
-
-
-def _clears(bans: Bans, plan: Plan, connection: ClientConnection) -> bool:
-    """Return whether requests by a plan on a connection are of a client that is not banned."""
-    wire = connection.wire
-    account = account_of(plan.principal)
-    return bans.clears(plan, wire.peer, account, wire.transport, plan.headers)
 
 
 def _is_decided(plan: Plan) -> bool:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from gateway.access.principal import account_of
 from gateway.errors import HeadgateError
 from gateway.protocol.http.forwarding import IdentityHeaders
 from gateway.protocol.http.paths import canonical_target, split
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from aiohttp.http_parser import RawRequestMessage
     from multidict import MultiMapping
 
-    from gateway.access.bans import Bans
     from gateway.routes.contract import CachedAnswer, PlainGet
     from gateway.routes.services import Services
     from gateway.runtime.request_fields import Own
@@ -199,7 +197,7 @@ class FastPath:
         message: RawRequestMessage | KnownRequest,
     ) -> bool:
         bans = self._services.bans
-        if bans.in_force and _is_banned(bans, client, get):
+        if bans.in_force and bans.bans_kind(get, client.wire.peer, client.wire.transport):
             return False
         if not self._park(client, get):
             return False
@@ -213,7 +211,7 @@ class FastPath:
         A request remembered as a long-poll is parked if that is possible.
         """
         bans = self._services.bans
-        if bans.in_force and _is_banned(bans, client, get):
+        if bans.in_force and bans.bans_kind(get, client.wire.peer, client.wire.transport):
             return False
         if own.has_more and self._spans is not None:  # they may have the client's trace
             return False
@@ -327,12 +325,3 @@ class FastPath:
         if not isinstance(read, LongPoll) or read.reader_key:
             return None
         return ParsedPoll(route, name, read)
-
-
-def _is_banned(bans: Bans, client: ClientConnection, get: PlainGet) -> bool:
-    """Return whether an operator has banned the client, so that a handler has to refuse it."""
-    wire = client.wire
-    if (get, wire.peer) in bans.cleared:
-        return False
-    account = account_of(get.principal)
-    return not bans.clears(get, wire.peer, account, wire.transport, get.headers)
