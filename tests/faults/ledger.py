@@ -14,6 +14,8 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from aiohttp import ClientResponse
+
 _HEAD = re.compile(rb'\{"writer":(\d+),"number":(\d+),')
 _TEXT = random.Random(1).randbytes(1 << 18).hex()
 _SIZES = (100,) * 160 + (1000,) * 90 + (20_000,) * 5 + (200_000,)
@@ -94,6 +96,26 @@ class Ledger:
         if not self.is_json:
             return b"".join(message + b"\n" for message in messages)
         return messages[0] if len(messages) == 1 else b"[" + b",".join(messages) + b"]"
+
+    def note_sent(self, append: tuple[int, int]) -> dict[str, str]:
+        """Note that an append is on its way, and return its header fields."""
+        writer, number = append
+        self.open.add(writer)
+        return {
+            "Content-Type": self.content_type,
+            "Producer-Id": f"writer-{writer}",
+            "Producer-Epoch": "0",
+            "Producer-Seq": str(number),
+            **({"Stream-Closed": "true"} if self.closer == append else {}),
+        }
+
+    def note_acknowledged(self, append: tuple[int, int], answer: ClientResponse) -> None:
+        """Note that an append was acknowledged, and with which offset."""
+        writer, number = append
+        if answer.status == 200:
+            self.offsets[append] = answer.headers["Stream-Next-Offset"]
+        self.open.discard(writer)
+        self.acked[writer] = number + 1
 
     def split(self, content: bytes) -> list[bytes]:
         """What one answer holds; a text that ends in the middle of a line gives that half line."""

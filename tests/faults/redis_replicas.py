@@ -234,16 +234,9 @@ class _Run:
         """One append, sent until it is acknowledged."""
         ledger = self._ledgers[number]
         append = writer, ledger.acked.get(writer, 0)
-        headers = {
-            "Content-Type": ledger.content_type,
-            "Producer-Id": f"writer-{writer}",
-            "Producer-Epoch": "0",
-            "Producer-Seq": str(append[1]),
-        }
         if close:
-            headers["Stream-Closed"] = "true"
             ledger.closer, ledger.is_closed = append, True
-        ledger.open.add(writer)
+        headers = ledger.note_sent(append)
         while True:
             url = f"{self._chance.choice(self._urls)}/{ledger.name}"
             body = ledger.body(*append)
@@ -254,12 +247,8 @@ class _Run:
             assert answer.status == 503, answer
             self._report.refused_appends += 1
             await asyncio.sleep(RETRY_S)
-        offset = answer.headers["Stream-Next-Offset"]
-        if answer.status == 200:
-            ledger.offsets[append] = offset
-        self._acked[number] = max(self._acked[number], offset)
-        ledger.open.discard(writer)
-        ledger.acked[writer] = append[1] + 1
+        ledger.note_acknowledged(append, answer)
+        self._acked[number] = max(self._acked[number], answer.headers["Stream-Next-Offset"])
         self._report.acked += 1
 
     async def _ask_again(self, turn: int) -> None:

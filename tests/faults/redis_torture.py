@@ -299,21 +299,11 @@ class _Act:
     async def _append(self, writer: int, ledger: Ledger, *, close: bool = False) -> None:
         """One append, sent until it is acknowledged."""
         append = writer, ledger.acked.get(writer, 0)
-        headers = {
-            "Content-Type": ledger.content_type,
-            "Producer-Id": f"writer-{writer}",
-            "Producer-Epoch": "0",
-            "Producer-Seq": str(append[1]),
-        }
         if close:
-            headers["Stream-Closed"] = "true"
             ledger.closer, ledger.is_closed = append, True
-        ledger.open.add(writer)
+        headers = ledger.note_sent(append)
         answer = await self._send("POST", ledger.name, headers, ledger.body(*append), {200, 204})
-        if answer.status == 200:
-            ledger.offsets[append] = answer.headers["Stream-Next-Offset"]
-        ledger.open.discard(writer)
-        ledger.acked[writer] = append[1] + 1
+        ledger.note_acknowledged(append, answer)
         self.report.acked += 1
 
     async def _send(

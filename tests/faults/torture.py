@@ -208,15 +208,7 @@ class _Torture:
         append = (writer, number)
         if ledger.closer is None and sum(ledger.acked.values()) >= ledger.closes_after:
             ledger.closer = append
-        ledger.open.add(writer)
-        headers = {
-            "Content-Type": ledger.content_type,
-            "Producer-Id": f"writer-{writer}",
-            "Producer-Epoch": "0",
-            "Producer-Seq": str(number),
-        }
-        if ledger.closer == append:
-            headers["Stream-Closed"] = "true"
+        headers = ledger.note_sent(append)
         url = f"{self.server.streams}/{ledger.name}"
         body = ledger.body(writer, number)
         async with self.session.post(url, headers=headers, data=body) as answer:
@@ -225,10 +217,7 @@ class _Torture:
             if answer.status == 409 and ledger.is_closed and ledger.closer != append:
                 return
             assert answer.status in {200, 204}, (ledger.name, append, answer.status, text)
-            if answer.status == 200:
-                ledger.offsets[append] = answer.headers["Stream-Next-Offset"]
-        ledger.open.discard(writer)
-        ledger.acked[writer] = number + 1
+        ledger.note_acknowledged(append, answer)
         self.report.acked += 1
 
     async def _fill_up(self) -> None:
