@@ -78,7 +78,7 @@ export class RunChatTransport {
       // Not aborted with the chat: a request that was given up may have started a run all the same.
       this.#state(options, "connecting")
       const question = (asking = this.#asked(options))
-      const response = await watch.unlessAborted(this.#begun(options, question))
+      const response = await watch.unlessAborted(this.#answerToQuestion(options, question))
       isAnswered = true
       return await this.#answer(response, options, watch)
     } catch (error) {
@@ -94,7 +94,7 @@ export class RunChatTransport {
     const watch = this.#watch(options, true, (answer) => this.#stopInBackground(options, answer))
     try {
       this.#state(options, "connecting")
-      const response = await watch.unlessAborted(this.#resumed(options))
+      const response = await watch.unlessAborted(this.#answerUnderWay(options))
       if (response.status !== 204) return await this.#answer(response, options, watch)
       watch.end()
       this.#state(options, "live")
@@ -132,7 +132,7 @@ export class RunChatTransport {
   }
 
   /** Return the answer to a request; throw `Lost`, and abort it, where nothing comes of it for long. */
-  async #heard(
+  async #answerInTime(
     options: RequestOptions,
     patience: Patience,
     ask: (signal: AbortSignal) => Promise<Response>,
@@ -152,18 +152,21 @@ export class RunChatTransport {
   }
 
   /**
-   * Return the answer to a question; where none comes for long, what the application has begun to answer.
+   * Return the answer to a question; where none comes for long, the one that the application has begun.
    *
-   * A question that is sent twice may be answered twice. Without an answer under way it is waited for.
+   * A question that is sent twice may be answered twice. So it is sent once, and without a begun answer
+   * it is waited for.
    */
-  async #begun(options: SendMessagesOptions, question: Promise<Response>): Promise<Response> {
+  async #answerToQuestion(options: SendMessagesOptions, question: Promise<Response>): Promise<Response> {
     const patience = new Patience(this.#staleAfter)
     for (let tries = 0; ; tries++) {
       try {
-        return await this.#heard(options, patience, () => question)
+        return await this.#answerInTime(options, patience, () => question)
       } catch (error) {
         this.#checkTries(options.abortSignal, error, tries)
-        const reading = this.#heard(options, patience, (signal) => this.#read(options, options.chatId, 0, signal))
+        const reading = this.#answerInTime(options, patience, (signal) =>
+          this.#read(options, options.chatId, 0, signal),
+        )
         const begun = await reading.catch(() => undefined)
         const unread = begun?.status === 200 ? question : Promise.resolve(begun)
         unread.then((response) => response?.body?.cancel()).catch(() => undefined)
@@ -173,11 +176,12 @@ export class RunChatTransport {
     }
   }
 
-  async #resumed(options: ReconnectToStreamOptions): Promise<Response> {
+  /** Return the response with the answer under way, or 204; ask again where nothing comes. */
+  async #answerUnderWay(options: ReconnectToStreamOptions): Promise<Response> {
     const patience = new Patience(this.#staleAfter)
     for (let tries = 0; ; tries++) {
       try {
-        return await this.#heard(options, patience, (signal) =>
+        return await this.#answerInTime(options, patience, (signal) =>
           this.#read(options, options.chatId, undefined, signal),
         )
       } catch (error) {
