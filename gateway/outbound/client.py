@@ -49,8 +49,8 @@ READ_BYTES = 64 << 10
 # Bytes of a response with what is around its body: 256 header fields may have so many.
 LONGEST_ON_THE_WIRE = 1 << 20
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0  # between two attempts
-# A compressed body could be a bomb.
 _AGENT: dict[str, str] = {hdrs.USER_AGENT: "Headgate"}
+# A compressed body could be a bomb.
 FIELDS = _AGENT | {hdrs.ACCEPT_ENCODING: "identity"}
 _NOT_ADDED = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT)
 # Final statuses (RFC 9110, section 15). Nothing that HTTP means follows any other one.

@@ -66,7 +66,7 @@ def failure_of(error: Exception, timeout_s: float, way: Way | None = None) -> No
     if way.is_at_proxy or isinstance(error, ProxyRefusal):
         return _failure_of_proxy(error, timeout_s, way.proxy)
     kind, why = _kind_and_why(error, timeout_s)
-    return NoResponse(kind, f"{why} (through {way.proxy.named})")
+    return NoResponse(kind, f"{why} (through {way.proxy.name_for_clients})")
 
 
 def _failure_of_proxy(error: Exception, timeout_s: float, proxy: Proxy) -> NoResponse:
@@ -83,7 +83,7 @@ def _failure_of_proxy(error: Exception, timeout_s: float, proxy: Proxy) -> NoRes
         kind, why = "timeout", f"made no connection within {min(CONNECT_S, timeout_s):g} s"
     else:
         _, why = _kind_and_why(error, timeout_s)
-    return NoResponse(kind, f"was not reached: {proxy.named} {why}", is_of_proxy=True)
+    return NoResponse(kind, f"was not reached: {proxy.name_for_clients} {why}", is_of_proxy=True)
 
 
 def _kind_and_why(error: Exception, timeout_s: float) -> tuple[FailureKind, str]:

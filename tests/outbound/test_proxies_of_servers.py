@@ -223,7 +223,7 @@ def test_a_malformed_variable_ends_a_start_that_needs_it(workers: int) -> None:
     [{"upstream": "http://127.0.0.1:9"}, {"upstream": "http://vllm:8000"}],
     ids=["loopback", "a name without a dot"],
 )
-def test_a_malformed_variable_that_nothing_needs_is_none_of_ours(given: dict[str, str]) -> None:
+def test_a_malformed_variable_that_nothing_needs_is_ignored(given: dict[str, str]) -> None:
     environment = {"HTTPS_PROXY": "socks5://a:1", "HTTP_PROXY": "socks5://a:1"}
     with gateway_by(environment, models=[{**MODEL, **given}]) as gateway:
         assert started(gateway)["proxies"] == {"directly": [given["upstream"], "webhooks"]}
@@ -237,7 +237,10 @@ def test_a_server_without_proxies_says_nothing_of_them() -> None:
 def test_an_entry_of_no_proxy_that_covers_nothing_is_warned_of_at_the_start() -> None:
     environment = {"HTTPS_PROXY": "http://a:1", "NO_PROXY": "http://x.example"}
     with gateway_by(environment) as gateway:
-        assert "NO_PROXY: entry 1: no host, address or network" in gateway.output()
+        assert (
+            "NO_PROXY: entry 1 has no effect, as it is not a host, address or network"
+            in gateway.output()
+        )
 
 
 # ---------------------------------------------------------------- hosts that clients name
@@ -397,7 +400,10 @@ def test_config_check_says_what_goes_through_which_proxy() -> None:
 def test_config_check_warns_of_entries_that_cover_nothing() -> None:
     status, _, errors = check("--strict", HTTPS_PROXY="http://a:1", NO_PROXY="x.example,a/b")
     assert status == 1
-    assert "warning: NO_PROXY: entry 2: no host, address or network" in errors
+    assert (
+        "warning: NO_PROXY: entry 2 has no effect, as it is not a host, address or network"
+        in errors
+    )
 
 
 @pytest.mark.parametrize(
@@ -409,7 +415,7 @@ def test_config_check_warns_of_entries_that_cover_nothing() -> None:
             f"socks5://{USER}@proxy:1",
             "HEADGATE_OUTBOUND__PROXY is not shown here, but must be http(s)://",
         ),
-        ("HEADGATE_OUTBOUND__PROXY", "proxy:3128", "percent-encode what is no letter"),
+        ("HEADGATE_OUTBOUND__PROXY", "proxy:3128", "percent-encode all but letters"),
     ],
     ids=["a variable", "the setting", "the setting without a scheme"],
 )
@@ -420,7 +426,7 @@ def test_config_check_refuses_a_malformed_proxy(variable: str, url: str, words: 
     assert SECRET not in errors
 
 
-def test_a_gateway_reads_no_proxy_for_all() -> None:
+def test_the_variable_all_proxy_is_not_read() -> None:
     status, output, _ = check(ALL_PROXY="http://proxy.example:3128")
     assert status == 0
     assert "proxy.example" not in output

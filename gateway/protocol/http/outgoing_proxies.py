@@ -54,7 +54,7 @@ class Proxy:
         return f"{self.url} ({self.source})"
 
     @property
-    def named(self) -> str:
+    def name_for_clients(self) -> str:
         """The proxy in words for clients, who may name the servers behind that of the setting."""
         return f"the proxy of {SETTING}" if self.source == SETTING else f"the proxy {self.shown}"
 
@@ -68,8 +68,8 @@ def proxy_of(url: str, source: str) -> Proxy:
     found = _PROXY.fullmatch(url)
     if found is None:
         raise ValueError(
-            f"must be {PROXY_KIND}; percent-encode what is no letter and no digit in the user and "
-            "the password, such as @ as %40"
+            f"must be {PROXY_KIND}; percent-encode all but letters and digits in the user and the "
+            "password, such as @ as %40"
         )
     scheme = found["scheme"].lower()
     port = int(found["port"][1:]) if found["port"] else PORTS[scheme]
@@ -203,10 +203,15 @@ def warnings_of(environment: Mapping[str, str]) -> Iterator[str]:
     found = _first(environment, EXCEPTIONS)
     unknown = [] if found is None else DirectHosts(found[1]).unknown
     if found is not None and unknown and has_proxy(environment):
-        entries = f"{'entry' if len(unknown) == 1 else 'entries'} {', '.join(map(str, unknown))}"
+        numbers = ", ".join(map(str, unknown))
+        wrong = f"entry {numbers} has no effect, as it is not a host, address or network"
+        if len(unknown) > 1:
+            wrong = (
+                f"entries {numbers} have no effect, as they are not hosts, addresses or networks"
+            )
         yield (
-            f"{found[0]}: {entries}: no host, address or network, so it excepts nothing; write "
-            "example.com, 10.0.0.0/8 or host.example.com:8443, without a scheme"
+            f"{found[0]}: {wrong}; write example.com, 10.0.0.0/8 or host.example.com:8443, without "
+            "a scheme"
         )
 
 
