@@ -16,7 +16,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from headgate.errors import ProtocolError, Unavailable, check_number
-from headgate.faults import failed, refused
+from headgate.faults import connection_error, response_error
 from headgate.misuse import check_session
 from headgate.names import DEFAULT_BASE, NEXT_OFFSET, not_text, shown, with_parameters
 
@@ -241,13 +241,13 @@ class Endpoint:
                         is_renewed = True
                         continue
                     if answer.status >= 300:
-                        raise await refused(answer, self.shown, (query or {}).get("offset"))
+                        raise await response_error(answer, self.shown, (query or {}).get("offset"))
                     yield answer
                     return
         except (aiohttp.ClientError, TimeoutError, OSError) as cause:
             is_first = self._session not in _answered
             scheme = self._parsed.scheme
-            raise failed(cause, self.shown, scheme=scheme, is_first=is_first) from cause
+            raise connection_error(cause, self.shown, scheme=scheme, is_first=is_first) from cause
 
     def _renews(self, headers: Mapping[str, str]) -> bool:
         return self._credential is not None and self._credential.renews(headers["Authorization"])

@@ -235,14 +235,14 @@ def refusal(  # noqa: PLR0913 - what a response has
     elif kind is Conflict and method == "POST" and not code and EXPECTED_SEQ not in headers:
         advice = OTHER_TYPE
     elif kind is BadRequest and offset is not None:
-        advice, reason = NO_OFFSET, reason + _which(offset)
+        advice, reason = NO_OFFSET, reason + _offset_named(offset)
     error = kind(reason, stream=stream, status=status, offset=offset, headers=headers, code=code)
     error.add_note(advice)
     return error
 
 
-def _which(offset: str) -> str:
-    """Return the words for an offset that is refused, unless every server knows it."""
+def _offset_named(offset: str) -> str:
+    """Return the words that name a refused offset; none for one that every server knows."""
     shown = repr(offset[:MOST_SHOWN])
     named = f"; the offset was {shown}, and the beginning is {BEGINNING!r}"
     return "" if offset in {BEGINNING, NOW} else named

@@ -29,7 +29,8 @@ NO_SERVER = "Start the server, or correct the URL of the client."
 AWAY = "Try again later: an append may be stored or not."
 NO_RESPONSE = "the connection was closed without a response"
 NO_HTTP = "no HTTP is spoken there"
-# Of the first request of a session: so does Redis, and asyncio where TLS is spoken.
+# Where the first request of a session gets no response: Redis closes the connection so, and
+# asyncio where TLS is spoken.
 CLOSED_AT_ONCE = {
     "http": f"{NO_HTTP}, it seems, or only with https://: {NO_RESPONSE}",
     "https": f"{NO_HTTP}, it seems: {NO_RESPONSE}",
@@ -50,7 +51,9 @@ CAUSES: dict[type[Exception], str] = {
 }
 
 
-async def refused(answer: aiohttp.ClientResponse, stream: str, offset: str | None) -> StreamError:
+async def response_error(
+    answer: aiohttp.ClientResponse, stream: str, offset: str | None
+) -> StreamError:
     """Return the error of a response, with its sentence and the code of those of subscriptions."""
     body = bytearray()
     while part := await answer.content.read(ERROR_BODY_BYTES - len(body)):
@@ -92,7 +95,7 @@ def _detail(content_type: str, text: str) -> tuple[str, str]:
     return harmless.strip(), code
 
 
-def failed(cause: Exception, stream: str, *, scheme: str, is_first: bool) -> Unavailable:
+def connection_error(cause: Exception, stream: str, *, scheme: str, is_first: bool) -> Unavailable:
     """Return the error of a request without a response, perhaps the first of its session."""
     words = _words(cause)
     if isinstance(cause, aiohttp.ServerDisconnectedError) and is_first:

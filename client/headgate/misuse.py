@@ -29,7 +29,7 @@ def refusing_method(sentence: str) -> Callable[..., None]:
     return method
 
 
-# For `hg.runs("x")` and `hg.chats("x")`: each has all of them, and is no function.
+# For `hg.runs("x")` and `hg.chats("x")`: each object has all runs or chats, and is not a function.
 NAME_THE_RUN = 'a run is named in a method, such as runs.follow("x"), and not in a call of runs'
 NAME_THE_CHAT = (
     'a chat is named in a method, such as chats.history("x"), and not in a call of chats'

@@ -65,7 +65,7 @@ def decoded(body: bytes) -> list[Question | Answered]:
 
 
 def _cut(value: object) -> str:
-    """Return what a page has sent for the sentence of an error."""
+    """Return the beginning of a page's value, as an error shows it."""
     return f"{value!r}"[:SHOWN_CHARACTERS]
 
 

@@ -18,9 +18,9 @@ ITEM = "run_item_stream_event"
 UPDATED = "agent_updated_stream_event"
 APPROVAL = "tool_approval_item"  # an item of its own: no event has it
 TYPES = (RAW, ITEM, UPDATED, APPROVAL)
-# What answers a call that ResponsesReader tells of; the calls of other tools are not shown.
+# Items that answer a call which ResponsesReader shows; it shows no calls of other tools.
 OUTPUTS = {"function_call_output", "custom_tool_call_output"}
-TOLD = ("instructions", "tools", "prompt")  # what a response repeats of its request
+REQUEST_FIELDS = ("instructions", "tools", "prompt")  # which a response repeats
 
 
 class OpenAIAgents:
@@ -53,7 +53,7 @@ def plain_event(value: object) -> dict[str, Any] | None:
     if type_ == RAW:
         data = plain(field(value, "data"))
         if isinstance(data, dict) and isinstance(response := data.get("response"), dict):
-            data = {**data, "response": {**response, **dict.fromkeys(TOLD)}}
+            data = {**data, "response": {**response, **dict.fromkeys(REQUEST_FIELDS)}}
         return {"type": type_, "data": data}
     if type_ == ITEM:
         item = _plain_item(field(value, "item"))

@@ -172,8 +172,8 @@ SCALARS = frozenset((str, int, float, bool, type(None)))
 def plain(source_value: object) -> object:
     """Return a source's value with the objects in it as dicts.
 
-    The fields have the names that they have in JSON, and null is a value like others: whether a
-    field may be left out in place of it is for who knows the field. Private fields are left out.
+    The fields have the names that they have in JSON. Those that are None stay: only the caller may
+    know which of them can be left out. Private fields are left out.
     """
     # Most values are scalars, and to find out anything else takes longer.
     if type(source_value) in SCALARS or isinstance(source_value, type):

@@ -80,7 +80,7 @@ class PydanticAI:
         )
 
     def parts(self, value: object) -> list[Part]:
-        """Return what models say, tools answer and the application tells."""
+        """Return what an event adds to the answer: words of a model, answers of tools, own data."""
         method = self._methods.get(field(value, KIND))
         return [] if method is None else method(value)
 
@@ -221,8 +221,8 @@ def _finished(event: object) -> list[Part]:
     tokens = {name: field(counts, f"{name}_tokens") for name in names}
     thought = (field(counts, "details") or {}).get("reasoning_tokens")
     usage = None if counts is None else Usage(**tokens, reasoning=thought)
-    asked = field(field(result, "output"), "approvals")
+    approvals = field(field(result, "output"), "approvals")
     return [
         ModelEnded(None if reason is None else known_reason(reason), usage),
-        *(ApprovalRequest(field(call, "tool_call_id")) for call in asked or ()),
+        *(ApprovalRequest(field(call, "tool_call_id")) for call in approvals or ()),
     ]

@@ -68,7 +68,7 @@ class _AgentEvents(AsyncIterator[object]):
         return await anext(self._events)
 
     async def aclose(self) -> None:
-        """Cancel the agent, unless it has ended: without that it would call its tools still."""
+        """Cancel the agent, unless it has ended: otherwise it would go on and call its tools."""
         if not self._has_ended:
             self._run.cancel()
         await self._events.aclose()
@@ -94,10 +94,10 @@ async def _entered(
             yield value
 
 
-def not_iterable(given: object) -> str:
-    """Return what is wrong with what a context manager gave, in a sentence."""
-    kind = type(given).__name__
+def not_iterable(value: object) -> str:
+    """Return the sentence that refuses what a context manager gave."""
+    kind = type(value).__name__
     instead = (
-        ": yield what its stream_text(delta=True) gives" if hasattr(given, "stream_text") else ""
+        ": yield what its stream_text(delta=True) gives" if hasattr(value, "stream_text") else ""
     )
     return f"the source is a context manager that gave a {kind}, which is not an iterator{instead}"
