@@ -226,9 +226,10 @@ def _say_whose(config: Path | None) -> None:
 
 
 def _warn_of_other_routes(settings: Settings, upstream: str) -> None:
-    """Say if a server of this machine at an address of --upstream has not the settings' routes.
+    """Warn if a server on this machine at an address of --upstream has other routes.
 
-    A file for a server's own streams removes cookies, by which an origin may know its readers.
+    A file for a server's own streams removes cookies, so it is wrong for an origin that knows its
+    readers by them.
     """
     from gateway.commands.options.home import routes_running_at
 

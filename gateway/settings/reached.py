@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 def stream_bases(settings: Settings, *, forwarded: bool = False) -> list[str]:
-    """Return the URL of each route, below which its streams are; with `forwarded`, of an origin."""
+    """Return the URL of each route below which its streams are.
+
+    With `forwarded`, return only those of routes to HTTP origins.
+    """
     base = _url(settings.listen, settings.tls.certificate)
     routes = (it for it in settings.route_table if it.log_kind is None or not forwarded)
     return [f"{base}{route.prefix}" for route in routes]

@@ -168,7 +168,7 @@ class Outcomes:
         self._on_turn = on_turn
 
     def refuse(self, one: Waiting, refusal: HeadgateError | None, figures: AppendMetrics) -> bool:
-        """Deliver the refusal of a write that is not queued, in a later pass; False without one."""
+        """Deliver the refusal of a write in a later pass; return False if there is none."""
         if refusal is None:
             return False
         figures.count([one], [refusal], one.came)

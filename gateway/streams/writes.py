@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 MAX_BATCH = 1024  # appends of one stream in one commit
 MOST_PACKED = 32  # commits to a shared log, which packs them here: 500 take 4 ms
 LONGEST_GATHER_S = 0.002  # writes never wait longer than this for others to join their commit
-LATE_S = 0.1  # of a commit: a write behind it asks whether the log is down, which costs something
+LATE_S = 0.1  # that a commit takes: then a write behind it first asks whether the log is down
 # Lost races in a row on one stream before its writes are refused with a Retry-After: of ten
 # gateways that write to it all the time, one loses so often once in 10^9 commits.
 MAX_CONFLICTS = 200

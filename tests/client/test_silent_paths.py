@@ -114,7 +114,7 @@ async def test_the_time_of_other_responses_does_not_end_a_live_read(live: follow
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan")])
-def test_a_time_for_live_reads_that_is_none_is_refused(seconds: float) -> None:
+def test_an_invalid_live_timeout_is_refused(seconds: float) -> None:
     with pytest.raises(ValueError, match=r"^live_timeout is .*"):
         headgate.Client("http://127.0.0.1:1", live_timeout=seconds)
 

@@ -11,11 +11,11 @@ import click
 from typing_extensions import override
 
 from gateway.settings.reading.url_secrets import TYPED, secret_in
+from gateway.text_files import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-MARK = "\ufeff"  # a byte order mark, as some shells pipe it
 _ADMIN, _STORAGE = (
     "STREAM_ADMIN_TOKEN or --admin-token FILE",
     "HEADGATE_STORAGE or a file of settings",
@@ -54,8 +54,9 @@ def secret_of_stdin(most: int) -> str:
     """
     if sys.stdin is None:
         raise click.UsageError("The secret is read from stdin, and stdin is closed.")
-    text = sys.stdin.read(len(MARK) + most + len("\r\n"))
-    return text.removeprefix(MARK).removesuffix("\n").removesuffix("\r")
+    mark = MARK.decode()  # as some shells pipe it
+    text = sys.stdin.read(len(mark) + most + len("\r\n"))
+    return text.removeprefix(mark).removesuffix("\n").removesuffix("\r")
 
 
 def can_ask() -> bool:

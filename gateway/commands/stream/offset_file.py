@@ -6,6 +6,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from gateway.text_files import text_of
 from gateway.tools.shell.failure import Failed
 
 if TYPE_CHECKING:
@@ -33,10 +34,10 @@ class OffsetFile:
             reason = "it cannot be written to" if folder.is_dir() else "there is no such folder"
             raise Failed(f"{self._path} cannot be kept in {folder}: {reason}")
         try:
-            return self._path.read_text(encoding="utf-8-sig").strip()
+            return text_of(self._path)
         except FileNotFoundError:
             return None
-        except UnicodeError as cause:
+        except ValueError as cause:
             raise Failed(f"{self._path} holds no offset: remove it to begin again") from cause
         except OSError as cause:
             raise Failed(f"{self._path} cannot be read: {cause.strerror}") from cause

@@ -25,7 +25,7 @@ LOOKS = 10  # at a connection with unsent bytes within `http.body_timeout`; each
 ROUNDS = 3  # looks for such connections meanwhile: of 100,000 readers each takes 1 us
 # The window of a client's system that is full opens in steps: on one machine of 64 KiB, elsewhere
 # of some KiB. A client that reads 1 KiB a second then seems to stand still for a minute. One that
-# has received more without a pause has read faster, so that its standstill is none of these steps.
+# has received more without a pause has read faster: its standstill is not one of these steps.
 STEP = 128 * 1024  # bytes; the buffer of Linux that the first step fills
 STEP_TIMES = 4  # as long as others, may a client stand still that receives in such steps
 _TCP_INFO = struct.Struct("=3xB20xI92xQ")  # tcpi_probes, tcpi_unacked and tcpi_bytes_acked

@@ -276,7 +276,7 @@ CALLS = {
 
 @pytest.mark.parametrize("value", REFUSED)
 @pytest.mark.parametrize("call", CALLS)
-async def test_a_time_that_is_none_is_refused_with_the_bounds(
+async def test_an_invalid_stale_after_is_refused_with_its_bounds(
     site: Site, tabs: BrowserContext, call: str, value: str
 ) -> None:
     script = f"""
