@@ -125,9 +125,10 @@ function replacer({ find, longest, begun, put }) {
 /**
  * Return the events that `source(after, signal)` yields, objects with `id`, `event` and `data`.
  *
- * `after` is the id of the last event that the reader has, of its header or its query, or null. In silence, a comment goes out
- * every `keepAlive_ms`. After `end_ms` the response ends by the event `reconnect`: an EventSource
- * comes back by itself after `retry_ms`, and gets what follows. `done` says that nothing follows.
+ * `after` is the id of the last event that the reader has, from its header or its query, or null. In
+ * silence, a comment goes out every `keepAlive_ms`. After `end_ms` the response ends by the event
+ * `reconnect`: an EventSource comes back by itself after `retry_ms`, and gets what follows. `done`
+ * says that nothing follows.
  */
 export function events(request, source, { waitUntil, end_ms, keepAlive_ms, retry_ms = 1000 }) {
   const after = request.headers.get("Last-Event-ID") ?? new URL(request.url).searchParams.get("after")
