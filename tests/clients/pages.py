@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from playwright.async_api import async_playwright
 
+from tests.clients.service_workers import ENABLED, WORKER
 from tests.support.processes import ROOT
 from tests.support.proxy_engines import program, running
 from tests.support.unmodified_clients import CHROMIUM
@@ -65,19 +66,7 @@ AROUND = """<!doctype html>
 """
 
 
-# A service worker that passes requests on, as those do that keep pages for offline.
-WORKER = """
-  addEventListener("install", () => skipWaiting());
-  addEventListener("activate", (event) => event.waitUntil(clients.claim()));
-  addEventListener("fetch", (event) => event.respondWith(fetch(event.request)));
-"""
-
-
 STREAM = re.compile(r"https?://[\w.:]+/v1/stream/[\w/-]+")  # the URL of one, in an example
-ENABLED = """async () => {
-  await navigator.serviceWorker.register("/worker.js");
-  await navigator.serviceWorker.ready;
-}"""
 
 
 @contextlib.asynccontextmanager

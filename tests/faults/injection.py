@@ -127,6 +127,7 @@ GIVES_BACK = frozenset(
         "SseReader.connection_lost",
         "SseReaders.__len__",
         "Request.call_at_end",
+        "BodyCount.release",
         "ServerLimits.connection_lost",
         "ServerLimits.release_reader",
         "SseReaders.remove",

@@ -16,7 +16,7 @@ from headgate.chats import Chats
 from headgate.web.aiohttp import chat_router, resume
 
 from tests.client.runs.sources import Feed
-from tests.clients.pages import ENABLED, WORKER
+from tests.clients.service_workers import ENABLED, WORKER
 from tests.support.processes import ROOT
 from tests.support.unmodified_clients import CHROMIUM
 from tests.support.waiting import SERVER_PATIENCE_S

@@ -83,7 +83,7 @@ BAD: dict[str, tuple[Callable[[], dict[str, Any]], type[Exception], str]] = {
     "a lifetime without end": (
         lambda: {"redis": URL, "sentinel_ttl": float("inf")},
         ValueError,
-        "sentinel_ttl is at most 3,153,600,000 s, 100 years",
+        "sentinel_ttl is at most 3,153,600,000 s, 100 years, not inf",
     ),
     "a text in place of error_text": (
         lambda: {"redis": URL, "error_text": "it failed"},
