@@ -73,9 +73,9 @@ class SharedFiles:
         self._shares = FileShares.of(open_files)
 
     @property
-    def has_too_many_clients(self) -> bool:
-        """True if a client's connection has to be closed again, so that servers get theirs."""
-        return self.clients + self.servers > self._shares.room - self._shares.for_servers
+    def takes_no_client(self) -> bool:
+        """True if another connection of a client has to be closed again: servers get theirs."""
+        return self.clients + self.servers >= self._shares.room - self._shares.for_servers
 
     @property
     def free_until_crowded(self) -> int:

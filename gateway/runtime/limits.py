@@ -206,11 +206,12 @@ class ServerLimits:
 
         A refused connection counts until it is lost, but not as one of `client`.
         """
+        is_too_many = self.connections >= self.max_connections or (
+            self.files is not None and self.files.takes_no_client
+        )
         self.connections += 1
-        is_too_many = self.connections > self.max_connections
         if self.files is not None:
             self.files.clients += 1
-            is_too_many = is_too_many or self.files.has_too_many_clients
         if is_too_many:
             self.refused["max_connections"] += 1
             return LimitReached("max_connections is reached")
