@@ -275,3 +275,19 @@ class NotCached(HeadgateError, code="not_cached", status=504):
 
 # The failures of an HTTP origin.
 OF_THE_ORIGIN = (OriginBehind, OriginBroken, OriginBusy, OriginTimeout, OriginUnreachable)
+
+
+def drop_frames(error: BaseException) -> None:
+    """Drop the tracebacks of an error that is handled, and of its causes.
+
+    Their frames refer to the bodies of requests. A frame that refers to the error is a cycle with
+    them, which only the next full garbage collection would end.
+    """
+    errors, dropped = [error], set[int]()
+    while errors:
+        one = errors.pop()
+        if id(one) in dropped:
+            continue
+        dropped.add(id(one))
+        one.__traceback__ = None
+        errors += (it for it in (one.__cause__, one.__context__) if it is not None)

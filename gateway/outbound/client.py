@@ -13,6 +13,7 @@ from headgate.retries import Backoff
 from multidict import CIMultiDict
 from yarl import URL
 
+from gateway.errors import drop_frames
 from gateway.open_files import NoFileLeft
 from gateway.origin.heads import HEAD_BYTES
 from gateway.origin.reader import HEADER_LINES
@@ -255,7 +256,11 @@ class OutboundClient:
         ) as error:  # a TimeoutError is an OSError
             failure = failure_of(error, timeout_s, way)
             self._counts.failed(failure.kind, time() - begun)
-            raise failure from error
+            drop_frames(error)
+            try:
+                raise failure from error
+            finally:
+                del failure  # a cycle with this frame
 
 
 def _authorization(proxy: Proxy) -> dict[str, str]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import socket
 import ssl
-from typing import TYPE_CHECKING, cast
+import sys
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from yarl import URL
@@ -21,10 +24,12 @@ from tests.support.raw_origin import RawOrigin, answer
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
     from tests.support.raw_origin import Play, Wire
+
+    Caller = Callable[[OutboundClient, str, Any], Awaitable[object]]
 
 PURPOSE = "test"
 LONG = bytes(16 << 20)  # the system takes some of it for a server that reads nothing
@@ -94,6 +99,63 @@ async def test_nothing_is_kept_of_a_body_that_a_server_does_not_read(
         await until(lambda: held() == (0, 0))
 
 
+BEGUN = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n"
+
+
+async def gives_up(client: OutboundClient, url: str, body: bytes | AsyncIterable[bytes]) -> None:
+    task = asyncio.create_task(called(client, url, body))
+    await until(lambda: held()[0] == 1)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def stops(client: OutboundClient, url: str, body: bytes | AsyncIterable[bytes]) -> None:
+    task = asyncio.create_task(called(client, url, body))
+    await until(lambda: held()[0] == 1)
+    await client.close()
+    assert await task == "broken"
+
+
+async def opens(client: OutboundClient, url: str, body: bytes | AsyncIterable[bytes]) -> None:
+    request = OutboundRequest("POST", URL(url), {}, body)
+    with pytest.raises(NoResponse):
+        await client.open(request, WAIT_S)
+
+
+async def closes(client: OutboundClient, url: str, body: bytes | AsyncIterable[bytes]) -> None:
+    response = await client.open(OutboundRequest("POST", URL(url), {}, body), WAIT_S)
+    assert await response.content.readany() == b"x"
+    response.close()
+
+
+CALLERS: dict[str, tuple[Play, Caller]] = {
+    **{name: (play, called) for name, (play, _) in ENDS.items()},
+    "its caller gives up": (answers_unread(), gives_up),
+    "its client is closed": (answers_unread(), stops),
+    "it does not answer": (answers_unread(), opens),
+    "its answer is closed": (answers_unread(BEGUN), closes),
+}
+
+
+@pytest.mark.parametrize("make", BODIES.values(), ids=BODIES)
+@pytest.mark.parametrize(("play", "request_with"), CALLERS.values(), ids=CALLERS)
+async def test_no_cycle_refers_to_a_body_once_its_request_has_ended(
+    play: Play,
+    request_with: Caller,
+    make: Callable[[], bytes | AsyncIterable[bytes]],
+) -> None:
+    body = bytes(1 << 20) if make() is LONG else make()
+    async with RawOrigin(play) as server, client_of(Connector) as client:
+        gc.disable()
+        try:
+            before = sys.getrefcount(body)
+            await request_with(client, server.url, body)
+            await until(lambda: sys.getrefcount(body) <= before, "nothing else refers to it")
+        finally:
+            gc.enable()
+
+
 @pytest.fixture(params=[False, True], ids=["plain", "tls"])
 def tls(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ssl.SSLContext | None]:
     """A context of a server that clients trust, or None."""
@@ -156,8 +218,7 @@ async def test_nothing_is_kept_of_a_body_whose_caller_gives_up() -> None:
 
 
 async def test_nothing_is_kept_of_a_body_behind_a_response_that_its_caller_closes() -> None:
-    play = answers_unread(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
-    async with RawOrigin(play) as server, client_of(Connector) as client:
+    async with RawOrigin(answers_unread(BEGUN)) as server, client_of(Connector) as client:
         response = await client.open(OutboundRequest("POST", URL(server.url), {}, LONG), WAIT_S)
         assert await response.content.readany() == b"x"
         assert held()[0] == 1

@@ -20,6 +20,7 @@ from gateway.errors import (
     OriginBroken,
     OriginTimeout,
     StreamNotFound,
+    drop_frames,
 )
 from gateway.features.models import record
 from gateway.features.models.counts import AnswerCounts
@@ -310,6 +311,7 @@ class WrittenAnswer(LiveAnswer):
 
     def _leave(self, error: HeadgateError) -> None:
         """Cut off the readers, and have the end written later."""
+        drop_frames(error)
         self._cut, self.counts.count_elsewhere = error, True
         log.warning("answer.not_closed", stream=self.streams.path(self.name), reason=error.detail)
         self.claim.end_later()

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from headgate.dialects.progress import EarlyEnd
 from typing_extensions import override
 
+from gateway.errors import drop_frames
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -237,6 +239,7 @@ class LiveAnswer(Answer, ABC):
 
     def _refuse(self, refusal: Exception) -> None:
         if not self.response.done():
+            drop_frames(refusal)
             self.response.set_exception(refusal)
             self.response.exception()  # nobody may wait for it any more
 

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp.web import RequestPayloadError
 
-from gateway.errors import OF_THE_ORIGIN, HeadgateError, LimitReached, RequestTimeout
+from gateway.errors import (
+    OF_THE_ORIGIN,
+    HeadgateError,
+    LimitReached,
+    RequestTimeout,
+    drop_frames,
+)
 from gateway.protocol import responses
 from gateway.protocol.bodies.content import EVENTS_TYPE
 from gateway.protocol.http import cache_status
@@ -177,8 +183,7 @@ class Handlers:
         if isinstance(error, LimitReached):  # its connection might keep others from being answered
             abandon = error.ends_connection or self._services.limits.is_crowded
         reply = self.answer(request, self._refusal(request, error), abandon=abandon)
-        # The traceback's frames refer to the request, and may refer to the error: a cycle.
-        error.__traceback__ = None
+        drop_frames(error)
         return reply
 
     def answer(

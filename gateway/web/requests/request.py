@@ -12,7 +12,7 @@ from aiohttp import HttpVersion11, hdrs
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web import RequestPayloadError
 
-from gateway.errors import HeadgateError
+from gateway.errors import HeadgateError, drop_frames
 from gateway.protocol.requests import CatchUp, Events, LongPoll, with_last_event_id
 from gateway.runtime.request_fields import NOTHING, RequestFields
 from gateway.stepped import Step, in_task
@@ -372,7 +372,7 @@ def log_failure(error: BaseException) -> None:
 
 
 def _drop_frames(body: StreamReader) -> None:
-    """Drop the traceback of a body's error: its frames refer to the request, which is a cycle."""
+    """Drop the frames of a body's error, which refer to the request."""
     error = body.exception()
     if error is not None:
-        error.__traceback__ = None
+        drop_frames(error)
