@@ -14,6 +14,7 @@ from gateway.commands.options.admin_target import admin_by_settings, admin_optio
 from gateway.commands.options.configuration import complain, config_option
 from gateway.commands.options.home import server_options
 from gateway.errors import StartError
+from gateway.tools.server.target import ANOTHER_SERVER
 from gateway.tools.shell.exit_status import FAILED
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ TIMEOUT_S = 2.0  # an event loop that answers no sooner does not serve
 LONGEST_ANSWER = 64  # bytes; that of an admin listener has 16
 # The statuses of a server without this path.
 NOT_THERE = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED}
-ANOTHER_SERVER = "answers, and is no admin listener of this version"
 
 
 @click.command()

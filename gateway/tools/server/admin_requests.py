@@ -10,6 +10,7 @@ import msgspec
 from headgate.errors import StreamError
 from headgate.json_values import NOT_JSON, decoded_json
 
+from gateway.tools.server.target import ANOTHER_SERVER
 from gateway.tools.shell.failure import Failed
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def decoded(shown: str, answer: bytes, kind: type[T]) -> T:
 def another_server(shown: str, reason: str = "") -> Failed:
     """Return the failure of a command where another server answers at the URL `shown`."""
     url = shown.removesuffix("/api")
-    return Failed(f"{url} answers, and is no admin listener of this version{reason}")
+    return Failed(f"{url} {ANOTHER_SERVER}{reason}")
 
 
 async def admin_change(

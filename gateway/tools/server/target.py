@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 TOKEN_VARIABLE = "STREAM_ADMIN_TOKEN"
 LIKE_THIS = f'{AUTHORIZATION_VARIABLE}="Bearer TOKEN"'
 CERTIFICATE = "admin.tls.certificate"  # the setting
+ANOTHER_SERVER = "answers, and is no admin listener of this version"  # follows its URL
 # What no header field may hold; a surrogate is a byte of an argument that is no UTF-8.
 NOT_IN_FIELDS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # What a read asks for by options of its command.
