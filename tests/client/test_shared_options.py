@@ -69,6 +69,15 @@ async def test_runs_chats_and_workers_have_the_timeout_of_their_client(use: Use)
             await using
 
 
+async def test_the_options_of_a_worker_replace_those_of_its_client() -> None:
+    async with RawOrigin(absent) as origin, headgate.Client(origin.url, headers=FIELDS) as hg:
+        with contextlib.suppress(headgate.StreamNotFound):
+            async with hg.worker("pool", headers={"X-Tenant": "red"}, timeout=1) as worker:
+                async for _ in worker:
+                    pass
+        assert origin.heard[0].named["x-tenant"] == "red"
+
+
 async def lease_fields(token_of_client: dict[str, str], is_here: bool) -> list[str]:
     """The header fields of a request about the lease of a webhook, at this server or another."""
     wake = {"subscription_id": "s", "wake_id": "w", "generation": 1, "streams": []}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypedDict
 from urllib.parse import quote, unquote
 
@@ -77,6 +78,8 @@ class WorkerOptions(TypedDict, total=False):
     name: str | None
     concurrency: int
     stop_grace: float
+    headers: Mapping[str, str] | None
+    timeout: float
 
 
 class Client(ForAsyncio):
@@ -256,15 +259,16 @@ class Client(ForAsyncio):
         """Return a worker for subscriptions, with the options of `Worker`."""
         from headgate.workers import Worker
 
-        return Worker(
+        made = partial(  # what is in `options`, too, is taken from there
+            Worker,
             self.base_url,
             *subscription_ids,
             authorization=self._connection.credential,
             headers=self._connection.headers,
             timeout=self._connection.timeout,
             session=self._connection.in_this_loop().session,
-            **options,
         )
+        return made(**options)
 
     @checks_keywords
     def job(self, wake: Mapping[str, Any], *, lease_ttl: float = 30.0) -> Job:
