@@ -1,14 +1,20 @@
-"""The loops of views that pages print, where a cut comes between two events of one message."""
+"""The readers of views that pages print, where a cut comes amid a message or before a restart."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from tests.clients.pages import STREAM, chromium, examples, holds, page_with
+from tests.support.processes import NODE
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = [pytest.mark.usefixtures("processes"), pytest.mark.timeout(60)]
 
@@ -48,3 +54,52 @@ async def test_a_documented_loop_of_a_view_shows_no_event_of_a_cut_message_twice
         await holds(opened, "opened.length === 2 && opened[1].readyState === 2")
         assert await opened.evaluate("shown") == ["one", "two"]
     assert offsets == ["-1", "-1"]
+
+
+FETCHING = """
+  const { fetchView } = await import(process.argv[1]);
+  const response = await fetchView(process.argv[2]);
+  for await (const text of response.body.pipeThrough(new TextDecoderStream())) {
+    process.stdout.write(text);
+  }
+"""
+BEGIN, REST = "data: one\nid: 5\n\n", "data: two\nid: 9~\n\n"
+
+
+@pytest.mark.parametrize(
+    ("answers", "shown", "is_whole"),
+    [
+        ([(200, BEGIN), (503, ""), (429, ""), (200, REST)], BEGIN + REST, True),
+        ([(200, BEGIN), (410, "")], BEGIN, False),
+    ],
+    ids=["restarts", "gone"],
+)
+async def test_the_documented_fetch_of_a_view_takes_no_cut_answer_for_a_whole_one(
+    tmp_path: Path, answers: list[tuple[int, str]], shown: str, is_whole: bool
+) -> None:
+    (code,) = (it for it in examples("docs/views.md") if "function fetchView" in it)
+    module = tmp_path / "fetch_view.mjs"
+    module.write_text(code)
+    left = iter(answers)
+
+    async def read(_: web.Request) -> web.Response:
+        status, text = next(left)
+        return web.Response(status=status, text=text, content_type="text/event-stream")
+
+    app = web.Application()
+    app.add_routes([web.get("/s", read)])
+    async with TestServer(app, host="127.0.0.1") as server:
+        process = await asyncio.create_subprocess_exec(
+            *(NODE, "--input-type=module", "-e", FETCHING, module),
+            f"http://127.0.0.1:{server.port}/s",
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            output, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    assert output.decode() == shown
+    assert (process.returncode == 0) == is_whole
