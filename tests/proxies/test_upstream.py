@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from multidict import CIMultiDict
 
-from gateway.features.models.answer import ABORTED, WrittenAnswer
+from gateway.features.models.answer import WrittenAnswer
 from gateway.features.models.provider.requests import AnswerRequest, RequestBody
+from gateway.features.models.record import ABORTED
 from gateway.features.proxies.answer_routes import AnswerRoutes
 from gateway.settings import Settings
 from tests.proxies.serving import proxies, written

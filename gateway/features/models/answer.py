@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
     Call: TypeAlias = Callable[[], Awaitable["StoredResponse | WholeResponse"]]
 
-ABORTED = EarlyEnd("answer_aborted", "a client has aborted the request")
 NOT_ENDED = EarlyEnd("answer_not_ended", "the provider ended its answer without the last event")
 LOST = EarlyEnd("gateway_stopped", "another gateway has ended the answer")
 
@@ -91,6 +90,7 @@ class WrittenAnswer(LiveAnswer):
         self._appended_to = request.position  # durable or not
         self._stopped_by: EarlyEnd | None = None
         self._is_ending = False
+        self._is_end_appended = False  # by this gateway, to the events
 
     @property
     @override
@@ -273,11 +273,12 @@ class WrittenAnswer(LiveAnswer):
         parting = record.parting(self.request, outcome, self.counts.usage, failure)
         closes = not self.request.is_in_named_stream
         appended = [*events, *parting]
-        stored = await self.claim.events.append_end(appended, close=closes)
+        stored = await self.claim.events.append_end(appended, outcome, close=closes)
         end = parse_offset(stored.next_offset, "the tail").position - sum(map(len, parting))
         is_ours = bool(stored.stored) or not any(appended)  # another end may be as long as this one
         if not is_ours or end != self._appended_to + sum(map(len, events)):
             raise ClaimLost("another gateway has ended the answer")
+        self._is_end_appended = True
         if events:
             self._note(events, end)
 
@@ -293,8 +294,8 @@ class WrittenAnswer(LiveAnswer):
     async def _adopt_end(self) -> Outcome:
         """Let the readers go on to the end that another gateway has written; return its outcome.
 
-        Warn unless a client has cancelled or deleted the answer there: then this gateway wrote in
-        time.
+        Warn unless a client has cancelled or deleted the answer there, or this gateway has ended
+        its events, and the other one was first to record that: then this gateway wrote in time.
         """
         try:
             end = await self.claim.adopted_end()
@@ -303,7 +304,7 @@ class WrittenAnswer(LiveAnswer):
             return "failed"
         if end is None:
             return "aborted"
-        if end.outcome != "aborted":
+        if end.outcome != "aborted" and not self._is_end_appended:
             log.warning("answer.taken", stream=self.streams.path(self.name))
         self._note((), end.position)
         self.counts.count_elsewhere = True

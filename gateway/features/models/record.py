@@ -136,6 +136,7 @@ def record_name(name: str) -> str:
     return f"{name}{RECORD}"
 
 
+ABORTED = EarlyEnd("answer_aborted", "a client has aborted the request")
 RESTARTED = EarlyEnd("gateway_stopped", "the gateway stopped in the middle of the answer")
 
 

@@ -15,7 +15,7 @@ from gateway.features.models import record
 from gateway.features.models.counts import TokenCounts
 from gateway.features.models.live_answer import Answer
 from gateway.features.models.record import EndEntry, StreamRecord
-from gateway.features.models.shared.claims import ClaimedStreams
+from gateway.features.models.shared.claims import ClaimedStreams, closed_with
 from gateway.features.models.streams import ClaimLost
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # Tries to end an answer: each that fails has found what another process has appended meanwhile.
 MOST_ENDS = 5
+# The failures of closed answers whose events do not tell it, by the outcome: a proxy's do not.
+_FAILURES: dict[Outcome, EarlyEnd] = {"aborted": record.ABORTED, "failed": record.RESTARTED}
 
 
 class StoredAnswers:
@@ -140,6 +142,8 @@ class StoredAnswers:
             outcome = "complete"
         if state.failure is not None:
             outcome, failure = record.outcome_of(state.failure), state.failure
+        if (ended := closed_with(end)) is not None:  # by a process that has not recorded it
+            outcome, failure = ended, state.failure or _FAILURES.get(ended)
         if not end.is_closed:
             events = []
             if failure is not None and failure != state.failure:
@@ -147,11 +151,11 @@ class StoredAnswers:
             position += len(b"".join(events))
             events += record.parting(request, outcome, state.usage, failure)
             closes = not request.is_in_named_stream
-            appended = await claim.events.append_end(events, close=closes, tail=end.tail)
+            appended = await claim.events.append_end(events, outcome, close=closes, tail=end.tail)
             if any(events) and not appended.stored:
                 raise ClaimLost("another gateway has ended the answer")
         reason = None if failure is None else failure.sentence
-        frees_key = state.is_refused or UNSET
+        frees_key = state.is_refused or outcome == "left" or UNSET
         return EndEntry(outcome, self._clock(), state.usage, position, reason, frees_key)
 
     async def _state(self, name: str, request: RequestEntry, end: StreamEnd) -> AnswerProgress:

@@ -44,12 +44,16 @@ class ClaimLost(Exception):
 
 
 class StreamEnd(NamedTuple):
-    """The end of a stream as it is now: the position of its tail, and whether it is closed."""
+    """The end of a stream as it is now: the position of its tail, and whether it is closed.
+
+    `closed_by` is the id of the producer that has closed it, if one has.
+    """
 
     tail: int
     is_closed: bool
     offset_of: Callable[[int], str]
     stream_id: int
+    closed_by: str | None
 
 
 class AnswerStreams:
@@ -178,7 +182,8 @@ class AnswerStreams:
             state = await self._state(name)
         except StreamNotFound:
             return None
-        return StreamEnd(state.tail, state.closed, state.offset, state.stream_id)
+        closed_by = None if state.closed_by is None else state.closed_by.producer_id
+        return StreamEnd(state.tail, state.closed, state.offset, state.stream_id, closed_by)
 
     def watch(self, name: str, watcher: Watcher) -> Callable[[], None]:
         """Call `watcher` with each change of a stream, also by others; return how to end that."""

@@ -10,9 +10,9 @@ from typing_extensions import override
 
 from gateway.access.principal import account_of
 from gateway.errors import MethodNotAllowed, StreamNotFound
-from gateway.features.models.answer import ABORTED
 from gateway.features.models.live_answer import WholeResponse
 from gateway.features.models.provider.requests import AnswerRequest, RequestBody, owner_of_account
+from gateway.features.models.record import ABORTED
 from gateway.features.proxies import responses
 from gateway.features.proxies.route import AUTHORIZATION, METHOD, URL
 from gateway.protocol.http import cache_status

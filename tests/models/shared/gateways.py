@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 from tests.models.accumulators import chat_message, data_of
 from tests.models.answers import ID_LINE, chat_completion
 from tests.models.provider import providing
 from tests.models.serving import OPENAI, gateway_before
+from tests.support.holding_relay import HoldingRelay
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     import aiohttp
 
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 
 CHAT = f"{OPENAI}/v1/chat/completions"
 RESPONSES = f"{OPENAI}/v1/responses"
+T = TypeVar("T")
 KEY = {"Authorization": "Bearer sk-mine"}
 # Until another gateway has ended the answers of one that has stopped, and then some.
 MOST_S = 20.0
@@ -42,13 +47,40 @@ def two_gateways(
 
 
 @contextlib.asynccontextmanager
-async def held_gateways(origin: str) -> AsyncIterator[tuple[Provider, Headgate, Headgate]]:
-    """Start two gateways, whose provider gives three events and holds the rest of an answer."""
+async def held_gateways(
+    origin: str, of_other: str | None = None
+) -> AsyncIterator[tuple[Provider, Headgate, Headgate]]:
+    """Start two gateways, whose provider gives three events and holds the rest of an answer.
+
+    The second one has the log at `of_other`, if that is given.
+    """
     async with providing() as provider:
         provider.hold()
         provider.allow(3)
-        with two_gateways(provider, origin) as (one, other):
+        async with (
+            in_thread(gateway_before(provider, origin=origin)) as one,
+            in_thread(gateway_before(provider, origin=of_other or origin)) as other,
+        ):
             yield provider, one, other
+
+
+@contextlib.asynccontextmanager
+async def in_thread(made: AbstractContextManager[T]) -> AsyncIterator[T]:
+    """Enter and leave a context in a thread, so that what this loop serves goes on meanwhile."""
+    entered = await asyncio.to_thread(made.__enter__)
+    try:
+        yield entered
+    finally:
+        await asyncio.to_thread(made.__exit__, None, None, None)
+
+
+@contextlib.asynccontextmanager
+async def held_ends(origin: str) -> AsyncIterator[tuple[HoldingRelay, str]]:
+    """A relay before a Redis that holds the ends in records, and the URL of the log behind it."""
+    port = urlsplit(origin).port
+    assert port is not None
+    async with HoldingRelay(port, b'"entry":"end"') as relay:
+        yield relay, origin.replace(f":{port}", f":{relay.port}")
 
 
 def ask(

@@ -8,9 +8,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.models.answers import response, without_ids
-from tests.models.shared.gateways import KEY, RESPONSES, ask, events_from, held_gateways, read_to
+from tests.models.shared.gateways import (
+    KEY,
+    RESPONSES,
+    ask,
+    events_from,
+    held_ends,
+    held_gateways,
+    read_to,
+)
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     import aiohttp
 
 pytestmark = pytest.mark.usefixtures("processes")
@@ -51,10 +61,43 @@ async def test_a_response_in_the_background_is_cancelled_at_another_gateway_with
             assert cancelled.status == 200  # passed on, too
         await provider.has_left.wait()
         assert b"response_cancelled" in await answer.read()
-        async with http.get(f"{answer.headers['Stream-URL']}/record?offset=-1") as record:
-            entries = await record.json()
-        assert [it["outcome"] for it in entries if it["entry"] == "end"] == ["aborted"]
+        assert await outcomes(http, answer.headers["Stream-URL"]) == ["aborted"]
         assert TAKEN not in one.output()
+
+
+@pytest.mark.parametrize("stream", [None, "chat-1"], ids=["alone", "in a chat"])
+async def test_a_cancelled_response_is_recorded_as_one_by_the_gateway_that_writes_it(
+    http: aiohttp.ClientSession, origin: str, stream: str | None
+) -> None:
+    fields = {"Headgate_Stream": stream} if stream else {}
+    body = {"model": "m", "stream": True, "background": True}
+    async with (
+        held_ends(origin) as (relay, slow),
+        held_gateways(origin, slow) as (provider, one, other),
+        ask(http, one, path=RESPONSES, body=body, **fields) as answer,
+    ):
+        await events_from(answer, 3)
+        url = f"{other.url}{RESPONSES}/resp_1/cancel"
+        cancelling = asyncio.create_task(status_of(http.post(url, headers=KEY)))
+        await asyncio.wait_for(relay.held.wait(), 10)
+        await asyncio.wait_for(provider.has_left.wait(), 10)
+        assert b"response_cancelled" in await answer.read()
+        assert await outcomes(http, answer.headers["Stream-URL"]) == ["aborted"]
+        relay.release()
+        assert await cancelling == 200
+        assert TAKEN not in one.output()
+
+
+async def status_of(response: AbstractAsyncContextManager[aiohttp.ClientResponse]) -> int:
+    """Return the status of a response."""
+    async with response as answer:
+        return answer.status
+
+
+async def outcomes(http: aiohttp.ClientSession, url: str) -> list[str]:
+    """Return the outcomes in the record of a stream of answers."""
+    async with http.get(f"{url}/record?offset=-1") as record:
+        return [it["outcome"] for it in await record.json() if it["entry"] == "end"]
 
 
 async def test_a_response_in_a_chat_is_cancelled_at_another_gateway_and_the_next_is_not(

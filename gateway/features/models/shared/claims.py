@@ -5,17 +5,21 @@ stream by the id, and carries the epoch of its answer as a producer (PROTOCOL.md
 Each answer has two: one for the gateway that writes it, and the next for its end, which any gateway
 may write. So an answer has one end, and a writer whose answer was ended by another gateway is
 refused from then on. In a log of one process nobody else can write: the claim needs no stamps.
+
+The events and the record are two streams, and the end of an answer comes to the record last. Until
+then its events say how it has ended, to any gateway that finds them ended: by the event that parts
+it from the next, or, where they are closed, by the producer that has closed them.
 """
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, get_args
 
 from gateway.errors import ConfigurationConflict, HeadgateError, LogUnavailable, StreamNotFound
 from gateway.features.models import record
-from gateway.features.models.record import EndEntry, content_type_of
+from gateway.features.models.record import EndEntry, Outcome, content_type_of
 from gateway.features.models.streams import ClaimLost
 from gateway.protocol.streams.state import Stamp
 
@@ -24,11 +28,12 @@ if TYPE_CHECKING:
 
     from gateway.features.models.record import Entry, RequestEntry, StreamRecord
     from gateway.features.models.shared.gateways import Gateways
-    from gateway.features.models.streams import AnswerStreams
+    from gateway.features.models.streams import AnswerStreams, StreamEnd
     from gateway.later import Later
     from gateway.protocol.appends import AppendOutcome
 
 PRODUCER = "headgate.answers"
+_CLOSERS: dict[str, Outcome] = {f"{PRODUCER}.{it}": it for it in get_args(Outcome)}
 # Claims that a request loses to other gateways in a row; after each it finds what they have begun.
 MOST_CLAIMS = 20
 
@@ -53,14 +58,21 @@ class ClaimedStream:
         return self._append(messages, Stamp(PRODUCER, self._epoch, seq), close=False)
 
     def append_end(
-        self, messages: Sequence[bytes], *, close: bool, tail: int | None = None
+        self,
+        messages: Sequence[bytes],
+        outcome: Outcome | None = None,
+        *,
+        close: bool,
+        tail: int | None = None,
     ) -> Later[AppendOutcome]:
         """Append what ends the answer, with a `tail` only if the stream still ends there.
 
-        The outcome has nothing `stored` if another gateway has ended the answer already. The result
-        raises HeadgateError, ClaimLost.
+        A stream that it closes with an `outcome` has that from then on (`closed_with`). The
+        result has nothing `stored` if another gateway has ended the answer already, and raises
+        HeadgateError, ClaimLost.
         """
-        return self._append(messages, Stamp(PRODUCER, self._epoch + 1, 0), close=close, tail=tail)
+        producer = f"{PRODUCER}.{outcome}" if close and outcome is not None else PRODUCER
+        return self._append(messages, Stamp(producer, self._epoch + 1, 0), close=close, tail=tail)
 
     def _append(
         self, messages: Sequence[bytes], stamp: Stamp, *, close: bool, tail: int | None = None
@@ -211,6 +223,11 @@ class Claim(ClaimedStreams):
     async def delete_record(self) -> None:
         """Delete the record of a stream that is gone. Raises HeadgateError."""
         await record.delete_record(self._streams, self.name, self.record.stream_id)
+
+
+def closed_with(end: StreamEnd) -> Outcome | None:
+    """Return the outcome with which a stream of events was closed; None if it does not say so."""
+    return None if end.closed_by is None else _CLOSERS.get(end.closed_by)
 
 
 async def retry_claims(attempt: Callable[[], Awaitable[T]]) -> T:
