@@ -56,6 +56,7 @@ need_python() {
 need_test_tools() {
     local missing=()
     have chromium || missing+=(chromium)
+    have firefox-esr || missing+=(firefox-esr)
     have curl || missing+=(curl)
     have openssl || missing+=(openssl)
     have faketime || missing+=(faketime)

@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestServer
 from playwright.async_api import async_playwright
 
 from tests.clients.service_workers import ENABLED, WORKER
-from tests.support.processes import ROOT
+from tests.support.processes import NODE, ROOT
 from tests.support.proxy_engines import program, running
 from tests.support.unmodified_clients import CHROMIUM
 from tests.support.waiting import SERVER_PATIENCE_S
@@ -77,6 +77,16 @@ async def controlled(browser: Browser, url: str) -> AsyncIterator[Page]:
         await page.goto(f"{url}/empty")
         await page.evaluate(ENABLED)
         yield page
+
+
+def client_bundle(folder: Path) -> Path:
+    """Make the official client one module, as pages have it."""
+    bundle = folder / "client.js"
+    modules = ROOT / "tests" / "node" / "node_modules"
+    source = modules / "@durable-streams" / "client" / "dist" / "index.js"
+    words = [NODE, modules / ".bin" / "rolldown", source, "--platform", "browser", "--file", bundle]
+    subprocess.run([str(word) for word in words], check=True, capture_output=True, timeout=60)
+    return bundle
 
 
 def examples(page: str, language: str = "js") -> list[str]:

@@ -5,7 +5,6 @@ Chromium holds the second request back, because the response to the first might 
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING
 
 import httpx
@@ -16,8 +15,8 @@ from headgate.chats import Chats
 from headgate.runs import Runs
 from headgate.web.aiohttp import chat_router
 
-from tests.clients.pages import AROUND, STREAM, examples, holds
-from tests.support.processes import NODE, ROOT, headgate
+from tests.clients.pages import AROUND, STREAM, client_bundle, examples, holds
+from tests.support.processes import ROOT, headgate
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -28,9 +27,10 @@ if TYPE_CHECKING:
     from headgate.chats import Turn
     from playwright.async_api import Browser
 
+    from tests.support.processes import Headgate
+
 pytestmark = [pytest.mark.usefixtures("processes"), pytest.mark.asyncio(loop_scope="session")]
 
-MODULES = ROOT / "tests" / "node" / "node_modules"
 CHAT_PAGE = ROOT / "docs" / "examples" / "chat" / "page.html"
 # Less than that for which Chromium holds a request back.
 SOON_S = 10.0
@@ -38,12 +38,14 @@ SOON_S = 10.0
 
 @pytest.fixture
 def client(processes: None, tmp_path: Path) -> Path:
-    """The official client as one module, as pages have it."""
-    bundle = tmp_path / "client.js"
-    source = MODULES / "@durable-streams" / "client" / "dist" / "index.js"
-    words = [NODE, MODULES / ".bin" / "rolldown", source, "--platform", "browser", "--file", bundle]
-    subprocess.run([str(word) for word in words], check=True, capture_output=True, timeout=60)
-    return bundle
+    return client_bundle(tmp_path)
+
+
+async def both_wait(http: httpx.AsyncClient, server: Headgate) -> bool:
+    """Return whether two long-polls have reached the server."""
+    metrics = (await http.get(f"{server.admin_url}/metrics")).text
+    lines = [it for it in metrics.splitlines() if it.startswith("headgate_live_readers{")]
+    return sum(float(it.split()[-1]) for it in lines if "long_poll" in it) == 2
 
 
 async def test_two_tabs_with_the_documented_long_poll_both_wait_at_the_server(
@@ -69,21 +71,13 @@ async def test_two_tabs_with_the_documented_long_poll_both_wait_at_the_server(
             TestServer(application, host="127.0.0.1") as site,
             await browser.new_context() as window,
         ):
-
-            async def both_wait() -> bool:
-                metrics = (await http.get(f"{server.admin_url}/metrics")).text
-                lines = [
-                    it for it in metrics.splitlines() if it.startswith("headgate_live_readers{")
-                ]
-                return sum(float(it.split()[-1]) for it in lines if "long_poll" in it) == 2
-
             kind = {"Content-Type": "application/json"}
             await http.put(url, headers=kind, content=b'["one"]')
             tabs = [await window.new_page() for _ in range(2)]
             for tab in tabs:
                 await tab.goto(str(site.make_url("/")))
                 await holds(tab, "shown.length === 1")
-            await until(both_wait, within_s=SOON_S)
+            await until(lambda: both_wait(http, server), within_s=SOON_S)
             await http.post(url, headers=kind, content=b'["two"]')
             for tab in tabs:
                 await holds(tab, "shown.length === 2")
