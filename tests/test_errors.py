@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gateway.errors import BadRequest, HeadgateError, OriginTimeout, drop_frames
 
 
-def _number(text: str) -> int:
+def _wait(text: str) -> int:
     try:
         return int(text)
     except ValueError:
         raise TimeoutError  # noqa: B904 - the context is meant
 
 
+def _ask(text: str) -> int:
+    try:
+        return _wait(text)
+    except TimeoutError as cause:
+        raise OriginTimeout("late") from cause
+
+
 def _failure() -> HeadgateError:
     """Return an error that was raised from one which another one had led to."""
-    try:
-        try:
-            _number("x")
-        except TimeoutError as cause:
-            raise OriginTimeout("late") from cause
-    except OriginTimeout as failure:
-        return failure
+    with pytest.raises(OriginTimeout) as caught:
+        _ask("never")
+    return caught.value
 
 
 def test_an_error_and_its_causes_lose_their_frames_and_stay_what_they_are() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
+from types import CodeType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway.features.models.answer import WrittenAnswer
 from tests.models.answers import chat_completion, response, without_ids
 from tests.models.in_process import model_route, request_of
 from tests.models.provider import FLOOD_BYTES, providing
@@ -215,3 +218,26 @@ async def test_a_provider_whose_answer_is_stored_slowly_is_read_slowly() -> None
         await answer.wait_for_end()
         assert answer.position == provider.flood * FLOOD_BYTES
         assert provider.sent == provider.flood
+
+
+async def test_no_frame_refers_to_an_answer_that_was_cut_once_it_is_over() -> None:
+    async with (
+        providing() as provider,
+        serving() as gateway,
+        model_route(provider, gateway) as route,
+    ):
+        gc.collect()
+        gc.disable()
+        try:
+            provider.cuts_after = 2
+            answer = await route.answers.answer_to(request_of("one"))
+            await answer.wait_for_end()
+            assert answer.outcome == "failed"
+            await until(lambda: WrittenAnswer._run.__code__ not in _traced_back())
+        finally:
+            gc.enable()
+
+
+def _traced_back() -> set[CodeType]:
+    """Return the code of the frames that the tracebacks of errors refer to."""
+    return {it.tb_frame.f_code for it in gc.get_objects() if type(it) is TracebackType}

@@ -12,6 +12,7 @@ from gateway.edge.reads.fetches import Fetch
 from gateway.web.connections.connection import Connection
 from gateway.web.requests.exchange import Exchange
 from gateway.web.requests.request import Request
+from gateway.web.requests.responses import StreamedResponse
 from tests.support.raw_origin import RawOrigin, Wire, reset, silence
 from tests.support.raw_origin import answer as said
 from tests.support.serving import EDGE, PREFIX, edge_serving, post, put, request
@@ -68,6 +69,9 @@ def _others_are_frozen() -> None:
 async def _origin(wire: Wire) -> None:
     if "/broken" in wire.heard.target:
         await reset(wire)
+    elif "/cut" in wire.heard.target:
+        await wire.send(said(bytes(100_000))[:-1])
+        await reset(wire)
     elif "/silent" in wire.heard.target:
         await silence(wire)
     else:
@@ -90,6 +94,24 @@ async def _exchange(gateway: Serving, sent: bytes, answers: int) -> None:
 def _there() -> Counter[str]:
     # By `type`: a lazy object of some library may fail when asked for its class.
     return Counter(type(one).__name__ for one in gc.get_objects() if issubclass(type(one), KINDS))
+
+
+def _are_there(kind: type) -> bool:
+    return any(type(it) is kind for it in gc.get_objects())
+
+
+async def test_no_part_of_a_response_remains_that_its_origin_has_cut() -> None:
+    async with RawOrigin(_origin) as origin, edge_serving(origin) as gateway:
+        gc.disable()
+        try:
+            for sent in (request("GET", f"{EDGE}/cut?offset=-1"), post(f"{EDGE}/cut", b"x")):
+                with pytest.raises((ConnectionError, EOFError)):
+                    await gateway.ask(sent)
+                await until(
+                    lambda: not any(type(it) is StreamedResponse for it in gc.get_objects())
+                )
+        finally:
+            gc.enable()
 
 
 @pytest.mark.parametrize("is_traced", [False, True], ids=["", "traced"])

@@ -238,8 +238,8 @@ class LiveAnswer(Answer, ABC):
             self.response.set_result(response)
 
     def _refuse(self, refusal: Exception) -> None:
+        drop_frames(refusal)
         if not self.response.done():
-            drop_frames(refusal)
             self.response.set_exception(refusal)
             self.response.exception()  # nobody may wait for it any more
 

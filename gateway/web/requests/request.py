@@ -230,6 +230,8 @@ class Request:
                 wire.refuse(error, to_head=self.method == "HEAD")
             elif error is not None:
                 log_failure(error)
+            if error is not None:
+                drop_frames(error)
             if self.body is not EMPTY_PAYLOAD:
                 _drop_frames(self.body)
         except Exception as failure:  # noqa: BLE001 - its connection ends
