@@ -15,6 +15,7 @@ from typing_extensions import override
 from gateway.errors import OriginBroken, OriginTimeout
 from gateway.later import Later
 from gateway.origin.reuse import ConnectionHistory
+from gateway.protocol.http.repeated_fields import join_lines
 from gateway.stepped import in_task
 
 if TYPE_CHECKING:
@@ -105,7 +106,10 @@ class OriginAnswer(Struct, eq=False):
 
     @property
     def headers(self) -> CIMultiDictProxy[str]:
-        """The fields, with names as the origin spells them; made at the first use."""
+        """The fields, with names as the origin spells them; made at the first use.
+
+        Those that caches go by have one line each.
+        """
         if self._headers is None:
             fields: CIMultiDict[str] = CIMultiDict()
             for name, value in self._fields():
@@ -116,6 +120,7 @@ class OriginAnswer(Struct, eq=False):
             if self.is_chunked and self.body is not None:
                 del fields["Transfer-Encoding"]
                 fields["Content-Length"] = str(len(self.body))
+            join_lines(fields)
             self._headers = CIMultiDictProxy(fields)
         return self._headers
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from gateway.protocol.http.repeated_fields import VARY_ORIGIN, with_one_vary
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -41,7 +43,10 @@ def serialize(response: Response, common: bytes, *, to_head: bool = False) -> by
     elif response.status not in BODYLESS:
         length = f"Content-Length: {len(body)}\r\n"
     # A body may be megabytes, of which each copy is some milliseconds.
-    return b"".join((STATUS_LINES[response.status], common, _wire(f"{fields}{length}\r\n"), body))
+    lines = _wire(f"{fields}{length}\r\n")
+    if VARY_ORIGIN in common:
+        common, lines = with_one_vary(common, lines)
+    return b"".join((STATUS_LINES[response.status], common, lines, body))
 
 
 def content_length(text: str | None) -> int | None:
@@ -77,6 +82,8 @@ def stream_head(response: Response, common: bytes, *, chunked: bool) -> bytes:
     """
     framing = "Transfer-Encoding: chunked" if chunked else "Connection: close"
     fields = _wire(f"{response.fields}{framing}\r\n\r\n")
+    if VARY_ORIGIN in common:
+        common, fields = with_one_vary(common, fields)
     return STATUS_LINES[response.status] + common + fields
 
 

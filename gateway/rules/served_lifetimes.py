@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from multidict import CIMultiDict
 
 from gateway.protocol import cache_headers
+from gateway.protocol.http.repeated_fields import add_vary
 from gateway.protocol.http1 import field_lines
 from gateway.rules import policy
 from gateway.rules.directives import (
@@ -117,10 +118,7 @@ def make_private(fields: CIMultiDict[str]) -> None:
         if one.partition("=")[0].strip().lower() not in _FOR_ALL
     ]
     fields["Cache-Control"] = ", ".join(["private", *directives])
-    varies = {name.lower() for name in members(fields.getall("Vary", ()))}
-    for name in _CREDENTIALS:
-        if name.lower() not in varies and "*" not in varies:
-            fields.add("Vary", name)
+    add_vary(fields, *_CREDENTIALS)
 
 
 @lru_cache(maxsize=256)  # an origin says the same for all its streams, or for each type of them

@@ -7,6 +7,7 @@ from email.utils import formatdate
 from itertools import count
 from typing import TYPE_CHECKING
 
+from gateway.protocol.http.repeated_fields import vary_line, with_one_vary
 from gateway.protocol.responses import RESPONSE_HEADERS
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class CommonHeaders:
         self.referrer = b""
         self._date = ""
         self._shared = self._shared_date = self._shared_cors = b""
+        self._varying: dict[str, bytes] = {}  # by Vary, of which own logs have one
         self._instance = secrets.token_hex(4)
         self._numbers = count(1)
 
@@ -67,11 +69,18 @@ class CommonHeaders:
         """Return the lines that all responses share, rendered once a second."""
         return self.shared_at(self._clock())
 
-    def shared_at(self, now: float) -> bytes:
-        """Return the shared lines at `now` (epoch seconds), for callers that know the time."""
+    def shared_at(self, now: float, vary: str = "") -> bytes:
+        """Return the shared lines at `now` (epoch seconds), for callers that know the time.
+
+        They have the only Vary line of a response that varies by `vary`, too.
+        """
         if not self._second <= now < self._second + 1:
             self._render(now)
-        return self._shared
+        lines = self._varying.get(vary)
+        if lines is None:
+            common, line = with_one_vary(self._shared, vary_line(vary))
+            lines = self._varying[vary] = common + line
+        return lines
 
     def parts_at(self, now: float) -> tuple[bytes, bytes]:
         """Return the date line and the CORS lines separately."""
@@ -117,3 +126,4 @@ class CommonHeaders:
         self._shared_date = self._date.encode()
         self._shared_cors = self._cors(None).encode("latin-1")
         self._shared = self._shared_date + self._shared_cors + self.referrer
+        self._varying = {"": self._shared}

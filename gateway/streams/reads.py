@@ -13,6 +13,7 @@ from gateway.errors import StreamGone
 from gateway.protocol import cache_headers, http1, responses
 from gateway.protocol.cache_headers import PurgeTrust
 from gateway.protocol.http import cache_status
+from gateway.protocol.http.repeated_fields import without_vary
 from gateway.protocol.requests import CatchUp, Events, LongPoll
 from gateway.protocol.responses import Facts
 from gateway.protocol.streams import chunks
@@ -60,8 +61,9 @@ class RenderedChunk(CacheEntry):
 
     After `confirm_after` (epoch seconds) another program may have changed the stream without a
     notification; once confirmed, the response is served for `sure_s` more. `lines` are its own
-    header lines, without the `framing`. The body is separate, since it may be megabytes,
-    which the log has just read: it is never copied. `hit_counter` counts the hits.
+    header lines, without the `framing`; those of a hit lack the Vary line, which the lines of the
+    moment have, with the value `vary`. The body is separate, since it may be megabytes, which the
+    log has just read: it is never copied. `hit_counter` counts the hits.
     """
 
     __slots__ = (
@@ -71,8 +73,10 @@ class RenderedChunk(CacheEntry):
         "facts",
         "framing",
         "hit_counter",
+        "hit_lines",
         "lines",
         "sure_s",
+        "vary",
     )
 
     def __init__(
@@ -88,7 +92,10 @@ class RenderedChunk(CacheEntry):
         lines, body = response.fields.encode("utf-8", "surrogateescape"), response.body
         size = len(lines) + len(body)
         super().__init__(key, size, groups, owner=owner, expires_at=expires_at)
-        self.lines = lines
+        self.lines = self.hit_lines = lines
+        self.vary = ""
+        if b"\r\nVary: " in lines:
+            self.hit_lines, self.vary = without_vary(lines)
         self.framing = b"Content-Length: %d\r\n\r\n" % len(body)
         self.body = body
         self.facts = response.facts
@@ -268,7 +275,8 @@ def cached_answer(services: Services, get: PlainGet, own: Own, now: float) -> Ca
     if is_unchanged and entry.facts.is_end:
         return None  # a 304 does not count as the end of a stream
     entry.hits += 1
-    lines = services.lines.shared_at(now), own.id_line, get.connection, entry.hits, entry.lines
+    common, hits = services.lines.shared_at(now, entry.vary), entry.hits
+    lines = common, own.id_line, get.connection, hits, entry.hit_lines
     if is_unchanged:
         return 304, _UNCHANGED % lines, b"", entry.hit_counter
     return 200, _HIT % (*lines, entry.framing), entry.body, entry.hit_counter

@@ -74,6 +74,30 @@ async def test_no_private_response_may_be_stored_by_a_shared_cache(tmp_path: Pat
             assert answer.get("Referrer-Policy") == "no-referrer", answer
 
 
+@pytest.mark.parametrize(("origins", "more"), [(("*",), ""), (("https://a.example",), ", Origin")])
+async def test_a_private_response_names_in_one_line_by_what_it_varies(
+    origins: tuple[str, ...], more: str, tmp_path: Path
+) -> None:
+    async with guarded(tmp_path, cors_origins=origins) as gateway:
+        name = f"{PREFIX}/a/long"
+        await gateway.ask(put(name, bearer("all"), body=b"x"))
+        await gateway.ask(post(name, b"x" * 300_000, bearer("all")))
+        first = await gateway.ask(get(f"{name}?offset=-1", bearer("ann")))
+        await gateway.ask(post(name, b"x" * 300_000, bearer("all"), "Stream-Closed: true"))
+        before, target = gateway.fast.answered, f"{name}?offset={first.next_offset}"
+        seen = [await gateway.ask(get(target, bearer("ann"))) for _ in range(3)]
+        for line in (f"If-None-Match: {seen[0].get('ETag')}", "X-Request-Id: a"):
+            seen.append(await gateway.ask(get(target, bearer("ann"), line)))
+        assert gateway.fast.answered > before
+        for answer in seen:
+            varies = [value for field, value in answer.fields if field == "vary"]
+            assert varies == [f"Authorization, Cookie{more}"], answer
+        view = f"{name}?view=sse&offset={first.next_offset}"
+        viewed = await gateway.ask(get(view, bearer("ann")))
+        varies = [value for field, value in viewed.fields if field == "vary"]
+        assert varies == [f"Authorization, Cookie, Last-Event-ID{more}"]
+
+
 @pytest.mark.parametrize("settings", [{"anonymous": ["read"]}, {"visibility": "public"}], ids=str)
 async def test_responses_of_a_public_route_may_be_stored_by_every_cache(
     settings: dict[str, object], tmp_path: Path

@@ -32,7 +32,7 @@ SAYS = (
     "Cache-Control: public, max-age=60, stale-while-revalidate=60",
     "CDN-Cache-Control: max-age=90",
 )
-VARY = ("Authorization", "Cookie")
+VARY = ("Authorization, Cookie",)
 GUARDS = ("tokens", "origin")
 
 

@@ -243,6 +243,24 @@ async def test_the_doctor_names_a_hop_that_ignores_vary_where_pages_are_named(
 
 
 @pytest.mark.timeout(120)
+async def test_the_doctor_names_a_vary_that_is_too_long_for_nginx(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [row for row in examination.CHECKS if "headers" in row.finds]
+    monkeypatch.setattr(examination, "CHECKS", tuple(rows))
+    sizes = {"n0": 128, "n1": 129}
+    lines = {name: PASS + ON % f"add_header Vary {'x' * size};" for name, size in sizes.items()}
+    with (
+        headgate(environment=WAITS) as gateway,
+        nginx(tmp_path, gateway.port, lines) as ports,
+    ):
+        urls = [f"http://127.0.0.1:{port}/v1/stream" for port in ports.values()]
+        found = [finding(await examined(url), "headers") for url in urls]
+    assert [one.verdict for one in found] == [CheckVerdict.PASS, CheckVerdict.NOTE]
+    assert "129 characters" in found[1].saw
+
+
+@pytest.mark.timeout(120)
 async def test_the_doctor_names_waiting_readers_that_use_up_the_connections_of_a_hop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from gateway.protocol import http1
 from gateway.protocol.http import cache_status
+from gateway.protocol.http.repeated_fields import VARY_ORIGIN, with_one_vary
 from gateway.rules.directives import has_tag, normalised
 from gateway.rules.served_lifetimes import EVERYBODY, Recipient
 from gateway.store import CacheEntry
@@ -140,11 +141,15 @@ class Variant:
         if lines is None:
             lines = known[recipient] = cached.lines_for(recipient, tells_of_tail=True)
         before, after = cache_status.fresh_hit(stored.age(now), int(stored.fresh_until - now))
+        if not cached.own_cors:
+            cors = b""
+        elif VARY_ORIGIN in cors:
+            cors, lines = with_one_vary(cors, lines)
         begin = b"".join(
             (
                 lines,
                 date if cached.own_date else b"",
-                cors if cached.own_cors else b"",
+                cors,
                 connection,
             )
         )

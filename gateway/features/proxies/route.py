@@ -109,7 +109,7 @@ class ProxiedProvider(AnswerProvider):
         if not (content_type.isascii() and content_type.isprintable() and content_type):
             content_type = DEFAULT_CONTENT_TYPE
         head = ResponseEntry(response.status, (("Content-Type", content_type),))
-        is_readable = response.headers.get("Content-Encoding", "identity") == "identity"
+        is_readable = response.headers.getall("Content-Encoding", ["identity"]) == ["identity"]
         if 200 <= response.status < 300 and is_readable:
             return StoredResponse(PlainParts(response, self._longest), head)
         body = b""

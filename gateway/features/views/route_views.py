@@ -17,6 +17,7 @@ from gateway.protocol import cache_headers, http1, responses
 from gateway.protocol.bodies.content import is_text
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET
+from gateway.protocol.http.repeated_fields import with_vary
 from gateway.protocol.streams.chunks import Chunk
 from gateway.protocol.streams.limits import renew
 from gateway.protocol.views import AI_SDK, END_MARK, RENDERED, SSE, TEXT
@@ -74,8 +75,9 @@ def whole_view(
     caching = cache_headers.lifetime_of(chunk, read, freshness, now)
     if view == SSE and not freshness.is_private:
         caching = cache_headers.NO_CACHE
-    vary = "" if view == TEXT else "Vary: Last-Event-ID\r\n"
-    lines = f"{vary}{_type_lines(view, state.content_type)}"
+    lines = _type_lines(view, state.content_type)
+    if view != TEXT:
+        caching = with_vary(caching, "Last-Event-ID")
     end = responses.end_of(chunk)
     tag = f"{state.stream_id:x}:{view}.{VERSION}:{state.offset(start)}:{end.offset}"
     return responses.read_response(read, now, end, caching, lines=lines, body=body, tag=tag)

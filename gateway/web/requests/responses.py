@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from gateway.errors import HeadgateError
 from gateway.protocol import http1
+from gateway.protocol.http.repeated_fields import VARY_ORIGIN, with_one_vary
 from gateway.routes.answers import PushingSource
 from gateway.stepped import in_task
 
@@ -54,11 +55,13 @@ def render(
         framing = b"Transfer-Encoding: chunked\r\n\r\n"
     else:
         framing = b"\r\n"
-    line = http1.STATUS_LINES[status]
+    line, lines = http1.STATUS_LINES[status], answered.lines
+    if VARY_ORIGIN in common:
+        common, lines = with_one_vary(common, lines)
     if answered.is_relayed:
-        head = line, answered.lines, common, cache, framing
+        head = line, lines, common, cache, framing
     else:
-        head = line, common, cache, answered.lines, framing
+        head = line, common, cache, lines, framing
     return head, body if has_body else b""
 
 

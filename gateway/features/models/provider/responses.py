@@ -14,6 +14,7 @@ from gateway.features.models.record import ResponseEntry
 from gateway.protocol import http1
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.forwarding import end_to_end
+from gateway.protocol.http.repeated_fields import join_lines
 from gateway.protocol.responses import Facts, Response
 from gateway.routes.answers import RouteAnswer
 from gateway.rules.directives import again_s
@@ -46,6 +47,7 @@ _RENAMED = {"x-request-id": "X-Provider-Request-Id"}
 def head_of(response: ProviderResponse) -> ResponseEntry:
     """Return the head of a provider's response as clients get it."""
     fields = end_to_end(response.headers, _NOT_STORED)
+    join_lines(fields)
     lines = tuple(
         (_RENAMED.get(name.lower(), str(name)), value)
         for name, value in fields.items()
@@ -90,10 +92,9 @@ def _is_text(value: str) -> bool:
 
 def is_storable(response: ProviderResponse) -> bool:
     """Return whether a response is an answer, in bytes that every client understands."""
-    return (
-        response.status == HTTPStatus.OK
-        and response.headers.get("Content-Encoding", "identity") == "identity"
-    )
+    return response.status == HTTPStatus.OK and response.headers.getall(
+        "Content-Encoding", ["identity"]
+    ) == ["identity"]
 
 
 async def whole_body(response: ProviderResponse) -> bytes:

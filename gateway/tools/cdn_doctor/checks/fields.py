@@ -27,6 +27,8 @@ FOR_PAGES = "6"  # a cursor that no other check has in its reads
 HEAD_IS_REFUSED = {500, 502}
 # Of the fields that a read has; more are missing where a hop takes a few fields only.
 MOST_MISSING = 2
+# Characters: NGX_HTTP_CACHE_VARY_LEN of nginx.
+MOST_OF_VARY = 128
 # Names that nobody has (RFC 6761).
 SITES = ("https://one.doctor.invalid", "https://other.doctor.invalid")
 
@@ -61,9 +63,20 @@ async def headers(deployment: Deployment, own: OwnStream, first: ProbeReply) -> 
         for field in lacks:
             missing.setdefault(field, name)
     if not missing:
-        return passed("headers", "reads and long-polls have every field that readers need")
+        return _long_vary([reply for _, reply, _ in expected]) or passed(
+            "headers", "reads and long-polls have every field that readers need"
+        )
     saw = ", ".join(f"{name} has no {field}" for field, name in missing.items())
     return failed("headers", saw, "long heads" if len(missing) > MOST_MISSING else None)
+
+
+def _long_vary(replies: Sequence[ProbeReply]) -> Finding | None:
+    """Return what is found of replies with a Vary that is too long for nginx; None without one."""
+    longest = max(len(reply.headers.get("Vary", "")) for reply in replies)
+    if longest <= MOST_OF_VARY:
+        return None
+    saw = f"Vary has {longest} characters: nginx stores no response with more than {MOST_OF_VARY}"
+    return noted("headers", saw)
 
 
 def _refused(check: Check, name: str, reply: ProbeReply) -> Finding:
