@@ -15,7 +15,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from headgate.errors import ProtocolError, Unavailable, check_number
+from headgate.errors import ProtocolError, Unavailable
 from headgate.faults import connection_error, response_error
 from headgate.misuse import check_session
 from headgate.names import DEFAULT_BASE, NEXT_OFFSET, not_text, shown, with_parameters
@@ -299,9 +299,11 @@ def _checked(value: object) -> str:
 
 def check_timeout(name: str, seconds: float) -> None:
     """Raise TypeError or ValueError unless a response may take these seconds to begin."""
-    check_number(name, seconds)
-    if not seconds:
-        raise ValueError(f"{name} is more than 0 seconds: write math.inf to wait without limit")
+    wanted = f"{name} is a number of seconds, more than 0"
+    if not isinstance(seconds, int | float):
+        raise TypeError(f"{wanted}, and not of the type {type(seconds).__name__}")
+    if not seconds > 0:  # as is NaN
+        raise ValueError(f"{wanted}, not {seconds}: write math.inf to wait without limit")
 
 
 def checked_headers(headers: object) -> dict[str, str]:

@@ -84,7 +84,13 @@ headgate.Client(url).list("http://127.0.0.1:4437/v1/stream/rooms/")
 ValueError: the beginning of a name is what follows the base URL, such as 'rooms/', and no URL
 
 headgate.Client(url, timeout=0)
-ValueError: timeout is more than 0 seconds: write math.inf to wait without limit
+ValueError: timeout is a number of seconds, more than 0, not 0: write math.inf to wait without limit
+
+headgate.Client(url, live_timeout=-1)
+ValueError: live_timeout is a number of seconds, more than 0, not -1
+
+headgate.Runs(url, timeout="3")
+TypeError: timeout is a number of seconds, more than 0, and not of the type str
 
 headgate.Client(url, retries=-1)
 ValueError: retries is a whole number, 0 or more, not -1
