@@ -6,7 +6,7 @@ import asyncio
 import random
 
 from tests.streams.simulation.people import Keeper, Reader, Writer
-from tests.streams.simulation.world import World, small_chunks
+from tests.streams.simulation.world import World, small_chunks, virtual_durations
 from tests.support import virtual_time
 
 CHAOS_S = (2.0, 4.0, 8.0)
@@ -16,7 +16,7 @@ CALM_S = 45.0  # longer than it takes to find that a connection is dead, and to 
 def run(seed: int) -> World:
     """What came of a seed."""
     random.seed(seed)  # what the gateways themselves leave to chance
-    with small_chunks():
+    with small_chunks(), virtual_durations():
         return virtual_time.run(_run(seed))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from typing import TYPE_CHECKING, NamedTuple
+from unittest.mock import patch
 
 import msgspec
 
@@ -14,6 +15,7 @@ from gateway.protocol.lifecycle import present
 from gateway.protocol.streams import chunks
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.streams.state import Segment, StreamState, raised
+from gateway.streams import outcomes, writes
 from tests.streams.simulation.chance import Chance
 from tests.streams.simulation.gateway import Gateway
 from tests.streams.simulation.redis import Redis
@@ -234,6 +236,20 @@ class World:
     def _up(self) -> None:
         self.redis.start()
         self.note(f"Redis is back as {self.redis.process.decode()}")
+
+
+@contextlib.contextmanager
+def virtual_durations() -> Iterator[None]:
+    """Measure how long writes wait by the virtual clock, since a late one may be refused."""
+    with (
+        patch.object(outcomes, "perf_counter", _virtual_time),
+        patch.object(writes, "perf_counter", _virtual_time),
+    ):
+        yield
+
+
+def _virtual_time() -> float:
+    return asyncio.get_running_loop().time()
 
 
 @contextlib.contextmanager
