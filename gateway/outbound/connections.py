@@ -7,8 +7,10 @@ lookup could answer differently (DNS rebinding).
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import ipaddress
 import socket
+import termios
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -158,7 +160,21 @@ class OutboundConnection(ResponseHandler):
     @property
     @override
     def should_close(self) -> bool:
-        return super().should_close or self.unsent_bytes > 0
+        return super().should_close or self.unsent_bytes > 0 or self._may_have_more()
+
+    def _may_have_more(self) -> bool:
+        """Return whether TLS may keep bytes: while the system has some that are not acknowledged.
+
+        What TLS has encrypted waits for the system, and is in no count.
+        """
+        made = self._made
+        if made is None or made.get_extra_info("sslcontext") is None:
+            return False
+        try:
+            queued = fcntl.ioctl(made.get_extra_info("socket"), termios.TIOCOUTQ, bytes(4))
+        except (OSError, TypeError, ValueError):  # it has just been closed
+            return False
+        return any(queued)
 
     @override
     def close(self) -> None:
