@@ -26,6 +26,7 @@ SITES = {"HEADGATE_HTTP__CORS_ORIGINS": PAGE}
 TWICE = (
     *("Cache-Control: max-age=60", "Cache-Control: private", "Vary: X-One", "Vary: X-Two, x-one"),
     *("CDN-Cache-Control: max-age=9", "CDN-Cache-Control: private", "Retry-After: 7"),
+    *("X-Accel-Redirect: /secret", "X-Accel-Buffering: yes"),
     *("Retry-After: 9", 'ETag: "a"', 'ETag: "b"', "Link: </a>", "Link: </b>"),
 )
 SENT = {
@@ -35,6 +36,8 @@ SENT = {
     "retry-after": ["7"],
     "etag": ['"a"'],
     "link": ["</a>", "</b>"],
+    "x-accel-redirect": [],
+    "x-accel-buffering": [],
 }
 EVENTS = "Content-Type: text/event-stream"
 

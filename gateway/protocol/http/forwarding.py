@@ -75,7 +75,16 @@ OF_PROXIES_IN_FRONT = frozenset(
 )
 
 # Where else the origin's own host serves the same (RFC 7838): by this name, that would be us.
-_OF_THE_SERVER = frozenset({"alt-svc"})
+_OF_THE_SERVER = frozenset(
+    {
+        "alt-svc",
+        # Commands of nginx, of Apache and others, of LiteSpeed, and of Perlbal and mod_reproxy.
+        *("x-accel-redirect", "x-accel-limit-rate", "x-accel-charset", "x-sendfile"),
+        *("x-litespeed-location", "x-reproxy-url"),
+    }
+)
+# Streams need `no`: every hop passes on what comes at once. Anything else is the engine's business.
+_BUFFERING = "X-Accel-Buffering"
 
 # What makes a request ask for less than the whole answer: we ask for all, and answer from that.
 CONDITIONS = frozenset(
@@ -290,9 +299,25 @@ def relocate(
             fields[name] = path if fields[name].startswith("/") else base_url + path
 
 
+def without_commands(
+    headers: MultiMapping[str], drop: frozenset[str] = frozenset()
+) -> CIMultiDict[str]:
+    """Return the end-to-end fields of a server's response for a client, without those in `drop`.
+
+    Nor has it those that command the engine in front of the gateway: that would send a file of its
+    own, or the response of another server, in place of the one that the client is admitted for.
+    """
+    fields = end_to_end(headers, drop | _OF_THE_SERVER)
+    if _BUFFERING in fields:
+        values = {value.strip(" \t").lower() for value in fields.popall(_BUFFERING)}
+        if "no" in values:
+            fields[_BUFFERING] = "no"
+    return fields
+
+
 def response_fields(headers: MultiMapping[str], via: str) -> CIMultiDict[str]:
     """Return the fields of an origin's response for the client."""
-    fields = end_to_end(headers, _OF_THE_SERVER)
+    fields = without_commands(headers)
     _append(fields, "Via", via)
     return fields
 

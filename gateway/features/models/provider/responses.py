@@ -13,7 +13,7 @@ from gateway.features.models.provider.client import ProvidedBody, body_parts
 from gateway.features.models.record import ResponseEntry
 from gateway.protocol import http1
 from gateway.protocol.http import cache_status
-from gateway.protocol.http.forwarding import end_to_end
+from gateway.protocol.http.forwarding import without_commands
 from gateway.protocol.http.repeated_fields import join_lines
 from gateway.protocol.responses import Facts, Response
 from gateway.routes.answers import RouteAnswer
@@ -29,11 +29,10 @@ if TYPE_CHECKING:
 
 # A response that is not a stream of events is kept whole, for all who wait for it.
 LONGEST_WHOLE = 16 << 20
-# A cookie is the first client's, and the framing and another address are the connection's. Which
-# pages may read is decided by the gateway's settings.
+# A cookie is the first client's. Which pages may read is decided by the gateway's settings.
 _NOT_STORED = frozenset(
     {
-        *("set-cookie", "alt-svc"),
+        "set-cookie",
         *("access-control-allow-origin", "access-control-allow-credentials"),
         "access-control-expose-headers",
         # A provider that is another gateway has streams of its own.
@@ -46,7 +45,7 @@ _RENAMED = {"x-request-id": "X-Provider-Request-Id"}
 
 def head_of(response: ProviderResponse) -> ResponseEntry:
     """Return the head of a provider's response as clients get it."""
-    fields = end_to_end(response.headers, _NOT_STORED)
+    fields = without_commands(response.headers, _NOT_STORED)
     join_lines(fields)
     lines = tuple(
         (_RENAMED.get(name.lower(), str(name)), value)
