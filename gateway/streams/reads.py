@@ -92,10 +92,9 @@ class RenderedChunk(CacheEntry):
         lines, body = response.fields.encode("utf-8", "surrogateescape"), response.body
         size = len(lines) + len(body)
         super().__init__(key, size, groups, owner=owner, expires_at=expires_at)
-        self.lines = self.hit_lines = lines
-        self.vary = ""
-        if b"\r\nVary: " in lines:
-            self.hit_lines, self.vary = without_vary(lines)
+        self.lines = lines
+        self.hit_lines = lines
+        self.vary: str | None = None  # set with hit_lines by the first hit: many have none
         self.framing = b"Content-Length: %d\r\n\r\n" % len(body)
         self.body = body
         self.facts = response.facts
@@ -275,6 +274,8 @@ def cached_answer(services: Services, get: PlainGet, own: Own, now: float) -> Ca
     if is_unchanged and entry.facts.is_end:
         return None  # a 304 does not count as the end of a stream
     entry.hits += 1
+    if entry.vary is None:
+        entry.hit_lines, entry.vary = without_vary(entry.lines)
     common, hits = services.lines.shared_at(now, entry.vary), entry.hits
     lines = common, own.id_line, get.connection, hits, entry.hit_lines
     if is_unchanged:
