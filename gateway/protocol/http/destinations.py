@@ -93,7 +93,7 @@ class Destination(NamedTuple):
     @property
     def address(self) -> IPv4Address | IPv6Address | None:
         """The address that the URL names in place of a host; None for a name."""
-        return _address(self.host)
+        return literal_address(self.host)
 
     @property
     def origin(self) -> str:
@@ -193,7 +193,7 @@ def allowed_host(entry: str) -> AllowedHost:
     if any(it in authority for it in "*/?#"):
         raise DestinationRefused("an allowed host has no path, and a * only in *.HOST and HOST:*")
     host, port = _host_and_port(authority, scheme)
-    if is_below and (_address(host) is not None or "." not in host):
+    if is_below and (literal_address(host) is not None or "." not in host):
         raise DestinationRefused("*. needs a domain behind it, such as *.example.com")
     return AllowedHost(scheme, f".{host}" if is_below else host, None if is_any_port else port)
 
@@ -261,7 +261,8 @@ def _canonical_host(host: str) -> str:
     return host
 
 
-def _address(host: str) -> IPv4Address | IPv6Address | None:
+def literal_address(host: str) -> IPv4Address | IPv6Address | None:
+    """Return the address that the host of a URL is; None if it is a name."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:

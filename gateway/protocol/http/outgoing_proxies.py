@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 from headgate.hosts import HOST, PORT, check_ipv6, is_port
 
-from gateway.protocol.http.destinations import PORTS, refused_kind
+from gateway.protocol.http.destinations import PORTS, literal_address, refused_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -124,7 +124,7 @@ class DirectHosts:
         """Return whether a host in lower case is connected to directly at a port."""
         if self._is_every:
             return True
-        if (address := _address(host)) is not None:
+        if (address := literal_address(host)) is not None:
             return any(at in {None, port} and address in one for one, at in self._networks)
         while host:
             if not {None, port}.isdisjoint(self._names.get(host, ())):
@@ -234,15 +234,8 @@ def _of_variable(name: str, text: str) -> Proxy | MalformedProxy:
 
 def _is_near(host: str) -> bool:
     """Return whether a host of a URL is on this machine or network, as far as the URL tells."""
-    if (address := _address(host)) is not None:
+    if (address := literal_address(host)) is not None:
         return refused_kind(address) is not None
     *above, last = host.split(".")
     # Resolvers may read a number such as 127.1 as an address.
     return not above or last == "localhost" or _NUMBER.fullmatch(last) is not None
-
-
-def _address(host: str) -> IPv4Address | IPv6Address | None:
-    try:
-        return ip_address(host)
-    except ValueError:
-        return None
