@@ -1,7 +1,7 @@
 import { Backoff, paused } from "./backoff.js"
 import { FollowError, isPassing } from "./errors.js"
 import { ServerEvents, type ServerEvent } from "./server-events.js"
-import { callPage, CUT, Lost, Patience, unlessSilent, type ConnectionState } from "./silence.js"
+import { callPage, Lost, nextPiece, Patience, unlessSilent, type ConnectionState } from "./silence.js"
 
 export interface ConnectionOptions {
   /** Return the URL to read on at. */
@@ -215,14 +215,11 @@ async function wholeOf(
   const pieces: Uint8Array[] = []
   let size = 0
   while (reader !== undefined) {
-    const reading = reader.read().catch(() => {
-      throw new Lost(CUT)
-    })
-    const { value } = await unlessSilent(reading, staleAfter)
-    if (value === undefined) break
-    size += value.length
+    const piece = await nextPiece(reader, staleAfter)
+    if (piece === undefined) break
+    size += piece.length
     if (size > most) throw new RangeError(`the answer has more than ${most} bytes`)
-    pieces.push(value)
+    pieces.push(piece)
   }
   const whole = new Uint8Array(size)
   let at = 0

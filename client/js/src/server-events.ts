@@ -1,4 +1,4 @@
-import { CUT, Lost, unlessSilent } from "./silence.js"
+import { nextPiece } from "./silence.js"
 
 /** An event of an event stream. */
 export interface ServerEvent {
@@ -34,7 +34,7 @@ export class ServerEvents {
   /** Return the next event; undefined where the body ends. Throw `Lost` where it is cut, or falls silent. */
   async next(): Promise<ServerEvent | undefined> {
     while (this.#complete.length === 0) {
-      const piece = await this.#read()
+      const piece = this.#reader && (await nextPiece(this.#reader, this.staleAfter))
       if (piece === undefined) return undefined
       this.#take(this.#decoder.decode(piece, { stream: true }))
     }
@@ -44,14 +44,6 @@ export class ServerEvents {
   /** Read no further. */
   cancel(): void {
     this.#reader?.cancel().catch(() => undefined) // it may have failed already
-  }
-
-  async #read(): Promise<Uint8Array | undefined> {
-    if (this.#reader === undefined) return undefined
-    const reading = this.#reader.read().catch(() => {
-      throw new Lost(CUT)
-    })
-    return (await unlessSilent(reading, this.staleAfter)).value
   }
 
   #take(text: string): void {

@@ -44,6 +44,17 @@ export async function unlessSilent<Value>(awaited: Promise<Value>, staleAfter: n
   }
 }
 
+/** Return the next piece of a body; undefined at its end. Throw `Lost` where it is cut, or falls silent. */
+export async function nextPiece(
+  reader: ReadableStreamDefaultReader<Uint8Array>,
+  staleAfter: number,
+): Promise<Uint8Array | undefined> {
+  const reading = reader.read().catch(() => {
+    throw new Lost(CUT)
+  })
+  return (await unlessSilent(reading, staleAfter)).value
+}
+
 /**
  * How long the head of an answer is waited for: less right after a silence.
  *
