@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
 
+from tests.support.handler_server import handler_server
 from tests.support.ports import accepts, free_port
 from tests.support.processes import NODE, ROOT, start
 from tests.support.recipes import Kitchen, titles
@@ -115,12 +115,5 @@ def topic_of_a_hub() -> Iterator[int]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with handler_server(Hub) as port:
+        yield port

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import time
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +14,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 from playwright.sync_api import sync_playwright
 
+from tests.support.handler_server import handler_server
 from tests.support.processes import ROOT
 from tests.support.recipes import Kitchen
 from tests.support.unmodified_clients import CHROMIUM
@@ -120,12 +120,5 @@ def publishing(keys: object) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Provider)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/jwks.json"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with handler_server(Provider) as port:
+        yield f"http://127.0.0.1:{port}/jwks.json"

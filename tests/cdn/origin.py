@@ -7,12 +7,12 @@ import itertools
 import os
 import re
 import signal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gateway.settings import load
 from tests.support.given_settings import variables
+from tests.support.handler_server import handler_server
 from tests.support.http1 import ask
 from tests.support.processes import Headgate
 
@@ -165,15 +165,8 @@ class _TellsWho(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def telling_who() -> Iterator[int]:
     """The port of a server that tells each reader who he is, until the block ends."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _TellsWho)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with handler_server(_TellsWho) as port:
+        yield port
 
 
 @contextlib.contextmanager

@@ -6,8 +6,7 @@ import contextlib
 import itertools
 import json
 import re
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -15,6 +14,7 @@ import pytest
 from gateway.protocol.http.repeated_fields import FIRST, JOINED
 from tests.cdn.candidates import CANDIDATES
 from tests.cdn.origin import PERSONAL, TEXT, HeadgateOrigin
+from tests.support.handler_server import handler_server
 from tests.support.http1 import ask
 from tests.support.ports import free_port
 from tests.support.proxy_engines import ENGINES, started
@@ -95,25 +95,13 @@ class _Repeats(BaseHTTPRequestHandler):
         """Nobody reads it."""
 
 
-@contextlib.contextmanager
-def repeating() -> Iterator[int]:
-    """The port of such a server, until the block ends."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Repeats)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 @pytest.fixture(scope="module", params=[("*",), (PAGE, OTHER_PAGE)], ids=["all pages", "two sites"])
 def edges(processes: None, request: pytest.FixtureRequest) -> Iterator[Mapping[Candidate, int]]:
     """The ports of all configurations, in front of one gateway."""
     with contextlib.ExitStack() as stack:
-        origin = HeadgateOrigin(stack.enter_context(repeating()), 1.0, (), request.param)
+        origin = HeadgateOrigin(
+            stack.enter_context(handler_server(_Repeats)), 1.0, (), request.param
+        )
         stack.callback(origin.close)
         origin.start()
         ports = {it: free_port() for it in CANDIDATES}
