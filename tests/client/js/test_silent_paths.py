@@ -67,6 +67,20 @@ async def stream_behind(
         yield stream, stream.url.replace(f":{server.port}/", f":{port}/")
 
 
+@contextlib.asynccontextmanager
+async def relayed(
+    server: Headgate, site: Site, kind: str
+) -> AsyncIterator[tuple[SilentRelay, Stream, str]]:
+    """Put a relay before the server of a stream, or of a run; give the URL of either behind it."""
+    async with (
+        SilentRelay(server.port if kind == "stream" else site.port) as relay,
+        stream_behind(server, relay.port, json=True) as (stream, url),
+    ):
+        if kind == "run":
+            site.url, url = f"http://127.0.0.1:{relay.port}/", STORY
+        yield relay, stream, url
+
+
 async def was_lost_and_is_live(tab: Tab) -> None:
     """Wait until a page is live again: the browser may have kept other silent connections."""
     await tab.page.wait_for_function("states.length > 4 && states.at(-1)[0] === 'live'", polling=20)
@@ -80,12 +94,7 @@ async def was_lost_and_is_live(tab: Tab) -> None:
 async def test_all_tabs_on_a_path_that_goes_silent_get_the_rest_once_and_know_the_state(
     beating: Headgate, site: Site, tabs: BrowserContext, kind: str
 ) -> None:
-    async with (
-        SilentRelay(beating.port if kind == "stream" else site.port) as relay,
-        stream_behind(beating, relay.port, json=True) as (stream, url),
-    ):
-        if kind == "run":
-            site.url, url = f"http://127.0.0.1:{relay.port}/", STORY
+    async with relayed(beating, site, kind) as (relay, stream, url):
         feed = await site.start("story", 1)
         await stream.append(1)
         script = following(url, staleAfter=STALE_MS)
@@ -113,12 +122,7 @@ async def test_all_tabs_on_a_path_that_goes_silent_get_the_rest_once_and_know_th
 async def test_a_connection_on_which_only_comments_come_is_not_opened_anew(
     beating: Headgate, site: Site, tabs: BrowserContext, kind: str
 ) -> None:
-    async with (
-        SilentRelay(beating.port if kind == "stream" else site.port) as relay,
-        stream_behind(beating, relay.port, json=True) as (stream, url),
-    ):
-        if kind == "run":
-            site.url, url = f"http://127.0.0.1:{relay.port}/", STORY
+    async with relayed(beating, site, kind) as (relay, stream, url):
         await site.start("story", 1)
         await stream.append(1)
         tab = await Tab.open(tabs, site, following(url, staleAfter=STALE_MS))
