@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from typing_extensions import override
 
-from gateway import trust
-from gateway.errors import BadRequest, HeadgateError, OriginBroken, OriginTimeout, OriginUnreachable
+from gateway import errors, trust
 from gateway.origin.answer import AnswerReceiver, Loss, OriginAnswer, PendingAnswer
 from gateway.origin.connection import OriginConnection
 from gateway.origin.heads import HeadPatterns
@@ -104,7 +103,7 @@ class Origin:
             else:
                 servers.used_at = now
             sent.attempt()
-        except HeadgateError as error:
+        except errors.HeadgateError as error:
             self.loop.call_soon(sent.guarded, partial(sent.fail, error))
         except BaseException:
             sent.abandon()
@@ -193,17 +192,17 @@ class SentRequest(Struct, eq=False):
             try:
                 pool.check_files()
                 connection = await pool.connect(self.server, is_pooled=not self.is_repetition)
-            except HeadgateError as error:  # readers who wait have taken their share of files
+            except errors.HeadgateError as error:  # waiting readers have their share of files
                 self.fail(error)
                 return
             except OSError as error:
                 why = why_unreachable(error, settings.connect_timeout)
                 self.server.failed(why)
-                self._go_on(OriginUnreachable(f"the origin {why}"), self._other_server())
+                self._go_on(errors.OriginUnreachable(f"the origin {why}"), self._other_server())
                 return
         if connection.transport is None:  # the server has closed it at once: nothing was sent
             following = self._other_server() or self.server
-            self._repeat(OriginBroken(Loss.CUT.value), following, is_unsent=True)
+            self._repeat(errors.OriginBroken(Loss.CUT.value), following, is_unsent=True)
             return
         self.connection = connection
         self.deadlines.start(self)
@@ -231,7 +230,8 @@ class SentRequest(Struct, eq=False):
                 await connection.send_more(http1.LAST_CHUNK)
             elif sent != length:
                 connection.abandon()
-                self.fail(BadRequest(f"the body has not the {length} bytes of its Content-Length"))
+                why = f"the body has not the {length} bytes of its Content-Length"
+                self.fail(errors.BadRequest(why))
         except Exception as error:  # noqa: BLE001 - the receiver gets it: the server is not at fault
             connection.abandon()
             self.fail(error)
@@ -262,7 +262,7 @@ class SentRequest(Struct, eq=False):
             raise
         self.is_reported = True
 
-    def on_lost(self, loss: Loss, error: OriginBroken) -> None:
+    def on_lost(self, loss: Loss, error: errors.OriginBroken) -> None:
         """Repeat a read, here or elsewhere; fail another request, which may have been done."""
         connection, server = self.connection, self.server
         if loss is Loss.UNKNOWN:
@@ -288,11 +288,11 @@ class SentRequest(Struct, eq=False):
         self.connection.abandon()
         why = f"did not answer within {self.deadlines.wait_s:g} s"
         self.server.silent(why)
-        self._repeat(OriginTimeout(f"the origin {why}"), self._other_server())
+        self._repeat(errors.OriginTimeout(f"the origin {why}"), self._other_server())
 
     def _fail_unknown(self) -> None:
         """Fail the request: something raised here, and its answer is lost."""
-        error = OriginBroken(Loss.UNKNOWN.value)
+        error = errors.OriginBroken(Loss.UNKNOWN.value)
         if not self.is_over:
             self.fail(error)
         elif not self.is_reported:
@@ -302,7 +302,7 @@ class SentRequest(Struct, eq=False):
         return self.origin.servers.following({*self.tried, self.server})
 
     def _repeat(
-        self, error: HeadgateError, server: OriginServer | None, *, is_unsent: bool = False
+        self, error: errors.HeadgateError, server: OriginServer | None, *, is_unsent: bool = False
     ) -> None:
         """Send the request once more, to `server`, if that does no harm."""
         is_safe = is_unsent or self.request.is_repeatable
@@ -312,7 +312,7 @@ class SentRequest(Struct, eq=False):
             self.is_repetition = True
             self._go_on(error, server)
 
-    def _go_on(self, error: HeadgateError, server: OriginServer | None) -> None:
+    def _go_on(self, error: errors.HeadgateError, server: OriginServer | None) -> None:
         """Send the request to another server after an error; fail if there is none."""
         if server is None:
             self.fail(error)
@@ -322,7 +322,7 @@ class SentRequest(Struct, eq=False):
         self.server = server
         try:
             self.attempt()
-        except HeadgateError as failure:  # the next one has another base URL
+        except errors.HeadgateError as failure:  # the next one has another base URL
             self.fail(failure)
 
     def _end_attempt(self, error: Exception | None) -> None:
@@ -341,7 +341,7 @@ class SentRequest(Struct, eq=False):
             return
         self._end_attempt(error)
         self._leave()
-        if isinstance(error, HeadgateError):
+        if isinstance(error, errors.HeadgateError):
             self.origin.figures.failed(error)
         self._report(error)
 
