@@ -32,6 +32,10 @@ _PASSES_ON = (
     "It passes on the header Forwarded as clients make it up, by which one client has its quota "
     "twice. What takes it out is missing"
 )
+_SH_STOPS = "Its lines end as on Windows, and sh takes that for part of a command: save it with LF"
+_BYTE_ORDER_MARK = (
+    "It begins with a byte order mark, for which most servers refuse it: save it as UTF-8 without"
+)
 _MARK = re.compile(rf"{MARK}([a-z-]+) (\{{.*\}})")
 
 
@@ -55,12 +59,15 @@ class CheckReport(msgspec.Struct, frozen=True):
 def check(text: str, settings: Settings) -> CheckReport:
     """Compare a rendered file with what the settings ask for now, and have it checked.
 
-    Raises Refused when the file bears no mark, or no right file can be made any more.
+    Line ends of Windows, which editors and git leave, are no difference, nor is a byte order mark;
+    the checker gets the file as it is. Raises Refused when the file bears no mark, or no right file
+    can be made any more.
     """
-    named, now, as_made = rendered_now(text, settings)
+    plain = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    named, now, as_made = rendered_now(plain, settings)
     difference = "".join(
         difflib.unified_diff(
-            text.splitlines(keepends=True),
+            plain.splitlines(keepends=True),
             as_made.splitlines(keepends=True),
             "the file",
             "rendered now",
@@ -71,6 +78,8 @@ def check(text: str, settings: Settings) -> CheckReport:
     clears = named.clears_forwarded
     passes_on = bool(clears) and text.count(clears) < as_made.count(clears)
     warning = f"{_PASSES_ON}: {clears}" if passes_on else ""
+    if not warning and text.startswith("\ufeff"):
+        warning = _BYTE_ORDER_MARK
     return CheckReport(named.name, difference, program, accepted, output, warning)
 
 
@@ -121,6 +130,8 @@ def _texts(value: object) -> list[str]:
 def _checked(named: Target, options: Options, text: str) -> tuple[bool | None, str]:
     """Run the vendor's checker on the file; return its verdict, None without one, and its words."""
     program, *arguments = named.checker
+    if program == "sh" and "\r\n" in text:  # to sh -n they are words, and no mistake
+        return False, f"{_SH_STOPS}.\n"
     found = shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:{SYSTEM}")
     if found is None:
         return None, ""

@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from gateway.commands.options.configuration import complain, config_option, load_settings
+from gateway.text_files import unmarked
 from gateway.tools.shell.exit_status import FAILED, UNUSABLE
 from gateway.tools.shell.terminal import safe
 
@@ -178,9 +179,14 @@ def check_file(file: Path, config: Path | None, *, as_json: bool) -> None:
     settings = load_settings(config, {})
     with _refusals():
         from cdn_configs.check import LONGEST_FILE, check
+        from cdn_configs.errors import Refused
 
         with _file_errors(file, "read", UNUSABLE), file.open("rb") as opened:
             content = opened.read(LONGEST_FILE + 1)
+        try:
+            unmarked(content)
+        except ValueError as cause:  # another encoding
+            raise Refused(f"{file} {cause}") from cause
         report = check(content.decode(errors="replace"), settings)
     _say_whose(config)
     from gateway.tools.shell.output import echoed

@@ -17,6 +17,7 @@ from gateway.settings import Address, Settings, load
 from tests.support.certificates import Authority
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 NGINX = TARGETS["nginx"]
@@ -105,6 +106,62 @@ def test_checking_an_edited_file_shows_the_difference_and_the_checker_error() ->
     assert "-        proxy_cache_lock maybe;\n+        proxy_cache_lock on;\n" in report.difference
     assert report.accepted is False
     assert 'invalid value "maybe" in "proxy_cache_lock"' in report.said
+
+
+ON_WINDOWS: dict[str, Callable[[str], str]] = {
+    "lines of Windows": lambda text: text.replace("\n", "\r\n"),
+    "some lines of Windows": lambda text: text.replace("\n", "\r\n", 3),
+    "a byte order mark": lambda text: f"\ufeff{text}",
+    "both": lambda text: "\ufeff" + text.replace("\n", "\r\n"),
+}
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize("name", ["nginx", "cloudflare-worker", "bunny", "aws-alb"])
+@pytest.mark.parametrize("left", ON_WINDOWS)
+def test_line_ends_and_marks_that_windows_editors_leave_are_no_difference(
+    name: str, left: str
+) -> None:
+    report = check(ON_WINDOWS[left](made_for_any(name)), Settings())
+    assert (report.target, report.difference) == (name, "")
+
+
+def made_for_any(name: str) -> str:
+    """Return the file of a target; a checker can look up the name of its gateway."""
+    at = "gateway.example.com:4437" if TARGETS[name].is_elsewhere else "127.0.0.1:4437"
+    return render(TARGETS[name], from_settings(Settings(), host="a.example", upstream=at))
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize(
+    ("name", "left", "accepted", "warning"),
+    [
+        ("nginx", "lines of Windows", True, ""),
+        ("haproxy", "lines of Windows", True, ""),
+        ("caddy", "lines of Windows", True, ""),
+        ("varnish", "lines of Windows", True, ""),
+        ("cloudflare-worker", "lines of Windows", True, ""),
+        ("aws-alb", "lines of Windows", False, ""),
+        ("nginx", "a byte order mark", False, "It begins with a byte order mark"),
+        ("haproxy", "both", False, "It begins with a byte order mark"),
+        ("caddy", "both", True, "It begins with a byte order mark"),
+    ],
+)
+def test_the_checker_gets_line_ends_and_byte_order_marks_as_they_are(
+    name: str, left: str, accepted: bool, warning: str
+) -> None:
+    report = check(ON_WINDOWS[left](made_for_any(name)), Settings())
+    assert (report.accepted, report.is_fine) == (accepted, accepted), report.said
+    assert report.warning.startswith(warning)
+    assert bool(report.warning) is bool(warning)
+
+
+def test_sh_runs_no_rendered_commands_whose_lines_end_as_on_windows() -> None:
+    """So the verdict about them is right, which sh -n does not give."""
+    report = check(ON_WINDOWS["lines of Windows"](made_for_any("aws-alb")), Settings())
+    assert report.said == (
+        "Its lines end as on Windows, and sh takes that for part of a command: save it with LF.\n"
+    )
 
 
 CLEARING = [name for name, target in TARGETS.items() if target.clears_forwarded]

@@ -222,10 +222,11 @@ def test_cdn_check_prints_the_differences_and_the_errors_of_the_checker(tmp_path
     [
         (None, "cannot be read: No such file or directory."),
         (b"", "the file bears no mark of headgate cdn render."),
-        (b"\xff\xfe\x00", "the file bears no mark of headgate cdn render."),
+        (b"\xfe\x00", "the file bears no mark of headgate cdn render."),
+        (b"\xff\xfe#\x00", "is UTF-16 text, as its byte order mark says: save it as UTF-8."),
         (b"# headgate cdn apache {}", "there is no target 'apache': "),
     ],
-    ids=["missing", "empty", "no text", "no target"],
+    ids=["missing", "empty", "no text", "another encoding", "no target"],
 )
 def test_cdn_check_of_an_unreadable_or_unmarked_file_prints_one_line(
     tmp_path: Path, content: bytes | None, said: str
