@@ -25,11 +25,12 @@ READ = "offset=5"
 
 
 class Said(NamedTuple):
-    """An answer of the origin without its body."""
+    """An answer of the origin; without a body it says who asks."""
 
     query: str
     status: int
     fields: tuple[str, ...] = ()
+    body: bytes = b""
 
     def __str__(self) -> str:
         return f"{self.query} {self.status} {', '.join(self.fields)}"
@@ -61,7 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.tags.setdefault(path, []).append(self.headers.get("If-None-Match"))
         said = self.server.says[path]
         who = self.headers.get("Authorization", "anybody").encode()
-        body = b"" if said.status == 204 else who
+        body = b"" if said.status == 204 else said.body or who
         self.send_response(said.status)
         for field in said.fields:
             name, _, value = field.partition(": ")
@@ -94,8 +95,17 @@ def answering() -> Iterator[Origin]:
 
 
 @contextmanager
-def served(origin: Origin, name: str, credentials: CredentialMode, host: str = "") -> Iterator[int]:
-    """The port of a real nginx before this origin, for one host or any."""
+def served(
+    origin: Origin,
+    name: str,
+    credentials: CredentialMode = "bypass",
+    host: str = "",
+    of_http: str = "",
+) -> Iterator[int]:
+    """The port of a real nginx before this origin, for one host or any.
+
+    Its operator has these directives in the `http` block.
+    """
     port = free_port()
     options = Options(
         upstream=f"127.0.0.1:{origin.server_port}",
@@ -107,6 +117,8 @@ def served(origin: Origin, name: str, credentials: CredentialMode, host: str = "
     )
     targets = [TARGETS[one] for one in (name, *TARGETS[name].beside)]
     files = {one.file_name: render(one, options) for one in targets}
+    main = TARGETS[name].file_name
+    files[main] = files[main].replace("\nhttp {\n", f"\nhttp {{\n{of_http}\n", 1)
     with started(ENGINES[name], files, port):
         yield port
 
