@@ -24,8 +24,8 @@ export async function gateway(request, share) {
   if (whose === null) return pass(request, url)
   const question = url.origin + url.pathname + sortedQuery(url, CONFIG)
   const read = new Request(question, { headers: neededBy(request, url) })
-  // Web sites do not share copies, since their CORS fields differ.
-  const site = request.headers.get("Origin")
+  // With a list of web sites, each site has its own copies, since their CORS fields differ.
+  const site = CONFIG.sites ? request.headers.get("Origin") : null
   const isAnybody = whose === ANYBODY && site === null
   const shared = await share(read, isAnybody ? ANYBODY : await sha256(JSON.stringify([whose, site])))
   const response = new Response(shared.body, shared)

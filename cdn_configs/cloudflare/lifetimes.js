@@ -5,8 +5,9 @@ import { directivesOf, isEmptyTail } from "../edge/reads.js"
 export const NEVER = { fresh_s: 0, stale_s: 0, error_s: 0 }
 const FORBID_STALE = ["s-maxage", "must-revalidate", "proxy-revalidate"] // RFC 9111, 4.2.4
 
-const OF_ALL_SLOTS = /\b(origin|accept-encoding)\b/gi
-const OF_ITS_SLOT = /\b(origin|accept-encoding|authorization|cookie)\b/gi
+// The fields by which a shared response may vary: its slot has them, or the runtime compresses it.
+const OF_ALL_SLOTS = CONFIG.sites ? ["", "accept-encoding", "origin"] : ["", "accept-encoding"]
+const OF_ITS_SLOT = [...OF_ALL_SLOTS, "authorization", "cookie"]
 // Statuses that are the same for all readers; 502 means that the gateway cannot be reached.
 const SAME_FOR_ALL = [200, 204, 410, 502]
 
@@ -18,8 +19,9 @@ export function mayShare(response, isOwnSlot, isOfMany) {
   const { headers, status } = response
   if (isOfMany && !SAME_FOR_ALL.includes(status)) return false
   const known = isOwnSlot ? OF_ITS_SLOT : OF_ALL_SLOTS
-  const varies = (headers.get("Vary") ?? "").replace(known, "")
-  if (headers.has("Set-Cookie") || status === 206 || /[^\s,]/.test(varies)) return false
+  const varies = (headers.get("Vary") ?? "").toLowerCase().split(",")
+  const isVariant = varies.some((name) => !known.includes(name.trim()))
+  if (headers.has("Set-Cookie") || status === 206 || isVariant) return false
   const directives = governing(headers)
   if (directives.has("private") && !isOwnSlot) return false
   // A 204 of a long-poll, and an error, are the same for all, whatever their Cache-Control says.

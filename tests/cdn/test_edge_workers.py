@@ -43,10 +43,15 @@ def serving(
     origin: int,
     credentials: CredentialMode = "bypass",
     values: Mapping[str, str] | None = None,
+    *,
+    sites: bool = False,
 ) -> Iterator[int]:
-    """The port of a target that asks an origin; values in its file may be given anew."""
+    """The port of a target that asks an origin; values in its file may be given anew.
+
+    With `sites`, the origin has a list of web sites that may read.
+    """
     port = free_port()
-    options = Options(upstream=f"127.0.0.1:{origin}", credentials=credentials)
+    options = Options(upstream=f"127.0.0.1:{origin}", credentials=credentials, sites=sites)
     text = render(run_here(name), options)
     for value, new in (values or {}).items():
         assert text.count(value) == 1, value
@@ -69,7 +74,7 @@ def server(processes: None) -> Iterator[Headgate]:
     ),
 )
 def edge(processes: None, request: pytest.FixtureRequest, server: Headgate) -> Iterator[int]:
-    with serving(request.param, server.port) as port:
+    with serving(request.param, server.port, sites=True) as port:
         yield port
 
 
@@ -77,7 +82,7 @@ def edge(processes: None, request: pytest.FixtureRequest, server: Headgate) -> I
     scope="module", params=cases(WORKERS, {"cloudflare-durable"}, "the one that does more")
 )
 def worker(processes: None, request: pytest.FixtureRequest, server: Headgate) -> Iterator[int]:
-    with serving(request.param, server.port) as port:
+    with serving(request.param, server.port, sites=True) as port:
         yield port
 
 
@@ -168,7 +173,14 @@ def test_a_worker_answers_502_while_its_origin_is_unreachable() -> None:
 
 @pytest.mark.parametrize(
     "field",
-    ["Set-Cookie: id=1", "Cache-Control: private", "Vary: Accept-Language", "Vary: *"],
+    [
+        "Set-Cookie: id=1",
+        "Cache-Control: private",
+        "Vary: Accept-Language",
+        "Vary: Accept-Encoding, *",
+        "Vary: Origin",  # which the key has only with a list of sites
+        "Vary: X-Origin",
+    ],
 )
 async def test_a_worker_shares_no_response_that_is_for_one_reader(
     scripted: tuple[int, int], field: str
