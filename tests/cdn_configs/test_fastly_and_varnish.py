@@ -47,6 +47,13 @@ def says(lines: str, **more: str) -> tuple[tuple[str, str], ...]:
     return (*cache_headers.fields(lines), *others)
 
 
+def targeted(control: str, *, cdn: str = "", surrogate: str = "", age: int = 0) -> Answer:
+    """The response of an HTTP origin with a Cache-Control, and with fields for shared caches."""
+    fields = {"CDN-Cache-Control": cdn, "Surrogate-Control": surrogate, "Age": f"{age or ''}"}
+    others = tuple((name, value) for name, value in fields.items() if value)
+    return Answer(fields=(("Cache-Control", control), *others))
+
+
 USUALLY = Freshness()
 SPELLED = Freshness(tail_directive="max-age=0")
 PURGED = Freshness(purged_fields=("Surrogate-Control",))
@@ -90,6 +97,17 @@ CASES = {
     ),
     "what-sets-a-cookie": Case(CATCH_UP, Answer(fields=says(CHUNK, Set_Cookie="a=b")), None),
     "what-varies-by-anything": Case(CATCH_UP, Answer(fields=says(CHUNK, Vary="*")), None),
+    "what-is-private-by-the-field-for-cdns": Case(
+        CATCH_UP, targeted("max-age=60", cdn="private"), None
+    ),
+    "what-is-private-by-the-field-for-surrogates": Case(
+        CATCH_UP, targeted("max-age=60", surrogate="private"), None
+    ),
+    "what-no-cdn-may-store": Case(CATCH_UP, targeted("max-age=60", cdn="no-store"), None),
+    "what-no-surrogate-may-store": Case(
+        CATCH_UP, targeted("max-age=60", surrogate="no-store"), None
+    ),
+    "what-a-cdn-has-to-validate": Case(CATCH_UP, targeted("max-age=60", cdn="no-cache"), None),
     "no-such-stream": Case(CATCH_UP, Answer(404, says(cache_headers.NO_STORE)), None),
     "no-such-stream-with-a-lifetime": Case(CATCH_UP, Answer(404, says(CHUNK)), None),
     "polled-data": Case(
@@ -124,6 +142,44 @@ CASES = {
 }
 
 
+# Fastly reads no CDN-Cache-Control itself: its file goes by that only where it forbids to store.
+BY_THE_FIELD_FOR_CDNS = {
+    "a-time-for-cdns": Case(CATCH_UP, targeted("no-store", cdn="max-age=90"), 90),
+    "a-time-for-cdns-beside-a-private-one": Case(
+        CATCH_UP, targeted("private, max-age=9", cdn="public, max-age=90"), 90
+    ),
+    "a-shorter-time-for-cdns": Case(CATCH_UP, targeted("max-age=60", cdn="max-age=9"), 9),
+    "no-time-for-cdns": Case(CATCH_UP, targeted("max-age=60", cdn="max-age=0"), None),
+    "a-time-for-surrogates-beside-one-for-cdns": Case(
+        CATCH_UP, targeted("max-age=9", cdn="max-age=60", surrogate="max-age=90"), 90
+    ),
+    "a-surrogate-control-without-a-time": Case(
+        CATCH_UP, targeted("max-age=9", cdn="max-age=90", surrogate='content="ESI/1.0"'), 90
+    ),
+    "a-part-of-the-time-for-cdns": Case(
+        CATCH_UP, targeted("no-store", cdn="max-age=90", age=30), 60
+    ),
+    "a-time-for-cdns-that-is-over": Case(
+        CATCH_UP, targeted("max-age=999", cdn="max-age=90", age=91), None
+    ),
+    "stale-for-cdns": Case(
+        CATCH_UP, targeted("max-age=9", cdn="max-age=90, stale-while-revalidate=7"), 90, 7
+    ),
+    "parameters-and-a-list-for-cdns": Case(
+        CATCH_UP, targeted("no-store", cdn='a;b="\\"",c=( d ?1;e=:eg==: ),max-age=90;f=-1.5'), 90
+    ),
+    "no-dictionary-for-cdns": Case(CATCH_UP, targeted("max-age=9", cdn="max-age=90, &&"), 9),
+    "no-dictionary-for-cdns-and-no-time": Case(
+        CATCH_UP, targeted("no-store", cdn="max-age=90, &&"), None
+    ),
+    "upper-case-for-cdns": Case(CATCH_UP, targeted("max-age=9", cdn="Max-Age=90"), 9),
+    "a-time-of-another-type-for-cdns": Case(
+        CATCH_UP, targeted("no-store", cdn='max-age="90"'), None
+    ),
+    "a-time-for-shared-caches-alone": Case(CATCH_UP, targeted("s-maxage=90"), 90),
+}
+
+
 PASSES: dict[str, tuple[str, str, dict[str, str]]] = {
     "head": ("HEAD", CATCH_UP, {}),
     "post": ("POST", "", {}),
@@ -134,7 +190,7 @@ PASSES: dict[str, tuple[str, str, dict[str, str]]] = {
 }
 
 
-OTHERS = ("order", "hosts", "sites", "shared", "resumed")
+OTHERS = ("order", "hosts", "sites", "shared", "resumed", "repeated", "id")
 # Stale after a second, and then served for five minutes while a new copy is fetched.
 AGEING = Answer(fields=says(cache_headers.chunk_lifetime(Freshness(chunk_max_age=1), None)))
 FAILING = Answer(503, says(cache_headers.NO_STORE))
@@ -152,7 +208,8 @@ def vcl(name: str, origin_port: int) -> str:
 
 @pytest.fixture(scope="module", params=["fastly", "varnish"])
 def edge(processes: None, request: pytest.FixtureRequest) -> Iterator[Edge]:
-    answers = {f"/{name}": case.answer for name, case in CASES.items()}
+    cases = CASES | BY_THE_FIELD_FOR_CDNS
+    answers = {f"/{name}": case.answer for name, case in cases.items()}
     others = {f"/{name}": Answer(fields=says(CHUNK)) for name in (*PASSES, *OTHERS)}
     origin = Origin({**answers, **others, "/failing": AGEING, "/away": AGEING})
     with serving(origin), varnish(vcl(request.param, origin.server_port), origin) as edge:
@@ -163,7 +220,19 @@ def edge(processes: None, request: pytest.FixtureRequest) -> Iterator[Edge]:
 def test_fastly_and_varnish_store_each_response_for_the_lifetime_of_the_rules(
     name: str, edge: Edge
 ) -> None:
-    case = CASES[name]
+    assert_stored(name, CASES[name], edge)
+
+
+@pytest.mark.parametrize("edge", ["varnish"], indirect=True)
+@pytest.mark.parametrize("name", BY_THE_FIELD_FOR_CDNS)
+def test_varnish_stores_a_response_for_the_time_that_its_origin_says_to_cdns(
+    name: str, edge: Edge
+) -> None:
+    assert_stored(name, BY_THE_FIELD_FOR_CDNS[name], edge)
+
+
+def assert_stored(name: str, case: Case, edge: Edge) -> None:
+    """Assert that the response of a case is stored for its time, and given again."""
     first, second = (edge.ask(f"/{name}{case.query}") for _ in range(2))
     assert first.status == second.status == case.answer.status
     assert first.kept is (case.kept_s is not None)
@@ -192,6 +261,17 @@ def test_sse_requests_with_different_last_event_ids_share_no_response(edge: Edge
     places = ("0_1", "0_2", "0_1")
     bodies = [edge.ask(f"/resumed{SSE}", **{"Last-Event-ID": at}).body for at in places]
     assert bodies == [b"1", b"2", b"1"]
+
+
+def test_a_last_event_id_makes_no_second_copy_of_a_catch_up(edge: Edge) -> None:
+    bodies = [edge.ask(f"/repeated{CATCH_UP}", **{"Last-Event-ID": at}).body for at in ("a", "b")]
+    assert bodies == [b"1", b"1"]
+
+
+def test_a_copy_has_no_request_id_of_the_reader_for_whom_it_was_fetched(edge: Edge) -> None:
+    first, second = (edge.ask(f"/id{CATCH_UP}", **{"X-Request-Id": at}) for at in ("a", "b"))
+    assert (first.request_id, second.request_id) == ("a", None)
+    assert first.body == second.body
 
 
 def test_queries_in_different_order_share_a_cached_response(edge: Edge) -> None:

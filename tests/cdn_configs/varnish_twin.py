@@ -155,6 +155,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         if answer.status != 204:
             self.send_header("Content-Length", str(len(body)))
+        if request_id := self.headers["X-Request-Id"]:
+            self.send_header("X-Request-Id", request_id)
         self.end_headers()
         if answer.status != 204 and self.command != "HEAD":
             self.wfile.write(body)
@@ -173,6 +175,7 @@ class Got(NamedTuple):
     kept: bool
     ttl_s: float
     grace_s: float
+    request_id: str | None
 
 
 class Edge:
@@ -191,7 +194,7 @@ class Edge:
             body = answer.read()
             kept = answer.headers["X-Kept"] == "true"
             ttl, grace = float(answer.headers["X-Ttl"]), float(answer.headers["X-Grace"])
-            return Got(answer.status, body, kept, ttl, grace)
+            return Got(answer.status, body, kept, ttl, grace, answer.headers["X-Request-Id"])
         finally:
             connection.close()
 

@@ -90,6 +90,12 @@ SOURCES = {
     "X-Cache-Status: HIT": AnswerSource.SHARED,
     "X-Cache-Status: MISS | X-Cache: HIT": AnswerSource.OWN,
     "CF-Cache-Status: DYNAMIC": AnswerSource.OWN,
+    # Or that of a rendered file, whose copies have no id.
+    "Cache-Status: Headgate; hit | X-Cache: HIT | Server-Timing: cache;desc=hit": (
+        AnswerSource.SHARED
+    ),
+    "Cache-Status: Headgate; hit | X-Cache: HIT | Server-Timing: cache;desc=miss": AnswerSource.OWN,
+    "X-Cache: MISS | Server-Timing: db;dur=1, cache;desc=hit": AnswerSource.OWN,
     "CF-Cache-Status: REVALIDATED": AnswerSource.SHARED,
     # Then the hop that is nearest, by RFC 9211; the last Headgate may be the server.
     "Cache-Status: Origin; fwd=uri-miss, Edge; hit": AnswerSource.SHARED,

@@ -21,6 +21,8 @@ _KEPT = re.compile(r"\b(?:\w*hit|stale|updating|revalidated|collapsed)\b", re.IG
 _KEPT_BY_RFC_9211 = re.compile(r";\s*(?:hit|collapsed)\b", re.IGNORECASE)
 _MISSED = re.compile(r"\b(?:\w*miss|expired)\b", re.IGNORECASE)
 _MISSED_BY_RFC_9211 = re.compile(r";\s*fwd=(?:uri-miss|vary-miss|miss|stale)\b", re.IGNORECASE)
+# The Server-Timing of rendered files, which send copies without the id of their first reader.
+_OF_RENDERED_FILES = re.compile(r"cache;desc=(?:hit|miss|pass)")
 CLAIM_CHARACTERS = 60
 
 
@@ -66,6 +68,8 @@ def _last_claim(headers: Mapping[str, str]) -> tuple[str | None, bool]:
     for name in OF_VENDORS:
         if name in headers:
             return headers[name], False
+    if _OF_RENDERED_FILES.fullmatch(timing := headers.get("Server-Timing", "")):
+        return timing, False
     steps = [step.strip() for step in headers.get("Cache-Status", "").split(",")]
     names = [step.partition(";")[0].strip().lower() for step in steps]
     if names[-1] not in {"", HEADGATE}:
