@@ -80,7 +80,10 @@ _OPTIONS = (
         help="How long to serve stale copies while the gateway is away.  [default: 0]",
     ),
     click.option(
-        "--cache-size", metavar="SIZE", help="Size of the target's cache.  [default: 1GiB]"
+        "--cache-size",
+        metavar="SIZE",
+        help="Size of the target's cache; Varnish takes as much again for copies of less than ten "
+        "seconds.  [default: 1GiB]",
     ),
     click.option(
         "--compress-private",

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from cdn_configs.errors import Refused, UnknownTarget
-from cdn_configs.options import Options
+from cdn_configs.options import MIB, Options
 from cdn_configs.render import MARK, check_fit, mark, render
 from cdn_configs.target import Target
 from cdn_configs.targets import TARGETS, target
@@ -455,3 +455,13 @@ def test_nginx_cache_keys_contain_credentials_only_hashed(credentials: Credentia
     hashed = [key for key in keys if "$headgate_reader" in key]
     assert len(hashed) == (credentials in {"per-credential", "asked"})
     assert ("js_set $headgate_reader headgate.reader;" in text) is bool(hashed)
+
+
+def test_varnish_takes_the_cache_size_for_copies_and_as_much_again_for_short_lived_ones() -> None:
+    head = render(TARGETS["varnish"], Options(cache_size=64 * MIB, standalone=True))
+    head = head.partition("\nvcl ")[0]
+    assert re.findall(r"-s ((?:Transient=)?malloc,[0-9]+m)", head) == [
+        "malloc,64m",
+        "Transient=malloc,64m",
+    ]
+    assert "128 MiB in all" in head
