@@ -53,6 +53,17 @@ def test_a_copy_has_no_request_id_of_its_first_reader(compressing: int, origin: 
     assert [it.get("X-Request-Id") for it in told] == ["first", None]
 
 
+def test_a_copy_confirms_all_dates_from_its_last_change_on(
+    compressing: int, origin: Origin
+) -> None:
+    fields = (MINUTE, "Last-Modified: Sat, 16 Jan 2021 07:59:58 GMT")
+    url = origin.will_say(Said(READ, 200, fields))
+    assert results(compressing, url, {}, {}) == ["MISS", "HIT"]
+    dates = [f"{day} Jan 2021 07:59:58 GMT" for day in ("Fri, 15", "Sat, 16", "Sun, 17")]
+    told = [asked(compressing, url, {"If-Modified-Since": date}).status for date in dates]
+    assert told == [200, 304, 304]
+
+
 class Varying(NamedTuple):
     """A response's Vary and body at the gateway, and the Vary that readers get."""
 

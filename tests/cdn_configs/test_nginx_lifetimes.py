@@ -54,6 +54,7 @@ NOT_KEPT = (
     Said(READ, 200, ("Cache-Control: no-cache",)),
     Said(READ, 200, ("Cache-Control: public, max-age=0",)),
     Said(READ, 200, ("Cache-Control: public, max-age=60", "CDN-Cache-Control: no-store")),
+    Said(READ, 200, ("Cache-Control: public, max-age=60", "CDN-Cache-Control: no-cache")),
     Said(READ, 200, ("Cache-Control: private, max-age=60",)),
     Said(READ, 200, ("Cache-Control: private", *EDGE)),
     Said(READ, 200, ("Cache-Control: public, max-age=60", "Set-Cookie: a=b")),
