@@ -211,6 +211,7 @@ def edge(processes: None, request: pytest.FixtureRequest) -> Iterator[Edge]:
     cases = CASES | BY_THE_FIELD_FOR_CDNS
     answers = {f"/{name}": case.answer for name, case in cases.items()}
     others = {f"/{name}": Answer(fields=says(CHUNK)) for name in (*PASSES, *OTHERS)}
+    others["/tagged"] = Answer(fields=says(CHUNK, ETag='"b"'))
     origin = Origin({**answers, **others, "/failing": AGEING, "/away": AGEING})
     with serving(origin), varnish(vcl(request.param, origin.server_port), origin) as edge:
         yield edge
@@ -272,6 +273,14 @@ def test_a_copy_has_no_request_id_of_the_reader_for_whom_it_was_fetched(edge: Ed
     first, second = (edge.ask(f"/id{CATCH_UP}", **{"X-Request-Id": at}) for at in ("a", "b"))
     assert (first.request_id, second.request_id) == ("a", None)
     assert first.body == second.body
+
+
+@pytest.mark.parametrize("edge", ["varnish"], indirect=True)
+def test_varnish_finds_the_etag_of_a_copy_in_a_list_of_several(edge: Edge) -> None:
+    asked = (None, '"b"', '"a", "b"', 'W/"b","c"', '"a", "c"')
+    fields = [{} if tags is None else {"If-None-Match": tags} for tags in asked]
+    answers = [edge.ask(f"/tagged{CATCH_UP}", **one).status for one in fields]
+    assert answers == [200, 304, 304, 304, 200]
 
 
 def test_queries_in_different_order_share_a_cached_response(edge: Edge) -> None:
