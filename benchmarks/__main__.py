@@ -12,6 +12,7 @@ from benchmarks import (
     as_sent,
     authorised,
     bare_handler,
+    cache_suite,
     catchup,
     catchup_long,
     console,
@@ -79,6 +80,7 @@ BENCHMARKS = {
     "tls-idle": tls.bench_idle,
     "tls-handshakes": tls.bench_handshakes,
     "ways": ways.bench,
+    "cache-suite": cache_suite.bench,
 }
 THOROUGH = Plan(rounds=3, milliseconds=4000, every_load=True)
 QUICK = Plan(rounds=1, milliseconds=1500, every_load=False)

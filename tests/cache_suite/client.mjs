@@ -1,10 +1,10 @@
-// Runs the tests of a cache-tests folder through the cache at a base URL, and writes to a file
-// what each of them is and gave: node client.mjs FOLDER BASE_URL FILE
+// Runs the tests of a cache-tests folder, or those that are named, through the cache at a base URL,
+// and writes to a file what each of them is and gave: node client.mjs FOLDER BASE_URL FILE [ID …]
 import { access, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 
-const [folder, baseUrl, file] = process.argv.slice(2)
+const [folder, baseUrl, file, ...ids] = process.argv.slice(2)
 
 async function load(path) {
   return import(pathToFileURL(join(folder, path)).href)
@@ -17,7 +17,11 @@ async function exists(path) {
   )
 }
 
-const { default: suites } = await load('tests/index.mjs')
+const { default: all } = await load('tests/index.mjs')
+const suites = all.map((suite) => ({
+  ...suite,
+  tests: suite.tests.filter((test) => ids.length === 0 || ids.includes(test.id)),
+}))
 const tests = suites.flatMap((suite) => suite.tests.map((test) => ({ ...test, suite: suite.id })))
 
 // The suite's own server sends more than it announces where a test sets these fields. Headgate then

@@ -7,17 +7,25 @@ import os
 import subprocess
 import tempfile
 from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from gateway.settings import load
+from tests.cdn.candidates import Candidate
+from tests.support.given_settings import variables
 from tests.support.ports import accepts, free_port
 from tests.support.processes import NODE, ROOT, Headgate
+from tests.support.proxy_engines import started
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterable, Iterator
+
+    from gateway.settings import Settings
 
 CLIENT = Path(__file__).with_name("client.mjs")
 # The copy on npm is of 2021; a checkout of the repository is newer.
@@ -25,6 +33,10 @@ NPM_COPY = ROOT / "tests" / "node" / "node_modules" / "http-cache-tests"
 KINDS = ("required", "optimal", "check")
 TIMEOUT_S = 240
 START_TIMEOUT_S = 20
+
+
+Cache = Callable[[int], AbstractContextManager[str]]
+"""Starts a cache in front of the port of an origin, and has the base URL of the cache."""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -37,10 +49,11 @@ class Result(msgspec.Struct, frozen=True):
     why: str | None
 
 
-def run(
-    folder: Path, cache: Callable[[int], contextlib.AbstractContextManager[str]]
-) -> list[Result]:
-    """What each test gives through a cache, which is started in front of the origin's port."""
+def run(folder: Path, cache: Cache, ids: Iterable[str] = ()) -> list[Result]:
+    """Run the named tests, or all, through a cache, and return the result of each.
+
+    The cache is started in front of the origin's port.
+    """
     with (
         tempfile.TemporaryDirectory() as scratch,
         _origin(folder, Path(scratch)) as port,
@@ -48,7 +61,7 @@ def run(
     ):
         report = Path(scratch) / "report.json"
         client = subprocess.run(
-            [NODE, "--no-warnings", str(CLIENT), str(folder), base_url, str(report)],
+            [NODE, "--no-warnings", str(CLIENT), str(folder), base_url, str(report), *ids],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=TIMEOUT_S,
@@ -58,23 +71,39 @@ def run(
         return msgspec.json.decode(report.read_bytes(), type=list[Result])
 
 
+class _Gateway(Headgate):
+    """A Headgate with routes for the paths that the suite uses, and the default settings."""
+
+    def __init__(self, origin_port: int) -> None:
+        origin = f"http://127.0.0.1:{origin_port}"
+        routes = [{"prefix": path, "origin": origin} for path in ("/test", "/config", "/state")]
+        self.settings: Settings = load(None, variables({"routes": routes}), {})
+        super().__init__()
+        self.serve_routes(*routes)
+
+
 @contextlib.contextmanager
 def behind_headgate(origin_port: int) -> Iterator[str]:
-    """The base URL of a Headgate with routes for the paths that the suite uses."""
-    routes = "".join(
-        f'[[routes]]\nprefix = "{path}"\norigin = "http://127.0.0.1:{origin_port}"\n'
-        for path in ("/test", "/config", "/state")
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "headgate.toml"
-        config.write_text(routes)
-        server = Headgate(arguments=("--config", str(config)))
-        at = server.arguments.index("--storage")
-        del server.arguments[at : at + 2]  # one origin and a table of routes exclude each other
-        try:
-            yield server.start().url
-        finally:
-            server.close()
+    """Yield the base URL of a Headgate in front of the suite's origin."""
+    gateway = _Gateway(origin_port)
+    try:
+        yield gateway.start().url
+    finally:
+        gateway.close()
+
+
+@contextlib.contextmanager
+def behind_target(name: str, origin_port: int) -> Iterator[str]:
+    """Yield the base URL of a target's rendered file in its server, in front of a Headgate."""
+    gateway = _Gateway(origin_port)
+    port = free_port()
+    candidate = Candidate(name)
+    try:
+        gateway.start()
+        with started(candidate.engine, candidate.files(port, gateway), port):
+            yield f"http://127.0.0.1:{port}"
+    finally:
+        gateway.close()
 
 
 @contextlib.contextmanager

@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import os
-import re
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.cache_suite.suite import NPM_COPY, TIMEOUT_S, behind_headgate, failed, passed, run
-from tests.test_docs import document, rows, section
+from tests.cache_suite.page import TARGETS, TOTALS, known_failures, passing
+from tests.cache_suite.suite import (
+    KINDS,
+    NPM_COPY,
+    TIMEOUT_S,
+    behind_headgate,
+    behind_target,
+    failed,
+    passed,
+    run,
+)
 
 FOLDER = Path(os.environ.get("CACHE_TESTS", NPM_COPY))
-TOTALS = {"required": 160, "optimal": 105}
-LEAST = {"required": 145, "optimal": 75}
-
-DOCUMENT = document("cache-tests.md")
-TABLE = {row[0].strip("*"): row[2:] for row in rows(DOCUMENT.split("\n## ", 1)[0])}
-FAILS = {name.strip("`"): kind for name, kind, _ in rows(section(DOCUMENT, "What fails"))}
-ONLY_ON_NPM = section(DOCUMENT, "What fails only in the npm package")
-FAILS_ON_NPM = {name.strip("`"): kind for name, kind, _ in rows(ONLY_ON_NPM)}
-
-
-def documented(of_npm: bool) -> dict[str, int]:
-    """How many tests pass of each kind."""
-    figures = TABLE["Headgate"]
-    if of_npm:
-        found = re.search(r"passes (\d+) of \d+ required and (\d+) of \d+ optimal", ONLY_ON_NPM)
-        assert found is not None
-        figures = list(found.groups())
-    return dict(zip(TOTALS, (int(figure.strip("*")) for figure in figures), strict=True))
+# Repeated lines, age and Vary, by which a cache in front gives a response to the wrong reader or
+# for too long. Each is in the npm package as it is in the repository.
+DECISIVE = (
+    "freshness-max-age-two-fresh-stale-sepline",
+    *("vary-syntax-star-star-lines", "vary-syntax-empty-star-lines"),
+    *("age-parse-prefix", "other-age-update-expires"),
+    *("vary-match", "vary-no-match", "vary-omit-stored", "vary-omit", "vary-invalidate"),
+    *("vary-cache-key", "vary-2-no-match", "vary-3-no-match"),
+    *("vary-star", "vary-syntax-star-foo", "vary-syntax-foo-star"),
+)
 
 
 @pytest.mark.usefixtures("processes")
@@ -37,10 +38,19 @@ def documented(of_npm: bool) -> dict[str, int]:
 def test_the_cache_tests_that_fail_are_exactly_those_documented() -> None:
     results = run(FOLDER, behind_headgate)
     of_npm = FOLDER == NPM_COPY
-    known = FAILS | (FAILS_ON_NPM if of_npm else {})
+    known = known_failures(of_npm=of_npm)
     there = {result.id for result in results}
     found = failed(results, ("required", "optimal"))
     assert {name: why for name, why in found.items() if name not in known} == {}
     assert (known.keys() & there) - found.keys() == set(), "documented to fail, but pass"
     counts = passed(results)
-    assert {kind: counts[kind] for kind in TOTALS} == documented(of_npm)
+    assert {kind: counts[kind] for kind in TOTALS} == passing(of_npm=of_npm)
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.timeout(TIMEOUT_S + 60)
+@pytest.mark.parametrize("target", TARGETS.values())
+def test_repeated_lines_age_and_vary_count_through_the_rendered_file(target: str) -> None:
+    results = run(FOLDER, partial(behind_target, target), DECISIVE)
+    assert {result.id for result in results} == set(DECISIVE)
+    assert failed(results, KINDS) == {}
