@@ -2,9 +2,13 @@
 
 import { hasUnusualToken, mayRead, tokenOf, tokensIn } from "./read_tokens.js"
 import { toReader } from "./history.js"
-import { away, fetchWithin, isForEvents, patienceFor } from "../edge/away.js"
+import { away, isForEvents, patienceFor } from "../edge/away.js"
 import { relocate, removeUnsent } from "../edge/passing.js"
 import { identityOf, isNotModified, modeOf, hasCredentials, sortedQuery } from "../edge/reads.js"
+import { GatewayWatch } from "../edge/watch.js"
+import { LATE } from "../edge/within.js"
+
+const watch = new GatewayWatch(CONFIG)
 
 // The headers that identify readers. Workers Cache is bypassed by requests with Authorization, so these
 // headers are sent to it under other names, and the key has their hash as `slot`.
@@ -46,17 +50,32 @@ async function pass(request, url) {
   // By default Cloudflare caches paths with some endings (.js, .css).
   const forwarded = new Request(CONFIG.origin + url.pathname + url.search, request)
   removeUnsent(forwarded.headers)
-  const options = { cache: "no-store", redirect: "manual" }
-  options.patience_ms = patienceFor(request, url, CONFIG)
-  const hold = () => fetchOnceBack(request, forwarded, options)
-  const answer = await (isForEvents(request, url) ? hold() : fetchOrAway(request, forwarded, options))
+  const isEvents = isForEvents(request, url)
+  const send = (signal) => {
+    // Each try to get events has a request of its own.
+    const target = isEvents ? new Request(forwarded) : forwarded
+    return fetch(target, { signal, cache: "no-store", redirect: "manual" })
+  }
+  const options = { patience_ms: patienceFor(request, url, CONFIG) }
+  const answer = await (isEvents ? fetchOnceBack : fetchOrAway)(request, send, options)
   const response = marked(new Response(answer.body, answer), "BYPASS")
   relocate(response.headers, url, CONFIG)
   return response
 }
 
-/** Return the origin's response to a read that many readers may share. */
-export function fetchShared(read) {
+/**
+ * Return the response to a read that many readers may share; it is sent by `send`, to the gateway.
+ *
+ * A gateway that hung is not asked, but for a probe: such a reader gets a copy, or 503, at once.
+ */
+export async function fetchShared(read, send = sendShared) {
+  if (await watch.hangs()) return away(read, CONFIG, 503)
+  const patience_ms = patienceFor(read, new URL(read.url), CONFIG)
+  const options = { patience_ms, signal: AbortSignal.timeout(CONFIG.timeout_s * 1000) }
+  return fetchOrAway(read, (signal) => send(read, signal), options)
+}
+
+function sendShared(read, signal) {
   const url = new URL(read.url)
   const headers = new Headers({ "Accept-Encoding": "identity" })
   const origin = read.headers.get("Origin")
@@ -64,35 +83,36 @@ export function fetchShared(read) {
   for (const [name, kept] of IDENTITY) {
     if (read.headers.has(kept)) headers.set(name, read.headers.get(kept))
   }
-  const signal = AbortSignal.timeout(CONFIG.timeout_s * 1000)
-  const patience_ms = patienceFor(read, url, CONFIG)
-  const options = { headers, signal, patience_ms, cache: "no-store", redirect: "manual" }
-  return fetchOrAway(read, CONFIG.origin + url.pathname + url.search, options)
+  const options = { headers, signal, cache: "no-store", redirect: "manual" }
+  return fetch(CONFIG.origin + url.pathname + url.search, options)
 }
 
 // Statuses of Cloudflare's network for a server that it cannot reach, or whose certificate it refuses.
 // In workerd such a fetch fails.
 const UNREACHED = [520, 521, 522, 523, 525, 526, 530]
 
-async function fetchOrAway(request, target, options) {
-  return (await fetchOrNull(target, options)) ?? away(request, CONFIG)
+async function fetchOrAway(request, send, options) {
+  const answer = await fetchOrNull(send, options)
+  return answer instanceof Response ? answer : away(request, CONFIG)
 }
 
-/** As `fetchOrAway`, but wait while the gateway is away. */
-async function fetchOnceBack(request, target, options) {
+/** Return a response with events that end if the gateway hangs; wait while it refuses connections. */
+async function fetchOnceBack(request, send, options) {
   const end_ms = Date.now() + CONFIG.hold_s * 1000
   while (Date.now() < end_ms && !request.signal?.aborted) {
-    const answer = await fetchOrNull(new Request(target), options)
-    if (answer !== null) return answer
+    const answer = await fetchOrNull(send, options)
+    if (answer instanceof Response) return new Response(answer.body && watch.body(answer.body), answer)
+    if (answer === LATE) break
     // At random, so that a thousand waiting requests do not ask at the same moment.
     await new Promise((resolve) => setTimeout(resolve, 500 + 1000 * Math.random()))
   }
   return away(request, CONFIG)
 }
 
-async function fetchOrNull(target, { patience_ms, ...options }) {
-  const answer = await fetchWithin(patience_ms, target, options).catch(() => null)
-  if (answer === null || !UNREACHED.includes(answer.status)) return answer
+/** Return the gateway's response; null if it cannot be reached, and LATE if it hangs. */
+async function fetchOrNull(send, options) {
+  const answer = await watch.answer(send, options).catch(() => null)
+  if (!UNREACHED.includes(answer?.status)) return answer
   await answer.body?.cancel()
   return null
 }

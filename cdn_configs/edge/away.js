@@ -8,7 +8,7 @@ const SMALL_BODY = 16 * 1024 // bytes, which come with the head or right after i
  * Return for how many milliseconds a gateway may take to answer before it counts as down.
  *
  * Infinity for what waits for news (live reads and views, paths of no route), and for a longer body,
- * whose client decides how fast it comes.
+ * whose client decides how fast it comes: these wait until the gateway is found to hang.
  */
 export function patienceFor(request, url, { paths, answer_s }) {
   const waits = url.searchParams.has("live") || url.searchParams.has("view")
@@ -17,31 +17,19 @@ export function patienceFor(request, url, { paths, answer_s }) {
   return isLong ? Infinity : answer_s * 1000
 }
 
-/** Fetch `target`; fail if no head arrives within `ms` milliseconds. The body may take longer. */
-export async function fetchWithin(ms, target, options) {
-  if (ms === Infinity) return fetch(target, options)
-  const late = new AbortController()
-  const timer = setTimeout(() => late.abort(), ms)
-  const signals = [late.signal, options.signal].filter(Boolean)
-  try {
-    return await fetch(target, { ...options, signal: AbortSignal.any(signals) })
-  } finally {
-    clearTimeout(timer)
-  }
-}
-
 /** Whether a request is for events (SSE); such a request may be held. */
 export function isForEvents(request, url) {
   return request.method === "GET" && url.searchParams.get("live") === "sse"
 }
 
 /**
- * Return the response while the gateway is away: 502, or a 200 that makes an EventSource reconnect.
+ * Return the response while the gateway is away: an error, or a 200 that makes an EventSource
+ * reconnect.
  *
  * An EventSource gives up for good at any status other than 200. It sends both header fields; other
  * clients of SSE handle the status.
  */
-export function away(request, { again_s, again_most_s, sites }) {
+export function away(request, { again_s, again_most_s, sites }, status = 502) {
   const wait_s = again_s + Math.random() * (again_most_s - again_s) // so that not all come at once
   const headers = new Headers({ "Cache-Control": "no-store", "Retry-After": wait_s.toFixed() })
   const site = sites ? request.headers.get("Origin") : "*"
@@ -52,7 +40,7 @@ export function away(request, { again_s, again_most_s, sites }) {
   const [accept, caching] = ["Accept", "Cache-Control"].map((name) => request.headers.get(name) ?? "")
   const isEventSource = accept.includes("text/event-stream") && caching.includes("no-cache")
   if (!isEventSource || !isForEvents(request, new URL(request.url))) {
-    return new Response(`${AWAY}\n`, { status: 502, headers })
+    return new Response(`${AWAY}\n`, { status, headers })
   }
   headers.set("Content-Type", "text/event-stream")
   return new Response(`: ${AWAY}\nretry: ${(wait_s * 1000).toFixed()}\n\n`, { headers })

@@ -1,9 +1,13 @@
 // Pass requests on to the gateway, and say which responses Vercel's CDN may store.
 
-import { away, fetchWithin, patienceFor } from "../edge/away.js"
+import { away, patienceFor } from "../edge/away.js"
 import { relocate, removeUnsent } from "../edge/passing.js"
 import { directivesOf, modeOf, hasCredentials } from "../edge/reads.js"
+import { GatewayWatch } from "../edge/watch.js"
+import { LATE } from "../edge/within.js"
 import { eventsUntil } from "./events.js"
+
+const watch = new GatewayWatch(CONFIG)
 
 const HOP_BY_HOP = ["Connection", "Keep-Alive", "Transfer-Encoding", "Upgrade", "Host"]
 
@@ -11,16 +15,21 @@ const HOP_BY_HOP = ["Connection", "Keep-Alive", "Transfer-Encoding", "Upgrade", 
 export async function gateway(request) {
   const url = new URL(request.url)
   const mode = modeOf(request, url)
+  // Vercel's CDN has a copy of such a read, or the reader gets an error, at once.
+  const mayBeCopied = mode === "catch-up" && !hasCredentials(request, url, CONFIG)
+  if (mayBeCopied && (await watch.hangs())) return away(request, CONFIG, 503)
   const answer = await fetchOrNull(request, CONFIG.origin + url.pathname + url.search)
   if (answer === null) return away(request, CONFIG)
   const headers = new Headers(answer.headers)
   // fetch has decompressed the body, and the runtime frames it anew.
   for (const name of [...HOP_BY_HOP, "Content-Encoding", "Content-Length"]) headers.delete(name)
   // Without this field Vercel would use s-maxage, and serve the tail long after it is stale.
-  headers.set("Vercel-CDN-Cache-Control", keptByVercel(request, mode, answer))
+  const kept = keptByVercel(request, mode, answer)
+  headers.set("Vercel-CDN-Cache-Control", kept)
+  if (kept !== "no-store") headers.delete("X-Request-Id") // it is the first reader's
   relocate(headers, url, CONFIG)
   const isEvents = mode === "sse" && answer.status === 200 && answer.body
-  const body = isEvents ? eventsUntil(answer.body, CONFIG.events) : answer.body
+  const body = isEvents ? eventsUntil(watch.body(answer.body), CONFIG.events) : answer.body
   const hasBody = ![204, 304].includes(answer.status)
   return new Response(hasBody ? body : null, { status: answer.status, headers })
 }
@@ -33,8 +42,11 @@ async function fetchOrNull(request, target) {
   removeUnsent(headers)
   const body = ["GET", "HEAD"].includes(method) ? null : request.body
   try {
-    const options = { method, headers, body, signal, duplex: "half", redirect: "manual" }
-    return await fetchWithin(patienceFor(request, new URL(request.url), CONFIG), target, options)
+    const options = { method, headers, body, duplex: "half", redirect: "manual" }
+    const send = (signal) => fetch(target, { ...options, signal })
+    const patience_ms = patienceFor(request, new URL(request.url), CONFIG)
+    const answer = await watch.answer(send, { patience_ms, signal })
+    return answer === LATE ? null : answer
   } catch {
     return null
   }
