@@ -17,6 +17,7 @@ from cdn_configs.explain import HEAD, bounds, compared, exclusions
 from cdn_configs.options import CredentialMode, from_settings
 from cdn_configs.render import digest_of, render
 from cdn_configs.target import Target
+from gateway.settings.reached import console_url
 from gateway.settings.reading.kinds import parse_size
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Choice(msgspec.Struct, frozen=True):
     remember: int | None = None  # seconds
     stale_if_error: int | None = None  # seconds
     cache_size: Entered | None = None  # such as 1GiB
+    compress_private: bool = False
     shield: Entered | None = None  # a place of the vendor's
     purge: bool = False
     standalone: bool = False
@@ -146,7 +148,7 @@ def _file(settings: Settings, name: str, choice: Choice) -> CdnFile:
         raise ConsoleError(404, refusal.detail) from refusal
     except Refused as refusal:
         raise ConsoleError(400, refusal.detail) from refusal
-    command = _command(target, choice, settings.file)
+    command = _command(target, choice, settings)
     return CdnFile(target.name, target.file_name, text, command, digest_of(target, text))
 
 
@@ -161,11 +163,14 @@ def _options(settings: Settings, choice: Choice) -> Options:
     return from_settings(settings, **options)
 
 
-def _command(target: Target, choice: Choice, file: str | None) -> str:
-    """Return the command that makes the same file from the same settings."""
-    words = ["headgate", "cdn", "render", target.name]
-    if file is not None:
-        words += ["--config", file]
+def _command(target: Target, choice: Choice, settings: Settings) -> str:
+    """Return the command that makes the same file from the same settings, or asks for it here."""
+    by = (
+        ["--config", settings.file]
+        if settings.file
+        else ["--admin", console_url(settings).rstrip("/")]
+    )
+    words = ["headgate", "cdn", "render", target.name, *by]
     for key, value in choice.chosen.items():
         words.append("--" + key.replace("_", "-"))
         if value is not True:

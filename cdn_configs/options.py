@@ -206,7 +206,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not self.own_logs:
             return "^(?!)"  # no path
         logs = tuple(f"{log}/" for log in self.own_logs)
-        within = [one for one in self._other_prefixes if one.startswith(logs)]
+        within = [one for one in self.other_prefixes if one.startswith(logs)]
         but = f"(?!{_either(within)}/)" if within else ""
         return f"^{but}{_either(self.own_logs)}/(?!{RESERVED}/)"
 
@@ -224,11 +224,11 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return tuple(
             log
             for log in self.own_logs
-            if not any(one.startswith(f"{log}/") for one in self._other_prefixes)
+            if not any(one.startswith(f"{log}/") for one in self.other_prefixes)
         )
 
     @property
-    def _other_prefixes(self) -> list[str]:
+    def other_prefixes(self) -> list[str]:
         """The prefixes of routes to HTTP origins, of model providers and of other proxied paths."""
         return [one for one in self.prefixes if one not in self.own_logs]
 

@@ -12,6 +12,7 @@ import msgspec
 
 from cdn_configs.errors import Refused
 from cdn_configs.options import LOOPBACK_IPV6, Options
+from cdn_configs.purpose import lines_of_purpose, purpose
 from cdn_configs.rules import RULES
 
 if TYPE_CHECKING:
@@ -41,10 +42,14 @@ def render(target: Target, options: Options) -> str:
         o=options,
         rules=RULES,
         mark=mark(target, options),
+        purpose=purpose(options),
         health_path=HEALTH_PATH,
         digest_header=DIGEST_HEADER,
         digest=blank,
     )
+    if target.comment != "json":
+        first, end, rest = text.partition("\n")
+        text = f"{first}{end}{lines_of_purpose(options, target.comment)}{rest}"
     # Of the whole text, in which all options are and what this version makes of them.
     digest = sha256(text.encode()).hexdigest()[:DIGEST_DIGITS]
     return text.replace(blank, f"{target.name}/{digest}")

@@ -5,22 +5,28 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import msgspec
+from click.core import ParameterSource
 
+from gateway.commands.options.admin_target import admin_token_option, named_admin
 from gateway.commands.options.configuration import complain, config_option, load_settings
+from gateway.commands.options.home import cacert_option
 from gateway.text_files import unmarked
 from gateway.tools.shell.exit_status import FAILED, UNUSABLE
 from gateway.tools.shell.terminal import safe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from cdn_configs.check import CheckReport
+    from cdn_configs.target import Target
     from gateway.settings import Settings
+    from gateway.tools.server.target import StreamTarget
 
 
 @click.group()
@@ -28,9 +34,10 @@ def cdn() -> None:
     """Make and check configurations of CDNs and proxies."""
 
 
+# A gateway needs a configuration made with its own settings.
+UNNAMED = "no --config was given, so the settings are the defaults and the environment's."
 # What a configuration is made for, besides the settings.
 _OPTIONS = (
-    config_option,
     click.option(
         "--upstream",
         metavar="HOST:PORT,…",
@@ -115,6 +122,30 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def _settings_of(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say whose settings count: those of a file, or of a running gateway."""
+
+    @wraps(command)
+    def call(
+        config: Path | None, admin: str | None, admin_token: Path | None, **more: object
+    ) -> None:
+        ctx = click.get_current_context()
+        if admin == "":  # such as a variable that is not set
+            raise click.UsageError("--admin must be a URL such as http://127.0.0.1:4439.")
+        if admin and ctx.get_parameter_source("config") is ParameterSource.COMMANDLINE:
+            raise click.UsageError("--config and --admin both name settings: give one of them.")
+        gateway = named_admin(ctx, admin, admin_token) if admin else None
+        command(config=config, gateway=gateway, **more)
+
+    admin_option = click.option(
+        "--admin",
+        metavar="URL",
+        help="In place of --config: URL of the admin listener of the gateway, which makes the file "
+        "for the settings that are in force there.",
+    )
+    return config_option(admin_option(admin_token_option(cacert_option(call))))
+
+
 @cdn.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 def list_targets(*, as_json: bool) -> None:
@@ -143,30 +174,55 @@ def list_targets(*, as_json: bool) -> None:
 )
 @click.option("--force", is_flag=True, help="Write over files that differ.")
 @_options
+@_settings_of
 def render_target(
-    target: str, output: Path | None, *, force: bool, config: Path | None, **overrides: object
+    target: str,
+    output: Path | None,
+    *,
+    force: bool,
+    config: Path | None,
+    gateway: StreamTarget | None,
+    **chosen: object,
 ) -> None:
     """Print the configuration of a target for these settings.
 
-    Nothing is written if the target does not support the options.
+    Nothing is written if the target does not support the options. Without --admin, no server is
+    asked for anything.
     """
-    settings = load_settings(config, {})
     with _refusals():
-        from cdn_configs import options, render, targets
+        from cdn_configs import targets
 
-        overrides["cache_size"] = _size(overrides["cache_size"])
-        made = options.from_settings(settings, **overrides)
         whole = targets.target(target)
         in_folder = output is not None and output.is_dir()
         named = (whole, *map(targets.target, whole.beside)) if in_folder else (whole,)
-        files = {one.file_name: render.render(one, made) for one in named}
+        notes: list[str] = []
+        if gateway is None:
+            files, notes = _by_settings(config, named, chosen)
+        else:
+            from gateway.commands.cdn_files import files_of_gateway
+            from gateway.commands.running import run
+
+            files = run(gateway, files_of_gateway(gateway, named, chosen))
     if output is None:
         click.echo(files[whole.file_name], nl=False)
     else:
         places = {output / name if in_folder else output: text for name, text in files.items()}
         _write(places, force=force)
-    _say_whose(config)
-    _warn_of_other_routes(settings, made.upstream)
+    for note in notes:
+        complain(note)
+
+
+def _by_settings(
+    config: Path | None, named: Sequence[Target], chosen: Mapping[str, object]
+) -> tuple[Mapping[str, str], list[str]]:
+    """Return the files that settings make of targets, and notes about whose settings these are."""
+    from cdn_configs.purpose import purpose
+    from gateway.commands.cdn_files import files_of_settings
+
+    settings = load_settings(config, {})
+    files, made = files_of_settings(settings, named, chosen, is_named=config is not None)
+    unnamed = [f"{UNNAMED} {purpose(made)}"] if config is None else []
+    return files, [*unnamed, *_other_routes(settings, made.upstream)]
 
 
 @cdn.command("check")
@@ -191,7 +247,8 @@ def check_file(file: Path, config: Path | None, *, as_json: bool) -> None:
         except ValueError as cause:  # another encoding
             raise Refused(f"{file} {cause}") from cause
         report = check(content.decode(errors="replace"), settings)
-    _say_whose(config)
+    if config is None:
+        complain(UNNAMED)
     from gateway.tools.shell.output import echoed
 
     with echoed():  # the status is told all the same
@@ -228,14 +285,8 @@ def _write(files: Mapping[Path, str], *, force: bool) -> None:
         complain(f"wrote {file}.")
 
 
-def _say_whose(config: Path | None) -> None:
-    """Say which settings were used: a gateway needs a configuration made with its own file."""
-    if config is None:
-        complain("no --config was given, so the settings are the defaults and the environment's.")
-
-
-def _warn_of_other_routes(settings: Settings, upstream: str) -> None:
-    """Warn if a server on this machine at an address of --upstream has other routes.
+def _other_routes(settings: Settings, upstream: str) -> Iterator[str]:
+    """Yield which servers on this machine, at addresses of --upstream, have other routes.
 
     A file for a server's own streams removes cookies, so it is wrong for an origin that knows its
     readers by them.
@@ -246,9 +297,9 @@ def _warn_of_other_routes(settings: Settings, upstream: str) -> None:
     addresses = upstream.replace("localhost:", "127.0.0.1:").split(",")
     for address, theirs in routes_running_at(addresses).items():
         if theirs != ours:
-            complain(
+            yield (
                 f"the server at {address} has other routes ({_words(theirs)}) than these settings "
-                f"({_words(ours)}): render with its settings, by --config or its variables."
+                f"({_words(ours)}): name its settings by --config or --admin."
             )
 
 
@@ -273,17 +324,6 @@ def _show(file: Path, report: CheckReport) -> None:
     else:
         click.echo(safe(report.said), nl=False)
         click.echo(f"{report.checker} refuses the file.")
-
-
-def _size(value: object) -> object:
-    """Return a size in the form of the settings, in bytes."""
-    from cdn_configs.errors import Refused
-    from gateway.settings.reading.kinds import parse_size
-
-    try:
-        return parse_size(value)
-    except ValueError as cause:
-        raise Refused(f"--cache-size {cause}") from cause
 
 
 @contextmanager

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
+import json
 import re
 import shlex
-import subprocess
+import urllib.request
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -18,7 +20,8 @@ from cdn_configs.render import render
 from cdn_configs.targets import TARGETS
 from gateway.settings import Settings
 from tests.admin.consoles import Client, Switchboard, console
-from tests.support.processes import HEADGATE
+from tests.support.processes import HEADGATE, run
+from tests.support.threaded import threaded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -85,17 +88,31 @@ async def test_api_page_and_download_contain_the_same_rendered_cdn_file(
     assert html.unescape(re.sub(r"</?span[^>]*>", "", shown[1])) == expected
 
 
+def read(url: str) -> bytes:
+    with urllib.request.urlopen(url) as opened:
+        body: bytes = opened.read()
+    return body
+
+
 @pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize("credentials", ["bypass", "asked"])
 async def test_the_command_shown_on_the_cdn_page_renders_the_same_file(
-    client: Client, tmp_path: Path
+    credentials: str, tmp_path: Path
 ) -> None:
-    chosen = {"target": "nginx", "host": HOST, "listen": "8181", "cache_size": "64MiB"}
-    _, answer = await file(client, **chosen, standalone="true")
-    program, *words = shlex.split(answer["command"])
-    assert (program, words[:3]) == ("headgate", ["cdn", "render", "nginx"])
-    subprocess.run([HEADGATE, *words], cwd=tmp_path, check=True, timeout=30)
+    chosen = {"target": "nginx-njs", "host": HOST, "listen": "8181", "cache_size": "64MiB"}
+    query = {**chosen, "credentials": credentials, "standalone": "true"}
+    with threaded() as gateway:
+        url = f"{gateway.admin_url}/api/v1/cdn/file?{urlencode(query)}"
+        answer = json.loads(await asyncio.to_thread(read, url))
+        program, *words = shlex.split(answer["command"])
+        assert program == "headgate"
+        assert words[:5] == ["cdn", "render", "nginx-njs", "--admin", gateway.admin_url]
+        shown = [*words[:-1], str(tmp_path / answer["file_name"])]
+        done = await asyncio.to_thread(run, [HEADGATE, *shown])
+        assert done.returncode == 0, done
     assert (tmp_path / answer["file_name"]).read_text() == answer["text"]
     assert "listen 8181;" in answer["text"]
+    assert f"server {gateway.url.removeprefix('http://')};" in answer["text"]
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_each_cloudflare_ruleset_matches_the_published_types(
     changes: dict[str, Any], published: ModuleType
 ) -> None:
     made = rulesets(**changes)
-    assert made.keys() == {"description", SETTINGS, *PHASES, TRANSFORM}
+    assert made.keys() == {"description", "purpose", SETTINGS, *PHASES, TRANSFORM}
     for phase in (*PHASES, TRANSFORM):
         assert mismatches(phase, published.Phase) == []
         assert mismatches(made[phase], published.PhaseUpdateParams, phase) == []

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HOST = "streams.example.com"
+KEY = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"  # of RFC 8037, appendix A.2
 SETTINGS = """
 listen = "10.0.0.5:4000"
 auth = "none"
@@ -33,13 +34,17 @@ identity_headers = ["X-Shop"]
 DEFAULTS = (
     "headgate: no --config was given, so the settings are the defaults and the environment's.\n"
 )
+FOR_DEFAULTS = DEFAULTS.replace(
+    "\n",
+    " Made for one own log at /v1/stream: nobody signs in, unless by Authorization, a token in the "
+    "URL or the cookie __Secure-headgate; no other cookie counts.\n",
+)
 
 
-def headgate(*arguments: str) -> tuple[int, str, str]:
+def headgate(*arguments: str, **environment: str) -> tuple[int, str, str]:
     """The exit status, and what is on stdout and stderr."""
-    runner = CliRunner(
-        env={"HEADGATE_CONFIG": None, "HEADGATE_ORIGIN": None, "XDG_RUNTIME_DIR": os.devnull}
-    )
+    ours = {"HEADGATE_CONFIG": None, "HEADGATE_ORIGIN": None, "XDG_RUNTIME_DIR": os.devnull}
+    runner = CliRunner(env={**ours, **environment})
     result = runner.invoke(cli, ["cdn", *arguments], prog_name="headgate")
     return result.exit_code, result.stdout, result.stderr
 
@@ -89,14 +94,16 @@ def test_cdn_render_takes_addresses_and_times_from_the_settings(config: str) -> 
     assert "${http_x_shop}" in printed[1]
 
 
-def test_options_of_cdn_render_override_the_settings() -> None:
+def test_options_of_cdn_render_override_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "headgate.toml").write_text("")
     status, printed, said = headgate(
         "render",
         "nginx-njs",
+        *("--config", str(tmp_path / "headgate.toml")),
         *("--upstream", "gateway:1", "--host", HOST, "--listen", "9000"),
         *("--credentials", "per-credential", "--cache-size", "2GiB", "--purge", "--standalone"),
     )
-    assert (status, said) == (0, DEFAULTS)
+    assert (status, said) == (0, "")
     assert printed == render(
         TARGETS["nginx-njs"],
         Options(
@@ -118,7 +125,7 @@ def test_a_file_just_written_by_cdn_render_passes_cdn_check(tmp_path: Path) -> N
     assert headgate("render", "nginx", "--host", HOST, "-o", str(file)) == (
         0,
         "",
-        f"headgate: wrote {file}.\n{DEFAULTS}",
+        f"headgate: wrote {file}.\n{FOR_DEFAULTS}",
     )
     assert headgate("check", str(file)) == (
         0,
@@ -163,6 +170,76 @@ def test_cdn_render_writes_nothing_into_a_folder_with_a_foreign_file(tmp_path: P
 
 def test_cdn_render_with_a_named_config_prints_no_reminder_of_defaults(config: str) -> None:
     assert headgate("render", "nginx", "--config", config, "--host", HOST)[2] == ""
+
+
+SIGNED_IN = (
+    " is for readers who sign in, and nobody does by the settings, as no --config was given: give "
+    "the gateway's settings by --config FILE, or have the gateway itself make the file by --admin "
+    "URL.\n"
+)
+OF_READERS = [
+    ("nginx-njs", "--credentials", "per-credential"),
+    ("nginx", "--credentials", "reader-key"),
+    ("varnish", "--credentials", "asked"),
+    ("cloudflare-worker", "--credentials", "verified"),
+    ("haproxy", "--compress-private"),
+]
+
+
+@pytest.mark.parametrize("options", OF_READERS, ids=" ".join)
+def test_without_config_cdn_render_refuses_an_option_for_readers_who_sign_in(
+    options: tuple[str, ...], tmp_path: Path
+) -> None:
+    file = tmp_path / "new"
+    target, *option = options
+    given = ("render", target, *option, "--host", HOST, "--upstream", "a.example:1")
+    assert headgate(*given, "-o", str(file)) == (2, "", f"headgate: {' '.join(option)}{SIGNED_IN}")
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("options", OF_READERS, ids=" ".join)
+@pytest.mark.parametrize("named", ["HEADGATE_CONFIG", "--config", "its variables"])
+def test_settings_that_are_named_decide_whether_readers_sign_in(
+    options: tuple[str, ...], named: str, tmp_path: Path
+) -> None:
+    file, keys = tmp_path / "headgate.toml", tmp_path / "keys.json"
+    headgate_keys = json.dumps({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": KEY}]})
+    keys.write_text(headgate_keys)
+    keys.chmod(0o600)
+    file.write_text(
+        f'auth = "read-tokens"\ncredentials.keys_file = "{keys}"\nlisten = "127.0.0.1:4437"\n'
+    )
+    given = ("render", *options, "--host", HOST, "--upstream", "a.example:1")
+    if named == "--config":
+        printed = headgate(*given, "--config", str(file))
+    elif named == "HEADGATE_CONFIG":
+        printed = headgate(*given, HEADGATE_CONFIG=str(file))
+    else:
+        printed = headgate(
+            *given, HEADGATE_AUTH="read-tokens", HEADGATE_CREDENTIALS__KEYS_FILE=str(keys)
+        )
+    assert printed[0] == 0, printed
+
+
+def test_an_origin_named_by_its_variable_has_readers_who_sign_in() -> None:
+    given = ("render", "varnish", "--credentials", "per-credential", "--host", HOST)
+    status, printed, said = headgate(*given, HEADGATE_ORIGIN="http://a.example")
+    assert status == 0
+    assert "# Made for one origin at /v1/stream: readers sign in by Authorization, any" in printed
+    assert " Made for one origin at /v1/stream: readers sign in by Authorization, any" in said
+
+
+def test_without_config_cdn_render_refuses_several_gateways() -> None:
+    given = ("render", "haproxy", "--host", HOST, "--upstream", "a.example:1,b.example:1")
+    status, printed, said = headgate(*given)
+    assert (status, printed) == (2, "")
+    assert said == (
+        "headgate: several gateways in --upstream cannot share the folder of /v1/stream, as one "
+        "process alone can keep its data in a folder, and no --config was given: give the "
+        "gateway's settings by --config FILE, or have the gateway itself make the file by --admin "
+        "URL.\n"
+    )
+    assert headgate(*given, HEADGATE_STORAGE="redis://127.0.0.1:1")[0] == 0
 
 
 @pytest.mark.parametrize(

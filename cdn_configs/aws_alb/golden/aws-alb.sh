@@ -1,4 +1,6 @@
 # headgate cdn aws-alb {"upstream":"gateway.example.com:4437","host":"streams.example.com"}
+# Made for one own log at /v1/stream: nobody signs in, unless by Authorization, a token in the URL
+# or the cookie __Secure-headgate; no other cookie counts.
 # Commands of the AWS CLI. Set LOAD_BALANCER and TARGET_GROUP to the ARNs of yours. Readers use
 # streams.example.com. The targets are gateways at port 4437, with protocol HTTP and version HTTP1.
 
