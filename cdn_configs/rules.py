@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from cdn_configs.upstreams import CONNECT_S
+from gateway.protocol.http.header_names import NGINX_FIELD
+from gateway.protocol.http.nginx_lifetimes import STORED_BY, StoredBy
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -48,6 +50,10 @@ class Rules(msgspec.Struct, frozen=True):
     )
     # The one cookie by which the gateway's own streams know readers.
     reader_cookie: str = "__Secure-headgate"
+
+    # By what nginx stores a response, as the gateway computes the rest of its lifetime.
+    nginx_rows: tuple[StoredBy, ...] = STORED_BY
+    nginx_field: str = NGINX_FIELD
 
     @property
     def unhealthy_s(self) -> int:

@@ -44,6 +44,7 @@ class PlainGet(msgspec.Struct, frozen=True, eq=False):
     principal: Principal | None = None  # as the route's guard has admitted it; None on an open one
     reader_key: str | None = None  # in its URL; `key` lacks it
     is_poll: bool = False  # a long-poll that had to wait
+    is_of_nginx: bool = False  # with a rendered file, so that it gets X-Accel-Expires
 
 
 class ParsedPoll:

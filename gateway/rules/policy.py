@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from multidict import CIMultiDict
 
 from gateway.protocol.cache_headers import is_same_tag
+from gateway.protocol.http.header_names import NGINX_FIELD
 from gateway.rules.directives import (
     LONGEST_S,
     Directives,
@@ -49,6 +50,7 @@ _LONGEST_OF_AN_ERROR_S = 60.0  # a client that gets a 404 may stop for good
 # Fields about the stored body, which a 304 cannot change (sections 3.2 and 4.3.4) ...
 _OF_THE_BODY = ("Content-Encoding", "Content-Length", "Content-Range", "ETag")
 _OF_THE_MOMENT = ("Age", "Date", "Set-Cookie")  # ... and fields that are true of one response only
+_NOT_OF_ORIGINS = {NGINX_FIELD.lower()}  # no origin gets it, so no response differs by it
 # `Vary: *`: no request selects this, since no field can have the value.
 OF_ONE_REQUEST = (("*", "\r"),)
 
@@ -248,7 +250,7 @@ def variant(
     request_headers: MultiMapping[str], headers: MultiMapping[str]
 ) -> tuple[tuple[str, str], ...]:
     """Return the fields of Vary with the request's values; OF_ONE_REQUEST for `*`."""
-    names = {name.lower() for name in members(headers.getall("Vary", ()))}
+    names = {name.lower() for name in members(headers.getall("Vary", ()))} - _NOT_OF_ORIGINS
     if "*" in names:
         return OF_ONE_REQUEST
     return tuple((name, normalised(name, request_headers)) for name in sorted(names))

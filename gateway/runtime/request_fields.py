@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from multidict import CIMultiDict, istr
 
+from gateway.protocol.http.header_names import NGINX_FIELD
 from gateway.protocol.requests import MAX_STREAM_SEQ, is_closing, parse_append_head
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ OWN_FIELDS = {
         _WORDS,
     ),
 }
-_ORIGIN, _CONTENT_ENCODING = istr("Origin"), istr("Content-Encoding")
+_ORIGIN, _CONTENT_ENCODING, _NGINX = istr("Origin"), istr("Content-Encoding"), istr(NGINX_FIELD)
 
 
 class Own(msgspec.Struct, frozen=True, gc=False):
@@ -74,10 +75,14 @@ class RequestFields:
 
     `are_known` says that later requests may share them. If they came with a bearer token,
     `client` has sent it, and `headers` lacks the token. What every request needs is computed
-    once: its `origin` (of a web page), and whether it `closes` its stream.
+    once: its `origin` (of a web page), whether it `closes` its stream, and whether it `is_of_nginx`
+    (one with a rendered file).
     """
 
-    __slots__ = ("append_head", "are_known", "client", "closes", "headers", "is_coded", "origin")
+    __slots__ = (
+        *("append_head", "are_known", "client", "closes", "headers", "is_coded", "is_of_nginx"),
+        "origin",
+    )
 
     def __init__(
         self,
@@ -92,6 +97,7 @@ class RequestFields:
         self.closes = is_closing(headers)
         self.origin = headers.get(_ORIGIN)
         self.is_coded = _CONTENT_ENCODING in headers
+        self.is_of_nginx = _NGINX in headers
         self.append_head: AppendHead | None = None
 
     def append(self, body: bytes, own: Own) -> Append:

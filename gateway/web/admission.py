@@ -8,6 +8,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from multidict import istr
+
 from gateway.access.contract import NEEDS_TOKEN, AuthenticatedClient, lacking
 from gateway.access.credentials import (
     READING,
@@ -21,6 +23,7 @@ from gateway.access.reader_keys import without_key
 from gateway.errors import NO_STREAM, Forbidden, HeadgateError, StreamNotFound, Unauthenticated
 from gateway.live.long_polls import NO_MORE
 from gateway.protocol.http import cache_status
+from gateway.protocol.http.header_names import NGINX_FIELD
 from gateway.protocol.http.paths import split
 from gateway.routes.answers import RouteAnswer
 from gateway.routes.contract import PlainGet
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from gateway.web.requests.request import Request
 
 _CLOSE = b"Connection: close\r\n"
+_NGINX = istr(NGINX_FIELD)
 KEY_METHODS = READING | {"PUT"}  # methods whose responses may carry the reader key
 
 
@@ -103,7 +107,8 @@ class ShortAdmission:
         key, is_last = (headers.get("Host", ""), cached_target), message.should_close
         end, reader = _CLOSE if is_last else b"", principal and _somebody(principal)
         return PlainGet(
-            target, found.path, headers, key, end, is_last, found.route, reader, reader_key
+            *(target, found.path, headers, key, end, is_last, found.route, reader, reader_key),
+            is_of_nginx=_NGINX in headers,
         )
 
     def _reader(

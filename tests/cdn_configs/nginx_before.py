@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cdn_configs.options import Options
 from cdn_configs.render import render
 from cdn_configs.targets import TARGETS
+from gateway.protocol.http.header_names import NGINX_FIELD
 from tests.support.http1 import Wire, ask
 from tests.support.ports import free_port
 from tests.support.proxy_engines import ENGINES, started
@@ -44,6 +45,7 @@ class Origin(ThreadingHTTPServer):
         self.says: dict[str, Said] = {}
         self.asked: Counter[str] = Counter()
         self.tags: dict[str, list[str | None]] = {}  # of If-None-Match in each request to a path
+        self.of_nginx: dict[str, list[str | None]] = {}  # of NGINX_FIELD
 
     def will_say(self, said: Said) -> str:
         """A new path, with its query, at which this is answered."""
@@ -60,6 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         self.server.asked[path] += 1
         self.server.tags.setdefault(path, []).append(self.headers.get("If-None-Match"))
+        self.server.of_nginx.setdefault(path, []).append(self.headers.get(NGINX_FIELD))
         said = self.server.says[path]
         who = self.headers.get("Authorization", "anybody").encode()
         body = b"" if said.status == 204 else said.body or who

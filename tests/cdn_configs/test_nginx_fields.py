@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from gateway.protocol.http.header_names import NGINX_FIELD
 from gateway.protocol.http.repeated_fields import JOINED
 from tests.cdn_configs.nginx_before import READ, Said, asked, results, served
 from tests.support.http1 import ask
@@ -44,6 +45,31 @@ def test_a_precondition_on_a_copy_is_left_to_the_gateway(
     assert results(compressing, url, {}, {}) == ["MISS", "HIT"]
     told = asked(compressing, url, condition)
     assert (told.status, told.get("X-Cache-Status")) == (200, "BYPASS")
+
+
+@pytest.mark.parametrize(
+    ("method", "query", "reader", "expected"),
+    [
+        ("GET", READ, {}, "1"),
+        ("GET", "offset=5&live=long-poll", {}, "1"),
+        ("GET", READ, {"Authorization": "Bearer a"}, None),
+        ("GET", "offset=5&live=sse", {}, None),
+        ("HEAD", READ, {}, None),
+        ("POST", READ, {}, None),
+    ],
+    ids=str,
+)
+def test_only_nginx_itself_asks_for_the_rest_of_a_lifetime(
+    compressing: int,
+    origin: Origin,
+    method: str,
+    query: str,
+    reader: dict[str, str],
+    expected: str | None,
+) -> None:
+    url = origin.will_say(Said(query, 200, (MINUTE,)))
+    asked(compressing, url, {NGINX_FIELD: "forged", **reader}, method)
+    assert origin.of_nginx[url.partition("?")[0]] == [expected]
 
 
 def test_a_copy_has_no_request_id_of_its_first_reader(compressing: int, origin: Origin) -> None:

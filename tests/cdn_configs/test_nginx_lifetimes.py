@@ -46,6 +46,7 @@ KEPT = (
     Said(POLL, 404, ("Cache-Control: no-store",)),
     Said(POLL, 410, ("Cache-Control: no-store",)),
     Said(POLL, 503, ("Cache-Control: no-store",)),
+    Said(POLL, 204, ("Cache-Control: no-store, s-maxage=60", *EDGE, "X-Accel-Expires: 0")),
 )
 NOT_KEPT = (
     Said(READ, 200),
@@ -58,6 +59,10 @@ NOT_KEPT = (
     Said(READ, 200, ("Cache-Control: private, max-age=60",)),
     Said(READ, 200, ("Cache-Control: private", *EDGE)),
     Said(READ, 200, ("Cache-Control: public, max-age=60", "Set-Cookie: a=b")),
+    Said(READ, 200, ("Cache-Control: public, max-age=60", "X-Accel-Expires: 0")),
+    Said(READ, 200, ("Cache-Control: no-store", EDGE[0], "X-Accel-Expires: 0")),
+    Said(READ, 200, ("Cache-Control: no-store", "X-Accel-Expires: 60")),
+    Said(READ, 200, ("Cache-Control: private, max-age=60", "X-Accel-Expires: 60")),
     Said(READ, 404, ("Cache-Control: no-store",)),
     Said(READ, 503, ("Cache-Control: no-store",)),
     Said(POLL, 200, ("Cache-Control: no-store",)),
@@ -146,6 +151,17 @@ def test_nginx_does_not_store_a_private_response_without_a_credential(
 ) -> None:
     url = origin.will_say(Said(READ, 200, ("Cache-Control: private, max-age=60",)))
     assert results(readers_apart, url, {}, {}) == ["MISS", "MISS"]
+
+
+def test_nginx_stores_a_readers_own_copy_no_longer_than_the_gateway_says_is_left(
+    readers_apart: int, origin: Origin
+) -> None:
+    private = "Cache-Control: private, max-age=60"
+    ends, goes_on = (
+        origin.will_say(Said(READ, 200, (private, f"X-Accel-Expires: {left}"))) for left in (0, 9)
+    )
+    assert results(readers_apart, ends, A, A) == ["MISS", "MISS"]
+    assert results(readers_apart, goes_on, A, A, B) == ["MISS", "HIT", "MISS"]
 
 
 def test_credentials_split_differently_over_headers_have_nginx_keys_of_their_own(

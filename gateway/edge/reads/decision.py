@@ -217,5 +217,7 @@ def cached_answer(services: Services, get: PlainGet, own: Own, now: float) -> Ca
         status, ends = 206, (first, b"Content-Length: %d\r\n\r\n" % (end - begin))
         body = body[begin:end]
     shared_lines = services.lines.parts_at(now)
-    head = variant.fast_head(recipient, shared_lines, moment, now, own.id_line, ends)
+    head = variant.fast_head(
+        recipient, shared_lines, moment, now, own.id_line, ends, is_of_nginx=get.is_of_nginx
+    )
     return status, head, body, variant.hit_counter

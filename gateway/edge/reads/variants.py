@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from gateway.protocol import http1
 from gateway.protocol.http import cache_status
+from gateway.protocol.http.nginx_lifetimes import lines_for_nginx
 from gateway.protocol.http.repeated_fields import VARY_ORIGIN, with_one_vary
 from gateway.rules.directives import has_tag, normalised
 from gateway.rules.served_lifetimes import EVERYBODY, Recipient
@@ -42,7 +43,7 @@ def _none() -> None:
     """Return None: no request has been served yet."""
 
 
-_NEVER = (b"", b"", EVERYBODY)
+_NEVER = (b"", b"", EVERYBODY, False)
 _NOTHING = (b"", b"", b"", b"", b"")
 
 
@@ -103,7 +104,7 @@ class Variant:
             return False
         return has_tag(if_none_match, self.cached.stored.etag)
 
-    def fast_head(
+    def fast_head(  # noqa: PLR0913 - all by which the heads of hits differ
         self,
         recipient: Recipient,
         date_and_cors: tuple[bytes, bytes],
@@ -111,6 +112,8 @@ class Variant:
         now: float,
         id_line: bytes = b"",
         ends: tuple[bytes, bytes] | None = None,
+        *,
+        is_of_nginx: bool = False,
     ) -> bytes:
         """Return the head of a hit, which the caller has counted in the entry.
 
@@ -119,7 +122,7 @@ class Variant:
         and the framing of an answer that has less than the whole response.
         """
         date, cors = date_and_cors
-        moment = (date, connection, recipient)
+        moment = (date, connection, recipient, is_of_nginx)
         if moment != self._moment:
             self._around_hits = self._at_moment(moment, cors, now)
             self._moment = moment
@@ -130,9 +133,9 @@ class Variant:
         return b"%b%b%b%b%d%b%b" % (line, begin, id_line, before, hits, after, framing)
 
     def _at_moment(
-        self, moment: tuple[bytes, bytes, Recipient], cors: bytes, now: float
+        self, moment: tuple[bytes, bytes, Recipient, bool], cors: bytes, now: float
     ) -> tuple[bytes, bytes, bytes, bytes, bytes]:
-        date, connection, recipient = moment
+        date, connection, recipient, is_of_nginx = moment
         cached, stored, known = self.cached, self.stored, self._lines
         if known is None or (len(known) == MAX_RECIPIENTS and recipient not in known):
             known = self._lines = {}
@@ -140,7 +143,10 @@ class Variant:
         lines = known.get(recipient)
         if lines is None:
             lines = known[recipient] = cached.lines_for(recipient, tells_of_tail=True)
-        before, after = cache_status.fresh_hit(stored.age(now), int(stored.fresh_until - now))
+        age = stored.age(now)
+        if is_of_nginx:
+            lines = lines_for_nginx(lines, age)
+        before, after = cache_status.fresh_hit(age, int(stored.fresh_until - now))
         if not cached.own_cors:
             cors = b""
         elif VARY_ORIGIN in cors:

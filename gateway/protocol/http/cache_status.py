@@ -14,10 +14,11 @@ OF_THE_ANSWER = ("Age", "X-Cache", "X-Cache-Hits", "X-Request-Id")
 
 
 class CacheUse(msgspec.Struct, frozen=True, gc=False):
-    """The cache's part in a response: its result, as X-Cache has it, and its header lines."""
+    """The cache's part in a response: its result, as X-Cache has it, its header lines, its Age."""
 
     result: str
     lines: bytes
+    age: int = 0
 
 
 def cache_use(result: str, parameters: str, *, age: int = 0, hits: int = 0) -> CacheUse:
@@ -26,7 +27,7 @@ def cache_use(result: str, parameters: str, *, age: int = 0, hits: int = 0) -> C
         f"Age: {age}\r\nX-Cache: {result}\r\nX-Cache-Hits: {hits}\r\n"
         f"Cache-Status: {NAME}; {parameters}\r\n"
     )
-    return CacheUse(result, lines.encode())
+    return CacheUse(result, lines.encode(), age)
 
 
 @lru_cache(maxsize=1024)  # most are new, or a few seconds old; 0.4 MB

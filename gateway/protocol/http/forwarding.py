@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from multidict import CIMultiDict
 
 from gateway.errors import BadRequest, LoopDetected
-from gateway.protocol.http.header_names import KEY_PREFIX_FIELD, STREAM_FIELD, TOKEN_FIELD
+from gateway.protocol.http.header_names import (
+    KEY_PREFIX_FIELD,
+    NGINX_FIELD,
+    STREAM_FIELD,
+    TOKEN_FIELD,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -62,7 +67,7 @@ _OF_OTHER_METHODS = frozenset(
 # In a URL: what stands before its host's name, and what follows its path.
 _AROUND_PATH = re.compile(r"(?<=://)[^/?#]*@|[?#].*", re.DOTALL)
 _OF_ANSWERS = {TOKEN_FIELD.lower(), STREAM_FIELD.lower(), KEY_PREFIX_FIELD.lower()}
-_NOT_PASSED_ON = _OF_OTHER_METHODS | _OF_ANSWERS | {"host"}
+_NOT_PASSED_ON = _OF_OTHER_METHODS | _OF_ANSWERS | {"host", NGINX_FIELD.lower()}
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _KEYED = frozenset({"user-agent"})
 

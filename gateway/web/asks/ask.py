@@ -199,7 +199,8 @@ class OriginAsk(Ask, gc=False, eq=False):
             common = lines.own(
                 request_id=own.id, origin=origin, connection=None, date=date, cors=not has_cors
             )
-        head, body = render(self.known.method, outcome, common)
+        is_of_nginx = self.plan.fields.is_of_nginx
+        head, body = render(self.known.method, outcome, common, is_of_nginx=is_of_nginx)
         assert isinstance(body, bytes), "a body in parts has a handler"
         self.wire = b"".join((*head, body))
         self.count(outcome, len(body), perf_counter() - self.came)

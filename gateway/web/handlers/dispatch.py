@@ -327,7 +327,10 @@ class Handlers:
             date=not answered.has_date,
             cors=not answered.facts.has_cors,
         )
-        head, body = render(request.method, answered, common, is_http_1_0=is_http_1_0)
+        is_of_nginx = request.fields.is_of_nginx
+        head, body = render(
+            request.method, answered, common, is_http_1_0=is_http_1_0, is_of_nginx=is_of_nginx
+        )
         status = answered.status
         if isinstance(body, bytes):
             return WireResponse(status, head, body, keep_alive=keep_alive, abandon=abandon)
