@@ -217,6 +217,31 @@ async def test_every_reader_gets_the_last_event_of_an_answer_that_is_cut_after_t
     assert provider.calls == 1
 
 
+MARK, DONE = b"\xef\xbb\xbf", b"data: [DONE]\r\r"
+# A body of which each event has its blank line, and what is stored of it.
+STORED = {
+    "LF": (b"".join(EVENTS[CHAT]), b"".join(EVENTS[CHAT])),
+    "CR LF": (DONE.replace(b"\r", b"\r\n"), DONE.replace(b"\r", b"\r\n")),
+    "CR": (b"".join(EVENTS[CHAT]).replace(b"\n", b"\r"),) * 2,
+    "CR, after a byte order mark": (MARK + DONE, DONE),
+}
+
+
+@pytest.mark.parametrize("is_cut", [False, True], ids=["ended", "cut"])
+async def test_the_events_of_an_answer_are_stored_byte_by_byte_up_to_the_last_one(
+    http: aiohttp.ClientSession, is_cut: bool
+) -> None:
+    async with scripted(b"") as provider:
+        with gateway_before(provider) as gateway:
+            for name, (sent, stored) in STORED.items():
+                cut = HEAD + b"Content-Length: 99999\r\n\r\n" + sent
+                provider.response = cut if is_cut else ended(sent)
+                async with http.post(gateway.url + PATHS[CHAT], json={"stream": True}) as answer:
+                    await answer.read()
+                async with http.get(answer.headers["Stream-URL"]) as read:
+                    assert await read.read() == stored, name
+
+
 SAME_AS_DIRECT = {
     "a third line end": b"\n".join(EVENTS[CHAT]),
     "CR LF thrice": b"\r\n".join(EVENTS[CHAT]),

@@ -68,10 +68,12 @@ class AnswerEvents:
         except EventTooLong as error:
             raise OriginBroken(f"{error} of the answer") from error
         except (OriginBroken, OriginTimeout):
-            if last := splitter.take_last():
+            if last := splitter.take_last().removeprefix(mark):
                 yield [last]
             raise
-        if rest := _completed(splitter.rest()):
+        if last := splitter.take_last().removeprefix(mark):
+            yield [last]
+        elif rest := _completed(splitter.rest().removeprefix(mark)):
             yield [*events_of(rest)]
 
 
@@ -99,7 +101,6 @@ class ModelProvider(AnswerProvider):
 
 def _completed(rest: bytes) -> bytes:
     """Return the event that the body ended in, with its blank line; b"" for half of one."""
-    rest = rest.removeprefix(BOM)
     event = parse(rest)
     if event is None or is_cut_json(event.data):
         return b""
