@@ -100,6 +100,12 @@ class Answer:
         known here how it ends.
         """
 
+    async def reach(self, position: int) -> None:
+        """Return once the durable bytes that are known here reach a position of the stream.
+
+        Return also once the answer has no more. Raises HeadgateError as `wait_beyond`.
+        """
+
     def wake_readers(self) -> None:
         """Let each reader that waits look again what there is."""
 
@@ -168,6 +174,16 @@ class LiveAnswer(Answer, ABC):
         position = position if reader is None else reader.position
         if self._cut is not None and self.position <= position:
             raise self._cut
+
+    @override
+    async def reach(self, position: int) -> None:
+        while self.position < position and not self.is_whole:
+            await self.wait_beyond(self.position)
+
+    @property
+    def is_whole(self) -> bool:
+        """True when no more events follow, even if the end is not recorded yet."""
+        return self.is_over
 
     @property
     def has_readers(self) -> bool:

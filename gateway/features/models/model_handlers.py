@@ -354,11 +354,15 @@ def _refuse_names(request: Request, below: str, route: ModelRoute) -> None:
 
 
 async def _end(route: ModelRoute, answer: Answer) -> StreamEnd:
-    """Return the end of an answer's stream, which is used now. Raises StreamGone."""
+    """Return the end of an answer's stream, which is used now, once the answer has come as far.
+
+    Another gateway may have sent its client more than this one knows of. Raises StreamGone.
+    """
     await route.streams.touch(answer.name)
     end = await route.streams.end(answer.name)
     if end is None:
         raise StreamGone("the stream of the answer was deleted")
+    await answer.reach(end.tail)
     return end
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +26,7 @@ from tests.models.shared.gateways import (
     two_gateways,
 )
 from tests.support.examples import examples
+from tests.support.http1 import Client, request
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -221,6 +225,47 @@ async def test_an_event_id_of_another_answer_is_refused_at_another_gateway(
                 assert refused.status == 410
         async with ask(http, other, Last_Event_ID="none") as refused:
             assert refused.status == 400
+
+
+@pytest.mark.parametrize("chat", [{}, {"Headgate_Stream": "chat"}], ids=["alone", "in-a-chat"])
+@pytest.mark.parametrize("allowed", [4, len(response()) - 3], ids=["running", "over"])
+async def test_a_gateway_that_stood_still_takes_the_events_that_clients_got_at_another(
+    http: aiohttp.ClientSession, origin: str, chat: dict[str, str], allowed: int
+) -> None:
+    events, number = response(), 3 + allowed - 1  # what clients have then: all but the last one
+    body = json.dumps({"model": "m", "stream": True}).encode()
+    async with held_gateways(origin) as (provider, one, other):
+        async with ask(http, one, path=RESPONSES, **chat) as answer:
+            begun = await events_from(answer, 3)
+            async with ask(http, other, path=RESPONSES, **chat) as joined:
+                await read_to(joined, begun)
+            assert other.process is not None
+            other.process.send_signal(signal.SIGSTOP)
+            provider.allow(allowed)
+            begun += await events_from(answer, allowed)
+            if number + 1 == len(events):
+                await answer.read()  # its end is recorded
+        last = ID_LINE.findall(begun)[number - 1].decode()
+        fields = {**KEY, **chat, "Idempotency_Key": "one", "Last_Event_ID": last}
+        by_id = f"{RESPONSES}/resp_1"
+        asked = [
+            request("POST", RESPONSES, body, Content_Type="application/json", **fields),
+            request("GET", f"{by_id}?stream=true&starting_after={number - 1}", None, **KEY),
+            request("GET", by_id, None, **KEY),
+        ]
+        with contextlib.ExitStack() as stack:
+            clients = [await Client.connect(other.port) for _ in asked]
+            for client, data in zip(clients, asked, strict=True):
+                stack.callback(client.close)
+                await client.send_all(data)
+            other.process.send_signal(signal.SIGCONT)
+            heads = [await client.head() for client in clients]
+            assert [head.status for head in heads] == [200, 200, 200]
+            status = (await clients[2].whole(heads[2])).json()["status"]
+            assert status == ("completed" if number + 1 == len(events) else "in_progress")
+            provider.allow()
+            for client in clients[:2]:
+                assert without_ids(b"".join(await client.chunks())) == b"".join(events[number:])
 
 
 async def test_a_gateway_that_starts_leaves_the_answers_that_another_one_writes(

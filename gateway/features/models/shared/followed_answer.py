@@ -76,6 +76,11 @@ class FollowedAnswer(LiveAnswer):
     def is_over(self) -> bool:
         return self._is_over
 
+    @property
+    @override
+    def is_whole(self) -> bool:
+        return self._is_over or self._is_parted
+
     @override
     def stop(self, failure: EarlyEnd) -> None:
         """End the answer in the log: its writer's next append is refused."""
@@ -173,6 +178,14 @@ class FollowedAnswer(LiveAnswer):
             self._is_parted = length < len(data)
             if length:
                 self._note([*events_of(data[:length])], position - len(data) + length)
+            else:
+                self._note_whole()
+
+    def _note_whole(self) -> None:
+        """Let those that `reach` a position look again; readers would get a comment."""
+        for waiting, reader in list(self._waiting.items()):
+            if reader is None:
+                self._wake(waiting)
 
 
 class FollowedAnswers:
