@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -10,9 +11,10 @@ from cdn_configs.options import from_settings
 from cdn_configs.render import render
 from gateway.settings import Settings
 from tests.support.http1 import Client, request
-from tests.support.ports import free_port
+from tests.support.ports import accepts, free_port
 from tests.support.proxy_engines import ENGINES, run_here, started
 from tests.support.raw_origin import RawOrigin, answer
+from tests.support.waiting import until
 
 LISTENING = ("nginx", "nginx-njs", "haproxy", "caddy")  # the others are told where to listen
 OF_VENDORS = ("cloudflare-worker", "cloudflare-durable", "vercel")  # who write X-Forwarded-For
@@ -66,6 +68,7 @@ async def test_each_proxy_listens_at_ipv6_and_passes_the_address_of_its_client_o
         files = {one.file_name: render(one, options) for one in targets}
         with started(ENGINES[name], files, port):
             for host in ("::1", "127.0.0.1"):
+                await until(partial(accepts, port, host))  # it opens one after the other
                 reader, writer = await asyncio.open_connection(host, port)
                 writer.write(request("HEAD", "/v1/stream/s", None))
                 assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"

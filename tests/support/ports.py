@@ -18,10 +18,10 @@ _claims: deque[int] = deque()  # descriptors
 _last = secrets.randbelow(_SPAN)  # `random` gives the same to every process of a test run
 
 
-def accepts(port: int) -> bool:
-    """Whether something listens on it."""
-    with socket.socket() as probe:
-        return probe.connect_ex((HOST, port)) == 0
+def accepts(port: int, host: str = HOST) -> bool:
+    """Whether something listens on it at an address."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        return probe.connect_ex((host, port)) == 0
 
 
 def free_port() -> int:
