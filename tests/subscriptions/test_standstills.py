@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.features.redis.mailboxes import RedisMailboxes
-from gateway.features.subscriptions.shared import lease
+from gateway.features.subscriptions.shared import lease, owned
 from gateway.features.subscriptions.shared.beats import BEAT_S, MISSES
 from gateway.features.subscriptions.shared.lease import work_sharing_of
 from tests.logs.abilities import needed
@@ -75,9 +75,8 @@ async def test_a_silent_owner_is_told_of_its_election_and_keeps_the_lease_if_it_
 async def taken_over(owner: Subscribed, other: Subscribed) -> None:
     """Have the other gateway take over from one that stands still, or so it seems."""
     await shared(owner).stop()  # its beats
-    comparisons = shared(other).comparisons
     await until(lambda: shared(other).engine is not None, within_s=TAKE_OVER_S)
-    comparisons.schedule(3600.0)  # in place of the one that follows a take-over
+    await shared(other).comparisons.stop()  # they would find what nobody reports
 
 
 async def test_many_requests_to_a_gateway_that_stood_still_take_no_lease_back(
@@ -126,8 +125,9 @@ async def test_what_a_former_owner_took_before_it_knew_is_reported_to_the_presen
 
 @pytest.mark.parametrize("is_new", [False, True], ids=["an append", "a creation"])
 async def test_a_claim_gets_what_a_gateway_that_stood_still_has_acknowledged_since(
-    redis_url: str, *, is_new: bool
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, *, is_new: bool
 ) -> None:
+    monkeypatch.setattr(owned, "ON_THE_WAY_S", 1.0)  # long enough for a busy machine
     async with two(redis_url) as (former, owner):
         await former.pull("s", pattern="e/*")
         if not is_new:
