@@ -37,6 +37,7 @@ MUST_BE = {
     "credentials": " or ".join(CREDENTIAL_MODES),
     "remember": "a number of seconds",
     "stale_if_error": "a number of seconds",
+    "compress_private": "true or false",
     "purge": "true or false",
     "standalone": "true or false",
 }
