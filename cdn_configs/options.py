@@ -98,7 +98,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     standalone: bool = False
     poll_s: int = 20  # the longest that the gateway holds a long-poll
     answer_s: int = ANSWER_S  # the longest that an edge waits for an answer that waits for no news
-    heartbeat_s: int = 15
+    heartbeat_s: int = 12
     tail_s: int = 1  # the shortest that shared caches may keep what reached a tail
     sites: bool = False  # answers tell one web origin from another: cors_origins is a list
     prefixes: tuple[str, ...] = ("/v1/stream",)

@@ -36,6 +36,9 @@ class Rules(msgspec.Struct, frozen=True):
     again_most_s: int = 3
     hold_s: int = 30
     connect_s: int = CONNECT_S
+    # Of a gateway that has hung, before a reader gets a stale copy or an error instead: less than a
+    # second at two gateways.
+    probe_ms: int = 400
 
     # Of a query, all that means something to the streams of an own log: gateway.protocol.requests.
     parameters: tuple[str, ...] = (
@@ -59,6 +62,10 @@ class Rules(msgspec.Struct, frozen=True):
     def unhealthy_s(self) -> int:
         """Seconds after which a gateway is left out: two checks that get no answer, 1 s apart."""
         return 2 * (self.connect_s + 1)
+
+    def events_s(self, answer_s: int, heartbeat_s: int) -> int:
+        """Return the seconds in which SSE brings a response or a heartbeat, with 2 s to spare."""
+        return max(answer_s, heartbeat_s) + 2
 
     @property
     def compressed(self) -> str:

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, NamedTuple
 
 from cdn_configs.options import Options
-from cdn_configs.render import render
+from cdn_configs.render import HEALTH_PATH, render
 from cdn_configs.targets import TARGETS
 from gateway.protocol.http.header_names import NGINX_FIELD
 from tests.support.http1 import Wire, ask
@@ -35,6 +35,9 @@ class Said(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.query} {self.status} {', '.join(self.fields)}"
+
+
+_HEALTHY = Said("", 200)  # to the checks of a proxy
 
 
 class Origin(ThreadingHTTPServer):
@@ -63,7 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.asked[path] += 1
         self.server.tags.setdefault(path, []).append(self.headers.get("If-None-Match"))
         self.server.of_nginx.setdefault(path, []).append(self.headers.get(NGINX_FIELD))
-        said = self.server.says[path]
+        said = _HEALTHY if path == HEALTH_PATH else self.server.says[path]
         who = self.headers.get("Authorization", "anybody").encode()
         body = b"" if said.status == 204 else said.body or who
         self.send_response(said.status)

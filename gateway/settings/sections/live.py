@@ -17,8 +17,9 @@ class LiveSettings(Section):
         description="How long a long-poll at the tail waits for data.",
         reload="yes, for polls that begin then",
     )
+    # So that an edge can end silent SSE within 15 s.
     sse_heartbeat: Seconds = setting(
-        15.0,
+        12.0,
         ge=0.1,
         le=HOUR_S,
         description="How often an idle SSE response gets a comment, so that proxies keep the "

@@ -22,7 +22,7 @@ ADVICE: Mapping[Advice, str] = {
     "poll held": "Give the hop a read time-out of the long-poll plus 45 s, or the gateway a "
     "shorter live.long_poll_timeout.",
     "SSE": "Pass live=sse on unbuffered, uncompressed and uncached.",
-    "keep-alive": "Keep the hop's read time-out above live.sse_heartbeat, 15 s unless set, and let "
+    "keep-alive": "Keep the hop's read time-out above live.sse_heartbeat, 12 s unless set, and let "
     "comments through.",
     "HEAD": "Pass HEAD on as HEAD, and do not cache the response.",
     "POST body": "Pass POST on with its method, its header and its body.",

@@ -1,0 +1,110 @@
+"""A gateway that hangs is remembered: its readers do not wait for it one after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cdn_configs.rules import RULES
+from cdn_configs.targets import TARGETS
+from gateway.settings import load
+from tests.cdn.balanced import BALANCING, pair
+from tests.cdn.edges import GRACE_S
+from tests.cdn.hangs import edges, hang
+from tests.support.processes import Headgate
+from tests.support.proxy_engines import ENGINES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cdn.balanced import Pair
+    from tests.cdn.hangs import Hang
+
+pytestmark = [pytest.mark.usefixtures("processes"), pytest.mark.timeout(120)]
+
+FIRST_S, LATER_S, EVENTS_S = 11, 1, 15  # what the pages promise
+BACK_S = 2  # a check of the gateway, and what nginx remembers
+NEVER_END = {"traefik"}
+"""Targets at which an SSE response that is silent does not end."""
+AWAY = {502, 503, 504}
+ONE = [name for name in ENGINES if name not in {"varnish", "vercel"} and "cloud" not in name]
+SEVERAL = [name for name in BALANCING if name != "varnish"]
+"""Targets in front of two gateways."""
+
+
+def faults_of(
+    name: str, seen: Hang, read: set[int | str], events_s: float = math.inf
+) -> Iterator[str]:
+    """Yield what readers of one target should not have seen.
+
+    What has a copy has a status of `read`. With `events_s` no gateway is left for other reads, and
+    SSE ends within that time.
+    """
+    is_over = events_s < math.inf
+    else_read = AWAY if is_over else {200}
+    for kind, statuses in (("later", read), ("uncached", else_read)):
+        if not seen.statuses[kind] <= statuses:
+            yield f"{name}: {kind} {seen.statuses[kind]}"
+    ends_s = math.inf if name in NEVER_END else events_s
+    for kind, took_s, most_s in (
+        ("later", seen.later_s, LATER_S),
+        ("uncached", seen.uncached_s, LATER_S),
+        ("new events", seen.new_events_s, events_s),
+        ("open events", seen.open_events_s, ends_s),
+        ("back", seen.back_s, BACK_S),
+    ):
+        if took_s > most_s + GRACE_S:
+            yield f"{name}: {kind} after {took_s:.1f} s"
+
+
+def copies_of(name: str) -> set[int | str]:
+    """Return the statuses of a read that has a copy where the target keeps any."""
+    return set(AWAY) if TARGETS[name].no_stale_if_error else {200}
+
+
+async def test_readers_do_not_wait_again_for_the_only_gateway_when_it_hangs() -> None:
+    environment = {"HEADGATE_LIMITS__MAX_LOOP_LAG": "0"}  # one that stood still would refuse writes
+    gateway = Headgate(environment=environment)
+    with contextlib.closing(gateway.start()):
+        upstream = f"127.0.0.1:{gateway.port}"
+        with edges(load(None, environment, {}), upstream, ONE) as ports:
+            found = await hang([gateway.pid], gateway.port, ports)
+    faults = [
+        it
+        for name, seen in found.items()
+        for it in faults_of(name, seen, copies_of(name), EVENTS_S)
+    ]
+    assert not faults
+    slow = {name: it.first_s for name, it in found.items() if it.first_s > FIRST_S + GRACE_S}
+    assert not slow
+    appends = {name: seen.statuses["append"] for name, seen in found.items()}
+    assert appends == {name: {204} for name in ONE}, "what no copy can answer is sent to it"
+
+
+@pytest.fixture(scope="module")
+def gateways(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    with pair(tmp_path_factory.mktemp("redis")) as started:
+        yield started
+
+
+async def test_readers_do_not_wait_again_for_two_gateways_that_hang(gateways: Pair) -> None:
+    pids = [it.pid for it in gateways.gateways]
+    with edges(gateways.settings, gateways.upstream, SEVERAL) as ports:
+        found = await hang(pids, gateways.gateways[1].port, ports)
+    assert not [
+        it
+        for name, seen in found.items()
+        for it in faults_of(name, seen, copies_of(name), EVENTS_S + RULES.unhealthy_s)
+    ]
+
+
+async def test_later_readers_get_responses_at_once_while_one_of_two_gateways_hangs(
+    gateways: Pair,
+) -> None:
+    hung, other = gateways.gateways
+    with edges(gateways.settings, gateways.upstream, SEVERAL) as ports:
+        found = await hang([hung.pid], other.port, ports, is_over=False)
+    assert not [it for name, seen in found.items() for it in faults_of(name, seen, {200})]
