@@ -214,37 +214,35 @@ def test_the_origins_of_the_readme_are_served_by_the_command_that_names_them(
     desk: Desk, tmp_path: Path
 ) -> None:
     before_a_server, _, before_redis = examples("README.md", "sh")
-    files, _, command = before_a_server.partition("END\nmake run ")
-    assert command == 'ARGS="--config edge.toml"\n'
-    assert desk.first.run(desk.spelled(f"{files}END"))[0] == 0
+    pattern = r'make run ARGS="--(origin|storage) (\S+)(?: --listen \S+ --admin \S+)?"\n'
     desk.server.start()
     create(desk.server, "story", b"Once")
-    server = Headgate(arguments=("--config", str(tmp_path / "edge.toml")))
-    at = server.arguments.index("--storage")
-    del server.arguments[at : at + 2]  # the file says what it serves
-    with contextlib.closing(server.start()):
-        assert read(server, "story") == b"Once"
-    (place,) = re.findall(r'make run ARGS="--storage (\S+) --listen', before_redis)
-    assert place == PRINTED_REDIS
     with redis_server(tmp_path / "redis") as redis:
-        server = Headgate(redis.url)
-        with contextlib.closing(server.start()):
-            create(server, "tale", b"Once")
-            assert read(server, "tale") == b"Once"
+        places = {f"http://{PRINTED_ADDRESS}": desk.server.url, PRINTED_REDIS: redis.url}
+        for block, name in ((before_a_server, "story"), (before_redis, "tale")):
+            kind, place = re.fullmatch(pattern, block).groups()  # type: ignore[union-attr]
+            assert kind == ("storage" if place == PRINTED_REDIS else "origin")
+            server = Headgate(places[place])
+            with contextlib.closing(server.start()):
+                if name == "tale":
+                    create(server, name, b"Once")
+                assert read(server, name) == b"Once"
 
 
 @pytest.mark.usefixtures("processes")
 def test_the_readme_renders_a_configuration_and_scrapes_the_address_of_the_metrics(
     desk: Desk, tmp_path: Path
 ) -> None:
-    settings, rendering, _ = examples("README.md", "sh")
+    before_a_server, rendering, _ = examples("README.md", "sh")
     desk.first.run('export PATH="$PWD/.venv/bin:$PATH"')
-    assert desk.first.run(settings.partition("make run")[0])[0] == 0
     assert desk.first.run(rendering.strip())[0] == 0
     made = (tmp_path / "headgate.conf").read_text()
     assert "server_name streams.example.com;" in made
-    (listen,) = re.findall(r'^listen = "(\S+)"$', settings, re.MULTILINE)
+    # Of the gateway that it is for.
+    ((origin, listen),) = re.findall(r"--origin (\S+) --listen (\S+) ", before_a_server)
     assert f"server {listen};" in made
+    assert (tmp_path / "edge.toml").read_text() == f'origin = "{origin}"\n'
+    assert "# Made for one origin at /v1/stream: readers sign in by Authorization, any" in made
     status, said = desk.first.run("headgate cdn check headgate.conf --config edge.toml")
     assert status == 0, said
     (scraping,) = examples("README.md", "yaml")
@@ -252,7 +250,7 @@ def test_the_readme_renders_a_configuration_and_scrapes_the_address_of_the_metri
     checked.write_text(scraping)
     subprocess.run(["promtool", "check", "config", checked], check=True, capture_output=True)
     (target,) = re.findall(r'targets: \["(\S+)"\]', scraping)
-    assert f'admin = "{target}"' in settings
+    assert f'--admin {target}"' in README
     desk.server.start()
     with urllib.request.urlopen(f"{desk.server.admin_url}/metrics") as answer:
         assert b"headgate_requests_total" in answer.read()
