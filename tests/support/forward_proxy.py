@@ -66,14 +66,17 @@ class ForwardProxy(Listener):
                 await wire.send(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
                 continue
             server = await asyncio.open_connection("127.0.0.1", port)
-            if is_tunnel:
-                await wire.send(CONNECTED)
-            else:
-                target = f"{at.path or '/'}{'?' if at.query else ''}{at.query}"
-                line = f"{heard.method} {target} HTTP/1.1".encode()
-                fields = [it for it in heard.fields if not it.lower().startswith("proxy-")]
-                server[1].write(b"\r\n".join([line, *map(str.encode, fields), b"", b""]))
-            await self._exchange((reader, writer), server)
+            try:
+                if is_tunnel:
+                    await wire.send(CONNECTED)
+                else:
+                    target = f"{at.path or '/'}{'?' if at.query else ''}{at.query}"
+                    line = f"{heard.method} {target} HTTP/1.1".encode()
+                    fields = [it for it in heard.fields if not it.lower().startswith("proxy-")]
+                    server[1].write(b"\r\n".join([line, *map(str.encode, fields), b"", b""]))
+                await self._exchange((reader, writer), server)
+            finally:
+                server[1].transport.abort()
             return
 
     async def _exchange(
@@ -96,7 +99,6 @@ class ForwardProxy(Listener):
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            server[1].transport.abort()
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)

@@ -34,9 +34,9 @@ class HoldingRelay(Listener):
         try:
             await self._forward(client_reader, server_writer, self._words)
         finally:
+            server_writer.transport.abort()  # before the wait, which is cancelled on leaving
             downward.cancel()
             await asyncio.gather(downward, return_exceptions=True)
-            server_writer.transport.abort()
 
     async def _forward(
         self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, words: bytes

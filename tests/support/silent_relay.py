@@ -43,9 +43,9 @@ class SilentRelay(Listener):
         try:
             await upward  # until the client has gone
         finally:
+            server_writer.transport.abort()  # before the wait, which is cancelled on leaving
             downward.cancel()
             await asyncio.gather(downward, return_exceptions=True)
-            server_writer.transport.abort()
 
     async def _downward(
         self,
