@@ -18,7 +18,14 @@ from gateway.protocol.responses import NO_FACTS, Facts
 from gateway.protocol.streams.offsets import NOW
 from gateway.rules import policy, read_rules, repair
 from gateway.rules.cached_response import CachedResponse, tail_lines
-from gateway.rules.directives import again_s, age_of, governing, members, normalised
+from gateway.rules.directives import (
+    again_s,
+    age_of,
+    governing,
+    members,
+    normalised,
+    parse_dictionary,
+)
 from gateway.rules.read_rules import ReadResponse, RouteState
 from gateway.rules.served_lifetimes import caching_lines, served
 
@@ -77,6 +84,11 @@ class ResponseRules(RouteState, kw_only=True):
         """Return a response's fields for clients, with URLs of this gateway."""
         fields = response_fields(headers, self.via)
         relocate(fields, self.located)
+        targeted = fields.getall("CDN-Cache-Control", ())
+        if targeted and not parse_dictionary(targeted):
+            del fields[
+                "CDN-Cache-Control"
+            ]  # it does not count, and caches in front may not see that
         return fields
 
     def confirms(self, cached: CachedResponse, headers: MultiMapping[str]) -> bool:

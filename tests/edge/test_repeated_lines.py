@@ -169,3 +169,22 @@ async def test_the_gateway_names_by_what_its_own_responses_vary_in_one_line(
         for accept, method in product(("text/html", "*/*"), ("GET", "HEAD")):
             told = await gateway.ask(request(method, "/", f"Accept: {accept}"))
             assert lines(told, "Vary") == [f"Accept{more}"]
+
+
+@pytest.mark.parametrize(
+    ("said", "sent_on"),
+    [
+        ("max-age=60", "max-age=60"),
+        ("no-store", "no-store"),
+        ("max-age=60, &&&", None),
+        ('max-age="60"', None),
+        ("", None),
+    ],
+)
+async def test_a_field_for_cdns_is_sent_only_if_it_counts(said: str, sent_on: str | None) -> None:
+    script = answer(b"data", f"CDN-Cache-Control: {said}", "Cache-Control: no-store")
+    async with RawOrigin(script) as origin, edge_serving(origin) as gateway:
+        for _ in range(2):
+            told = await gateway.ask(get(TARGET))
+            assert told.get("CDN-Cache-Control") == sent_on
+            assert told.get("Cache-Control") == "no-store"
