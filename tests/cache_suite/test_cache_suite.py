@@ -28,7 +28,8 @@ DECISIVE = (
     *("vary-syntax-star-star-lines", "vary-syntax-empty-star-lines", "vary-syntax-star-star"),
     *("vary-syntax-empty-star", "vary-syntax-star-foo", "vary-syntax-foo-star"),
     # Age
-    "age-parse-prefix",
+    *("age-parse-prefix", "age-parse-suffix", "age-parse-suffix-twoline"),
+    "freshness-max-age-age",
     # Vary
     *("vary-match", "vary-no-match", "vary-omit-stored", "vary-omit", "vary-invalidate"),
     *("vary-cache-key", "vary-2-no-match", "vary-3-no-match"),

@@ -68,12 +68,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.of_nginx.setdefault(path, []).append(self.headers.get(NGINX_FIELD))
         said = _HEALTHY if path == HEALTH_PATH else self.server.says[path]
         who = self.headers.get("Authorization", "anybody").encode()
-        body = b"" if said.status == 204 else said.body or who
+        body = b"" if said.status in {204, 304} else said.body or who
         self.send_response(said.status)
         for field in said.fields:
             name, _, value = field.partition(": ")
             self.send_header(name, value)
-        if said.status != 204:
+        if said.status not in {204, 304}:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":

@@ -222,6 +222,28 @@ def test_nginx_serves_a_stale_response_while_it_revalidates(nginx: int, origin: 
     assert origin.asked[url.partition("?")[0]] == 2
 
 
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        (("Cache-Control: max-age=60",), "HIT"),
+        (("Cache-Control: max-age=60", "X-Accel-Expires: 30"), "HIT"),
+        (("Cache-Control: max-age=60", "X-Accel-Expires: 0"), "REVALIDATED"),
+        (("Cache-Control: no-store",), "REVALIDATED"),
+        (("Cache-Control: private, max-age=60",), "REVALIDATED"),
+    ],
+    ids=str,
+)
+def test_a_304_renews_a_copy_only_if_that_may_be_stored(
+    nginx: int, origin: Origin, fields: tuple[str, ...], found: str
+) -> None:
+    tag = 'ETag: "t"'
+    url = origin.will_say(Said(READ, 200, ("Cache-Control: public, max-age=1", tag)))
+    assert results(nginx, url, {}) == ["MISS"]
+    origin.says[url.partition("?")[0]] = Said(READ, 304, (*fields, tag))
+    assert first_after_hits(nginx, url).get("X-Cache-Status") == "REVALIDATED"
+    assert results(nginx, url, {}, {}) == [found, found]
+
+
 def test_nginx_stores_a_long_poll_without_news_for_about_a_second(
     nginx: int, origin: Origin
 ) -> None:
