@@ -19,7 +19,8 @@ function compress({ headers: asked }, { status, headers }) {
   const isLong = Number(headers.get("Content-Length") ?? 0) >= CONFIG.least_compressed
   const isText = new RegExp(CONFIG.compressed, "i").test(headers.get("Content-Type") ?? "")
   if (status !== 200 || !isLong || !isText || headers.has("Content-Encoding")) return
-  headers.append("Vary", "Accept-Encoding")
+  const vary = headers.get("Vary") ?? ""
+  if (!/accept-encoding/i.test(vary)) headers.set("Vary", vary ? `${vary}, Accept-Encoding` : "Accept-Encoding")
   const taken = (asked.get("Accept-Encoding") ?? "").toLowerCase().split(",").map((one) => one.trim())
   const coding = ["br", "gzip"].find((name) => taken.includes(name))
   const tag = headers.get("ETag") ?? ""

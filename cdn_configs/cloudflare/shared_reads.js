@@ -60,8 +60,12 @@ export class SharedReads {
     const response = await load()
     const length = response.body ? Number(response.headers.get("Content-Length") ?? NaN) : 0
     if (!mayShare(response) || !this.#hold(read, length)) return new Unshared(response)
+    const headers = new Headers(response.headers)
+    const began_ms = Date.now()
     const body = await response.arrayBuffer()
-    return { status: response.status, headers: [...response.headers], body }
+    const passed_s = Math.floor((Date.now() - began_ms) / 1000) // since the head, whose Age it is
+    if (passed_s > 0) headers.set("Age", String(Number(headers.get("Age") ?? 0) + passed_s))
+    return { status: response.status, headers: [...headers], body }
   }
 
   // All of it runs under waitUntil: after its request has ended, an empty body might be stored.

@@ -20,6 +20,7 @@ from tests.support.ports import free_port
 from tests.support.processes import NODE, ROOT, headgate
 from tests.support.proxy_engines import ENGINES, run_here, started
 from tests.support.raw_origin import RawOrigin
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -136,6 +137,29 @@ def test_each_origin_gets_its_own_cors_header_through_a_worker(edge: int) -> Non
         for site in sites
     ]
     assert told == list(sites)
+
+
+def test_a_copy_at_a_worker_has_no_request_id_of_its_first_reader(
+    worker: int, server: Headgate
+) -> None:
+    path = f"{PATH}/named-{worker}"
+    ask(server.port, "PUT", path, b"kept", Content_Type=TEXT)
+    for name in ("one", "two"):
+        read = ask(worker, "GET", f"{path}?offset=-1", None, X_Request_Id=name)
+        assert (read.status, read.get("x-request-id")) == (200, None)
+    passed = ask(worker, "HEAD", path, None, X_Request_Id="three")
+    assert passed.get("x-request-id") == "three"
+
+
+@pytest.mark.parametrize("coding", ["gzip", "identity"])
+def test_what_a_worker_may_compress_has_one_vary_line(
+    worker: int, server: Headgate, coding: str
+) -> None:
+    path = f"{PATH}/long-{worker}-{coding}"
+    ask(server.port, "PUT", path, b"x" * 2000, Content_Type=TEXT)
+    headers = {"Origin": "https://one.example", "Accept_Encoding": coding}
+    read = ask(worker, "GET", f"{path}?offset=-1", None, **headers)
+    assert [value for name, value in read.fields if name == "vary"] == ["Origin, Accept-Encoding"]
 
 
 def test_responses_to_a_worker_are_never_cached_before_the_worker(
@@ -327,6 +351,46 @@ async def test_a_worker_read_that_waits_too_long_for_another_sends_its_own_reque
     assert (read.body, len(origin.heard)) == (b"news", 2)
 
 
+async def test_a_copy_at_a_worker_is_served_for_what_its_age_leaves_of_its_lifetime(
+    scripted: tuple[int, int],
+) -> None:
+    port, origin_port = scripted
+    lifetime_s, age_s = 10, 7
+    fields = (f"Cache-Control: max-age={lifetime_s}", f"Age: {age_s}")
+    loop = asyncio.get_running_loop()
+    async with RawOrigin(answer(b"old", *fields), answer(b"new", *fields), port=origin_port):
+        path = f"{PATH}/aged?offset=-1"
+        assert (await asked(port, path)).body == b"old"
+        began, seen = loop.time(), []
+
+        async def is_new() -> bool:
+            seen.append(await asked(port, path))
+            return seen[-1].body == b"new"
+
+        await until(is_new, "a new response")
+        served_s = loop.time() - began
+    assert lifetime_s - 1 <= age_s + served_s <= 1.1 * lifetime_s
+    assert {int(one.get("age") or "") for one in seen[:-1]} <= {age_s, age_s + 1, age_s + 2}
+    assert {one.get("x-cache") for one in seen[:-1]} == {"HIT"}
+
+
+async def test_the_lifetime_of_a_copy_at_a_worker_counts_from_the_head_of_its_response(
+    scripted: tuple[int, int],
+) -> None:
+    port, origin_port = scripted
+
+    async def slowly(wire: Wire) -> None:
+        whole = answer(b"slow", "Cache-Control: max-age=2", "Age: 1")
+        await wire.send(whole[:-1])
+        await asyncio.sleep(1.2)  # longer than it is fresh
+        await wire.send(whole[-1:])
+
+    async with RawOrigin(slowly, answer(b"new"), port=origin_port):
+        path = f"{PATH}/slow?offset=-1"
+        assert (await asked(port, path)).body == b"slow"
+        assert (await asked(port, path)).body == b"new"
+
+
 # ---------------------------------------------------------------- Vercel
 
 
@@ -337,8 +401,10 @@ def test_only_whole_chunks_for_anonymous_readers_are_cacheable_by_vercel() -> No
         first = ask(server.port, "PUT", path, b"first", Content_Type=TEXT)
         ask(server.port, "POST", path, b"second", Content_Type=TEXT, Stream_Closed="true")
         whole = f"{path}?offset={first.next_offset}"
-        anybody = ask(port, "GET", whole)
-        assert anybody.body == b"second"
+        anybody = ask(port, "GET", whole, None, X_Request_Id="one")
+        assert (anybody.body, anybody.get("x-request-id")) == (b"second", None)
+        passed = ask(port, "GET", f"{path}?offset=-1", None, X_Request_Id="two")
+        assert passed.get("x-request-id") == "two"
         kept = anybody.get("vercel-cdn-cache-control")
         others = {
             "a reader with a credential": ask(port, "GET", whole, Authorization="Bearer A"),
