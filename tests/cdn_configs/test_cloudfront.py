@@ -350,10 +350,25 @@ def test_the_cloudfront_function_ignores_cookies_without_cookie_identity(
 def test_the_cloudfront_function_uses_only_syntax_of_its_runtime() -> None:
     source = file("cloudfront-function", identity_headers=("Authorization", "Cookie", *"ABC"))
     assert len(source.encode()) < LONGEST_FUNCTION
-    code = re.sub(r"//.*", "", source)
-    # Of what is newer than ES5.1, the runtime has const, let and arrows; no `for of`, no modules.
+    # The one module that there is, as its documentation has it.
+    code = re.sub(r"//.*", "", source).replace('import cf from "cloudfront";', "", 1)
+    # Of what is newer than ES5.1, the runtime has const, let and arrows; no `for of`.
     for missing in (" of ", "?.", "??", "class ", "import", "require", "eval", "async", "await"):
         assert missing not in code
+
+
+@pytest.mark.usefixtures("processes")
+def test_cloudfront_waits_for_sse_only_until_a_heartbeat_is_overdue(tmp_path: Path) -> None:
+    source = file("cloudfront-function", heartbeat_s=20)
+    sse, poll, append = ran(
+        source,
+        tmp_path,
+        event("/v1/stream/a?offset=-1&live=sse"),
+        event("/v1/stream/a?offset=-1&live=long-poll"),
+        event("/v1/stream/a", method="POST"),
+    )
+    assert sse["origin"] == {"timeouts": {"readTimeout": 22}}
+    assert "origin" not in poll | append
 
 
 def test_the_placeholders_of_the_cloudfront_file_are_those_of_its_readme() -> None:

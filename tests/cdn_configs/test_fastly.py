@@ -108,11 +108,29 @@ def test_fastly_timeouts_exceed_the_long_poll_up_to_the_cluster_limit(
     assert f".between_bytes_timeout = {wait_s}s;" in text
 
 
+def test_fastly_probes_the_gateway_for_reads_that_are_shared_and_never_for_writes() -> None:
+    text = fastly()
+    own, reads = re.findall(r"(?ms)^backend F_headgate(?:_reads)? \{.*?^\}", text)
+    assert (".probe" in own, ".probe" in reads) == (False, True)
+    received = text[text.index("sub vcl_recv") : text.index("sub vcl_hash")]
+    passed, shared = received.split("set req.backend = F_headgate_reads;")
+    assert "return(lookup)" not in passed
+    assert "return(pass)" not in shared
+
+
+def test_fastly_waits_for_sse_only_until_a_heartbeat_is_overdue() -> None:
+    text = fastly(heartbeat_s=20)
+    for name in ("first_byte", "between_bytes"):
+        assert text.count(f"set bereq.{name}_timeout = 22s;") == 2  # missed and passed
+
+
 def test_the_fastly_shield_is_selected_for_every_unrestarted_request() -> None:
     own, shielded = fastly(), fastly(shield="iad-va-us")
     assert "shield" not in own
     chosen = "set req.backend = fastly.try_select_shield(ssl_shield_iad_va_us, F_headgate);"
-    (guard,) = re.findall(rf"(?s)if \(req.restarts == 0\) \{{[^}}]*?{re.escape(chosen)}", shielded)
+    (guard, *_) = re.findall(
+        rf"(?s)if \(req.restarts == 0\) \{{[^}}]*?{re.escape(chosen)}", shielded
+    )
     # Before anything passes: HEAD, writes and readers with credentials go that way, too.
     assert shielded.index(guard) < shielded.index("return(pass)")
 

@@ -54,8 +54,8 @@ def watched(own: str) -> str:
 def translated(fastly: str, origin_port: int) -> str:
     """Fastly's file as Varnish 7 reads it, before an origin on this machine."""
     backend = f'backend origin {{ .host = "{HOST}"; .port = "{origin_port}"; }}\n'
-    text, found = re.subn(r"(?ms)^backend F_headgate \{.*?^\}\n", "", fastly)
-    assert found == 1
+    text, found = re.subn(r"(?ms)^backend F_headgate(?:_reads)? \{.*?^\}\n", "", fastly)
+    assert found == 2
     subs = "".join(
         _translated(name, body)
         for name, body in re.findall(r"(?ms)^sub (\w+) \{\n(.*?)^\}\n", text)
@@ -65,7 +65,7 @@ def translated(fastly: str, origin_port: int) -> str:
 
 
 def _translated(name: str, body: str) -> str:
-    body = body.replace("set req.backend = F_headgate;", "")
+    body = re.sub(r"set req\.backend = F_headgate(?:_reads)?;", "", body)
     body = body.replace("querystring.sort(", "std.querysort(")
     body = re.sub(r'"\} randomint(\(.*?\)) \{"', r'"} + std.random\1 + {"', body)
     body = body.replace("randomint(", "std.random(")
