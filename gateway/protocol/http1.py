@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from gateway.protocol.http.repeated_fields import VARY_ORIGIN, with_one_vary
+from gateway.protocol.http.repeated_fields import with_one_vary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,10 +32,11 @@ STATUS_LINES = _StatusLines(
 OK, PARTIAL, UNCHANGED = (STATUS_LINES[status] for status in (200, 206, 304))
 
 
-def serialize(response: Response, common: bytes, *, to_head: bool = False) -> bytes:
+def serialize(response: Response, common: bytes, *, varies: bool, to_head: bool = False) -> bytes:
     """Return a whole response. `common` are the lines of the moment: date, request id, CORS.
 
-    One to a HEAD has no body (RFC 9110 section 9.3.2), and no length: that would be a GET's.
+    They may have a Vary line if the gateway `varies` responses. A response to a HEAD has no body
+    (RFC 9110 section 9.3.2), and no length: that would be a GET's.
     """
     fields, body, length = response.fields, response.body, ""
     if to_head:
@@ -44,7 +45,7 @@ def serialize(response: Response, common: bytes, *, to_head: bool = False) -> by
         length = f"Content-Length: {len(body)}\r\n"
     # A body may be megabytes, of which each copy is some milliseconds.
     lines = _wire(f"{fields}{length}\r\n")
-    if VARY_ORIGIN in common:
+    if varies:
         common, lines = with_one_vary(common, lines)
     return b"".join((STATUS_LINES[response.status], common, lines, body))
 
@@ -75,14 +76,14 @@ def range_line(begin: int, end: int, size: int) -> bytes:
     return b"Content-Range: bytes %d-%d/%d\r\n" % (begin, end - 1, size)
 
 
-def stream_head(response: Response, common: bytes, *, chunked: bool) -> bytes:
+def stream_head(response: Response, common: bytes, *, chunked: bool, varies: bool) -> bytes:
     """Return the head of a response without a known end: chunked, or ended by closing (1.0).
 
     A chunked response must not have `Connection: close`: clients would take any cut for its end.
     """
     framing = "Transfer-Encoding: chunked" if chunked else "Connection: close"
     fields = _wire(f"{response.fields}{framing}\r\n\r\n")
-    if VARY_ORIGIN in common:
+    if varies:
         common, fields = with_one_vary(common, fields)
     return STATUS_LINES[response.status] + common + fields
 

@@ -145,14 +145,16 @@ class Services:
         """Return a refusal as bytes, with a new id unless there is a `request_id`."""
         request_id = request_id or self.lines.new_request_id()
         lines = self.lines.own(request_id=request_id, origin=None, connection=connection)
-        return http1.serialize(refusal, lines + self.refusal_lines, to_head=to_head)
+        lines, varies = lines + self.refusal_lines, self.lines.varies
+        return http1.serialize(refusal, lines, varies=varies, to_head=to_head)
 
     def collapsed(self, response: Response) -> tuple[Response, bytes]:
         """Return a feed's response, and it as bytes for all readers with equal requests."""
         lines = self.lines.shared()
         if response.facts.has_cors:
             lines = self.lines.own(request_id=None, origin=None, connection=None, cors=False)
-        return response, http1.serialize(response, lines + cache_status.COLLAPSED.lines)
+        lines, varies = lines + cache_status.COLLAPSED.lines, self.lines.varies
+        return response, http1.serialize(response, lines, varies=varies)
 
 
 # Names of this machine, which no other site can have.

@@ -200,7 +200,9 @@ class OriginAsk(Ask, gc=False, eq=False):
                 request_id=own.id, origin=origin, connection=None, date=date, cors=not has_cors
             )
         is_of_nginx = self.plan.fields.is_of_nginx
-        head, body = render(self.known.method, outcome, common, is_of_nginx=is_of_nginx)
+        head, body = render(
+            self.known.method, outcome, common, varies=lines.varies, is_of_nginx=is_of_nginx
+        )
         assert isinstance(body, bytes), "a body in parts has a handler"
         self.wire = b"".join((*head, body))
         self.count(outcome, len(body), perf_counter() - self.came)
@@ -296,7 +298,9 @@ class AppendAsk(Ask, gc=False, eq=False):
             self.wire = _STORED % (common, APPENDED, offset)
             return 204, 0
         response = appended(outcome)
-        self.wire = http1.serialize(response, common + cache_status.OTHER_METHOD.lines)
+        varies = self.connection.services.lines.varies
+        common += cache_status.OTHER_METHOD.lines
+        self.wire = http1.serialize(response, common, varies=varies)
         return response.status, len(response.body)
 
 
@@ -337,7 +341,9 @@ class CreationAsk(Ask, gc=False, eq=False):
     @override
     def answer(self, outcome: CreationOutcome, common: bytes) -> tuple[int, int]:
         response = self._created(outcome)
-        self.wire = http1.serialize(response, common + cache_status.OTHER_METHOD.lines)
+        varies = self.connection.services.lines.varies
+        common += cache_status.OTHER_METHOD.lines
+        self.wire = http1.serialize(response, common, varies=varies)
         seconds = perf_counter() - self.came
         self.plan.route.traffic.answered(counted.CREATE, response.status, 0, seconds)
         return response.status, len(response.body)

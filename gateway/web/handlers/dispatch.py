@@ -329,7 +329,12 @@ class Handlers:
         )
         is_of_nginx = request.fields.is_of_nginx
         head, body = render(
-            request.method, answered, common, is_http_1_0=is_http_1_0, is_of_nginx=is_of_nginx
+            request.method,
+            answered,
+            common,
+            varies=self._lines.varies,
+            is_http_1_0=is_http_1_0,
+            is_of_nginx=is_of_nginx,
         )
         status = answered.status
         if isinstance(body, bytes):

@@ -140,11 +140,13 @@ def _sent_head(request: Request, services: Services, head: Response, *, has_more
 
     Then the connection ends with this response.
     """
-    common = services.lines.own(
+    lines = services.lines
+    common = lines.own(
         request_id=exchange_of(request).client_request_id,
         origin=request.headers.get("Origin"),
         connection="close" if has_more else None,
         cors=not head.facts.has_cors,
     )
     chunked = request.version.minor > 0
-    return http1.stream_head(head, common + cache_status.COLLAPSED.lines, chunked=chunked)
+    common += cache_status.COLLAPSED.lines
+    return http1.stream_head(head, common, chunked=chunked, varies=lines.varies)

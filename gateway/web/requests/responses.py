@@ -17,7 +17,7 @@ from typing_extensions import override
 from gateway.errors import HeadgateError
 from gateway.protocol import http1
 from gateway.protocol.http.nginx_lifetimes import lines_for_nginx
-from gateway.protocol.http.repeated_fields import VARY_ORIGIN, with_one_vary
+from gateway.protocol.http.repeated_fields import with_one_vary
 from gateway.routes.answers import PushingSource
 from gateway.stepped import in_task
 
@@ -39,13 +39,14 @@ def render(
     answered: RouteAnswer,
     common: bytes,
     *,
+    varies: bool,
     is_http_1_0: bool = False,
     is_of_nginx: bool = False,
 ) -> tuple[tuple[bytes, ...], bytes | BodySource]:
     """Return the head of a response to a request of a `method` in parts, and its body.
 
-    `common` has the header lines of every response of this server. A request that `is_of_nginx`
-    is told how long it may store the response.
+    `common` has the header lines of every response of this server, with a Vary perhaps if it
+    `varies` them. A request that `is_of_nginx` is told how long it may store the response.
     """
     status, body, cache = answered.status, answered.body, answered.cache.lines
     has_body = method != "HEAD" and status not in http1.BODYLESS
@@ -65,7 +66,7 @@ def render(
     line, lines = http1.STATUS_LINES[status], answered.lines
     if is_of_nginx:
         lines = lines_for_nginx(lines, answered.cache.age)
-    if VARY_ORIGIN in common:
+    if varies:
         common, lines = with_one_vary(common, lines)
     if answered.is_relayed:
         head = line, lines, common, cache, framing
