@@ -32,7 +32,7 @@ DECISIVE = (
     "freshness-max-age-age",
     # Vary
     *("vary-match", "vary-no-match", "vary-omit-stored", "vary-omit", "vary-invalidate"),
-    *("vary-cache-key", "vary-2-no-match", "vary-3-no-match"),
+    *("vary-cache-key", "vary-2-no-match", "vary-3-no-match", "vary-star"),
 )
 
 
