@@ -51,6 +51,8 @@ not a documented limit of the configuration.
 - `3.1 s` for polls that end with 204: the time until the last reader had its response. It includes
   the length of the poll.
 - `97% from copies`: of all reads of finished answers, measured at all caches at the same time.
+- `for 1.01 of it`: a response that was 17 s old on its arrival ended after 1.01 times its lifetime
+  of 20 s.
 - `2 of 2 right`, `0 of 8 wrong`, `apart`: every reader got the response that it should get.
 - –: not measured, because 200 readers already show the result.
 - **Bold**: something that the configuration does not do, or does wrong. The lists below the tables

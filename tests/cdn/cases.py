@@ -38,6 +38,7 @@ CASES: Mapping[str, Case] = {
     "time until an append is visible after an empty read": read_cases.empty_tail,
     "`offset=now` around an append": read_cases.now_twice,
     "a stale response while the origin is slow": read_cases.stale_while_revalidate,
+    "a copy that is old on its arrival, and its lifetime": read_cases.age,
     "revalidation of a reader's own copy": read_cases.not_modified,
     "282 kB of token events, with gzip": read_cases.compression,
     "`Server-Timing` of two equal reads": read_cases.timing,

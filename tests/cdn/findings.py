@@ -36,6 +36,7 @@ class Fault(StrEnum):
     LENGTH_SHOWN = "a live or private response is compressed"
     NO_TIMING = "pages cannot see whether a read was served from a copy"
     TIMED_PRIVATE = "pages of other sites see whether a private read was served from a copy"
+    TOO_OLD = "a copy is served for longer than its lifetime"
     HOT_LOOP = "a client that ignores cursors loops"
 
 

@@ -25,6 +25,10 @@ AGEING = "/v1/ageing"
 """Whole chunks are fresh for a second, and may be served stale for half a minute."""
 PERSONAL = "/v1/personal"
 """Each reader is told who he is."""
+AGED = f"{PERSONAL}/aged"
+"""Each response says how manieth it is, and is old on its arrival."""
+AGED_S = 17
+AGED_LIFETIME_S = 20
 LIFETIMES = {"chunk_max_age": 1, "stale_while_revalidate": 30}
 BRIEF = "/v1/brief"
 """Whole chunks are gone some seconds after their stream was deleted."""
@@ -139,16 +143,21 @@ class _TellsWho(BaseHTTPRequestHandler):
     """Answers each reader with his own credentials, to be kept for a minute if anybody may."""
 
     protocol_version = "HTTP/1.1"
+    numbers = itertools.count()
 
     def do_GET(self) -> None:
         credentials = (self.headers["Authorization"], self.headers["Cookie"])
         body = "".join(filter(None, credentials)).encode() or b"nobody"
+        lifetime = {"Cache-Control": "max-age=60"}
+        if self.path.startswith(AGED):
+            body = b"%d" % next(self.numbers)
+            lifetime = {"Cache-Control": f"max-age={AGED_LIFETIME_S}", "Age": str(AGED_S)}
         self.send_response(200)
         for name, value in {
             "Content-Type": TEXT,
             "Content-Length": str(len(body)),
             "Stream-Next-Offset": "0001",
-            "Cache-Control": "max-age=60",
+            **lifetime,
         }.items():
             self.send_header(name, value)
         self.end_headers()

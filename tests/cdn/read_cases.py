@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tests.cdn.edges import GRACE_S
 from tests.cdn.findings import Fault, finding
 from tests.cdn.live_cases import MOST_AT_ORIGIN, crowd
-from tests.cdn.origin import AGEING, PERSONAL, STREAMS
+from tests.cdn.origin import AGED, AGED_LIFETIME_S, AGED_S, AGEING, PERSONAL, STREAMS
 from tests.cdn.viewers import Crowd, milliseconds
 from tests.support.http1 import Client, ask, request
 from tests.support.waiting import until
@@ -30,6 +30,7 @@ TAIL_S = 2.0  # a copy of one second, and one more where a server counts in whol
 LATE_IN_SECOND_S = 0.3
 STALLED_S = 1.0  # an answer in this time has not waited for a stalled origin
 FRESH_S = 2.1  # after this, what is fresh for a second is stale where seconds are whole ones, too
+MOST_OF_LIFETIME = 1.1  # where seconds are whole ones, a copy may end up to a second late
 LEAST_HITS = 0.95  # of reads of finished answers
 PAGES = 20
 NO_CACHE = {"Cache_Control": "no-cache", "Pragma": "no-cache"}  # as browsers send for "no-store"
@@ -264,6 +265,23 @@ async def stale_while_revalidate(edge: Edge) -> Finding:
         milliseconds([one.at - reader.began for one in given]) if is_given else "waits for it",
         {Fault.NO_STALE: not is_given},
     )
+
+
+async def age(edge: Edge) -> Finding:
+    """A copy of a response that is old on its arrival, for as long as it is served."""
+    target = f"{edge.origin.path(AGED)}?offset=0000"
+    began = time.monotonic()
+    first = edge.ask("GET", target).body
+
+    def has_ended() -> bool:
+        return edge.ask("GET", target).body != first or served() > 2
+
+    def served() -> float:
+        return (AGED_S + time.monotonic() - began) / AGED_LIFETIME_S
+
+    await until(has_ended, "the copy to end")
+    share = served()
+    return finding(f"for {share:.2f} of it", {Fault.TOO_OLD: share > MOST_OF_LIFETIME})
 
 
 async def not_modified(edge: Edge) -> Finding:

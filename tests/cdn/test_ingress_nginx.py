@@ -16,6 +16,7 @@ from gateway.settings import Settings
 from tests.cdn import ingress_nginx, live_cases, read_cases, sse_cases
 from tests.cdn.candidates import LACKS
 from tests.cdn.edges import Edge
+from tests.cdn.origin import AGED, AGED_LIFETIME_S, AGED_S
 from tests.support.http1 import Client, ask, request
 from tests.support.listener import Listener
 from tests.support.ports import free_port
@@ -42,6 +43,7 @@ CASES: dict[str, Case] = {
         read_cases.writes,
         read_cases.head_around_append,
         read_cases.encoded_slash,
+        read_cases.age,
     )
 }
 
@@ -82,6 +84,17 @@ async def test_ingress_nginx_with_the_annotations_lacks_only_what_a_cache_adds(
     edge = Edge(ports.annotated, origin, passes_on, viewers=VIEWERS)
     found = await case(edge)
     assert found.faults == found.looked_for & passes_on, found.figures
+
+
+def test_a_copy_through_ingress_nginx_has_its_age_and_the_request_id_of_its_own_reader(
+    ports: Ports, origin: HeadgateOrigin
+) -> None:
+    target = f"{origin.path(AGED)}?offset=0000"
+    for name, found in (("first", "MISS"), ("second", "HIT")):
+        told = ask(ports.annotated, "GET", target, X_Request_Id=name)
+        assert (told.get("X-Request-Id"), told.get("X-Cache")) == (name, found)
+        assert int(told.get("Age") or 0) >= AGED_S
+        assert told.get("Cache-Control") == f"max-age={AGED_LIFETIME_S}"
 
 
 def test_ingress_nginx_without_the_annotations_refuses_an_append_above_1_mb(

@@ -53,6 +53,7 @@ _FIELDS = (
     *("Content-Encoding: gzip", "Cache-Control: no-cache", "Cache-Control: max-age=x, ="),
     *("Authorization: Bearer x", "Cookie: a=b", "Origin: null", "Origin: http://[", "Via: 1.1 x"),
     *("X-Forwarded-Proto: https, x", "Forwarded: for=", "Accept-Encoding: gzip;q=x", "Accept: ,"),
+    "Headgate-For-Nginx: 1",
     *("Access-Control-Request-Method: PUT", "No colon", " folded", ": nameless", "a\x00b: c"),
 )
 _SNIPPETS = (
