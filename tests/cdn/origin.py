@@ -42,6 +42,9 @@ _SAMPLE = re.compile(r"headgate_(?P<name>\w+)\{(?P<labels>[^}]*)\} (?P<value>[0-
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
+NO_ROUTE = "none"  # of checks of the health
+
+
 class Asked(NamedTuple):
     """Requests that have arrived at an origin since it was started."""
 
@@ -121,7 +124,8 @@ class HeadgateOrigin(Headgate):
                 "requests_total": labels.get("operation"),
                 "live_readers": labels.get("mode") if labels.get("mode") != "sse" else None,
             }.get(sample["name"])
-            if kind in count and route in {None, labels["route"]}:
+            of = labels.get("route", NO_ROUTE)
+            if kind in count and (of == route if route else of != NO_ROUTE):
                 count[kind] += int(float(sample["value"]))
         return Asked(*count.values())
 

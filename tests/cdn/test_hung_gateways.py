@@ -30,9 +30,7 @@ BACK_S = 2  # a check of the gateway, and what nginx remembers
 NEVER_END = {"traefik"}
 """Targets at which an SSE response that is silent does not end."""
 AWAY = {502, 503, 504}
-ONE = [name for name in ENGINES if name not in {"varnish", "vercel"} and "cloud" not in name]
-SEVERAL = [name for name in BALANCING if name != "varnish"]
-"""Targets in front of two gateways."""
+ONE = [name for name in ENGINES if name != "vercel" and "cloud" not in name]
 
 
 def faults_of(
@@ -92,7 +90,7 @@ def gateways(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 async def test_readers_do_not_wait_again_for_two_gateways_that_hang(gateways: Pair) -> None:
     pids = [it.pid for it in gateways.gateways]
-    with edges(gateways.settings, gateways.upstream, SEVERAL) as ports:
+    with edges(gateways.settings, gateways.upstream, BALANCING) as ports:
         found = await hang(pids, gateways.gateways[1].port, ports)
     assert not [
         it
@@ -105,6 +103,6 @@ async def test_later_readers_get_responses_at_once_while_one_of_two_gateways_han
     gateways: Pair,
 ) -> None:
     hung, other = gateways.gateways
-    with edges(gateways.settings, gateways.upstream, SEVERAL) as ports:
+    with edges(gateways.settings, gateways.upstream, BALANCING) as ports:
         found = await hang([hung.pid], other.port, ports, is_over=False)
     assert not [it for name, seen in found.items() for it in faults_of(name, seen, {200})]

@@ -339,9 +339,8 @@ async def takes_part(gateway: Headgate, port: int, path: str) -> bool:
 
 
 def reads(admin_port: int) -> int:
-    """How many reads this gateway has answered."""
+    """How many reads of streams this gateway has answered."""
     text = ask(admin_port, "GET", "/metrics").body.decode()
-    found = re.findall(
-        r'^headgate_requests_total\{[^}]*operation="read"[^}]*\} ([0-9.e+]+)', text, re.M
-    )
-    return int(sum(map(float, found)))
+    samples = re.findall(r"^headgate_requests_total\{([^}]*)\} ([0-9.e+]+)", text, re.M)
+    labels = {'operation="read"', f'route="{STREAMS}"'}
+    return sum(int(float(count)) for of, count in samples if labels <= set(of.split(",")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,6 +28,7 @@ EXPIRED_S = 2.1  # after a second, as caches count whole ones
 AGEING = "/v1/ageing"
 """Whole chunks are fresh for a second, and may be served stale for half a minute."""
 LIFETIMES = {"chunk_max_age": 1, "stale_while_revalidate": 30}
+_NUMBERS = itertools.count()
 CHUNK = b"x" * 300_000  # more than one read returns
 # `make test-all` has one of each way to keep copies, `make torture` all.
 USUAL = ("nginx", "varnish", "cloudflare-worker")
@@ -65,10 +67,23 @@ async def at_all(edges: Mapping[str, int], query: str) -> dict[str, Answer]:
     return dict(zip(edges, await asyncio.gather(*asked), strict=True))
 
 
+async def start(gateway: LastingGateway, edges: Mapping[str, int]) -> None:
+    """Start the gateway, and wait until each target has noticed."""
+    gateway.start()
+    path = f"/v1/stream/up{next(_NUMBERS)}"
+
+    async def is_noticed() -> bool:
+        return {it.status for it in (await at_all(edges, f"{path}?offset=-1&x=1")).values()} == {
+            404
+        }
+
+    await until(is_noticed, "the gateway's answers")
+
+
 async def test_stale_if_error_serves_new_viewers_while_the_gateway_is_away(
     gateway: LastingGateway, edges: Mapping[str, int]
 ) -> None:
-    gateway.start()
+    await start(gateway, edges)
     begun, whole = (
         made(gateway, "/v1/stream/begun", b"one"),
         made(gateway, f"{AGEING}/s", CHUNK, b"y"),
@@ -100,19 +115,16 @@ async def test_stale_if_error_serves_new_viewers_while_the_gateway_is_away(
 
     await until(is_over, "the end of the time for stale copies")
     assert asyncio.get_running_loop().time() - away_since >= STALE_S - 2
-    gateway.start()
-
-    async def is_there() -> bool:
-        return all(it.body == b"one" for it in (await at_all(edges, f"{begun}?offset=-1")).values())
-
-    await until(is_there, "the gateway's answers")
+    await start(gateway, edges)
+    there = await at_all(edges, f"{begun}?offset=-1")
+    assert {name: it.body for name, it in there.items()} == dict.fromkeys(edges, b"one")
     gateway.kill()
 
 
 async def test_stale_if_error_does_not_hide_appends_and_deletions(
     gateway: LastingGateway, edges: Mapping[str, int]
 ) -> None:
-    gateway.start()
+    await start(gateway, edges)
     grown, gone = (made(gateway, f"/v1/stream/{name}", b"one") for name in ("grown", "gone"))
     for path in (grown, gone):
         assert {it.body for it in (await at_all(edges, f"{path}?offset=-1")).values()} == {b"one"}

@@ -12,11 +12,12 @@ from collections import Counter
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING, NamedTuple
 
 from typing_extensions import override
 
+from cdn_configs.render import HEALTH_PATH
 from tests.support.ports import HOST, free_port
 from tests.support.proxy_engines import Varnish, started
 
@@ -102,6 +103,7 @@ class Answer(NamedTuple):
     status: int = 200
     fields: tuple[tuple[str, str], ...] = ()
     body: bytes | None = None
+    after_s: float = 0  # or when the origin is closed
 
 
 class Origin(ThreadingHTTPServer):
@@ -111,11 +113,12 @@ class Origin(ThreadingHTTPServer):
 
     def __init__(self, answers: Mapping[str, Answer]) -> None:
         super().__init__((HOST, free_port()), _Handler)
-        self.answers = dict(answers)
+        self.answers = {HEALTH_PATH: Answer(), **answers}
         self.asked: Counter[tuple[str, str]] = Counter()
         self.turned_away = 0
         """Connections that were ended before anything was read of them."""
         self._is_away = False
+        self.is_closing = Event()
 
     @contextmanager
     def away(self) -> Iterator[None]:
@@ -148,6 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         self.server.asked[self.command, path] += 1
         answer = self.server.answers[path]
+        self.server.is_closing.wait(answer.after_s)
         body = f"{self.server.asked[self.command, path]}".encode()
         body = body if answer.body is None else answer.body
         self.send_response(answer.status)
@@ -193,7 +197,7 @@ class Edge:
             answer = connection.getresponse()
             body = answer.read()
             kept = answer.headers["X-Kept"] == "true"
-            ttl, grace = float(answer.headers["X-Ttl"]), float(answer.headers["X-Grace"])
+            ttl, grace = (float(answer.headers.get(name, 0)) for name in ("X-Ttl", "X-Grace"))
             return Got(answer.status, body, kept, ttl, grace, answer.headers["X-Request-Id"])
         finally:
             connection.close()
@@ -207,6 +211,7 @@ def serving(origin: Origin) -> Iterator[None]:
     try:
         yield
     finally:
+        origin.is_closing.set()
         origin.shutdown()
         origin.server_close()
         thread.join()
