@@ -168,11 +168,6 @@ BY_THE_FIELD_FOR_CDNS = {
     "parameters-and-a-list-for-cdns": Case(
         CATCH_UP, targeted("no-store", cdn='a;b="\\"",c=( d ?1;e=:eg==: ),max-age=90;f=-1.5'), 90
     ),
-    "no-dictionary-for-cdns": Case(CATCH_UP, targeted("max-age=9", cdn="max-age=90, &&"), 9),
-    "no-dictionary-for-cdns-and-no-time": Case(
-        CATCH_UP, targeted("no-store", cdn="max-age=90, &&"), None
-    ),
-    "upper-case-for-cdns": Case(CATCH_UP, targeted("max-age=9", cdn="Max-Age=90"), 9),
     "a-time-of-another-type-for-cdns": Case(
         CATCH_UP, targeted("no-store", cdn='max-age="90"'), None
     ),
