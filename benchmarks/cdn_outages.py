@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from tests.cdn.balanced import BALANCING, all_kinds, asked, created, in_front_of, is_fine, pair
+from gateway.settings import load
+from tests.cdn.balanced import BALANCING, all_kinds, created, in_front_of, is_fine, pair
+from tests.cdn.hangs import EVENTS_PATIENCE_S, edges, hang
 from tests.cdn.origin import stalled
 from tests.cdn.outages import EVENT_SOURCE, TEXT, LastingGateway, Writer, in_front, outage
 from tests.clients.token_writer import close_stream, create_stream
+from tests.support.processes import headgate
 from tests.support.proxy_engines import ENGINES
 from tests.support.waiting import SERVER_PATIENCE_S, until
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tests.cdn.balanced import Pair
+    from tests.cdn.hangs import Hang
 
 AWAY_S = 5.0
 BEFORE_S = AFTER_S = 3.0  # of appends
@@ -46,7 +50,12 @@ ROWS = (
 ROWS_OF_SEVERAL = (
     "one of two gateways dead: of 48 requests fail",
     "one of two hung: of 48 requests fail",
-    "the only gateway hung: a read, an append",
+)
+ROWS_OF_ONE = (
+    "the only gateway hung: first and later readers of a stale copy",
+    "the same without a copy, later",
+    "SSE at it: new, and begun before",
+    "an append that comes meanwhile, when it goes on",
 )
 
 
@@ -217,7 +226,7 @@ async def _in_chromium(gateway: LastingGateway, ports: Mapping[str, int]) -> lis
 
 
 async def _of_several(both: Pair, name: str) -> list[str]:
-    """Measure one of two gateways that is dead, one that hangs, and the only one that hangs."""
+    """Measure one of two gateways that is dead, and one that hangs."""
     dead, other = both.gateways
     if name in BALANCING:
         with in_front_of(both.settings, both.upstream, [name], answer_s=None) as ports:
@@ -233,15 +242,7 @@ async def _of_several(both: Pair, name: str) -> list[str]:
             hung += f", then none after {time.monotonic() - began:.1f} s"
     else:
         without = hung = "–"
-    with in_front_of(both.settings, f"127.0.0.1:{other.port}", [name], answer_s=None) as ports:
-        path = created(other.port)
-        with stalled(other.pid):
-            began = time.monotonic()
-            read = await asked(ports[name], "GET", f"{path}?offset=-1")
-            append = await asked(ports[name], "POST", path, b"x", Content_Type=TEXT)
-            took_s = time.monotonic() - began
-    statuses = " ".join(str(getattr(it, "status", it)) for it in (read, append))
-    return [without, hung, f"{statuses}, {took_s / 2:.1f} s each"]
+    return [without, hung]
 
 
 def _failed(found: Mapping[str, list[int | str]]) -> str:
@@ -255,6 +256,36 @@ async def rows_of_several() -> list[list[str]]:
         columns = [await _of_several(both, name) for name in ENGINES]
     cells = zip(*columns, strict=True)
     return [[title, *row] for title, row in zip(ROWS_OF_SEVERAL, cells, strict=True)]
+
+
+def _told(statuses: set[int | str], took_s: float) -> str:
+    return f"{' '.join(sorted(map(str, statuses)))} in {took_s:.1f} s"
+
+
+def _of_one(seen: Hang) -> list[str]:
+    """Return the cells of a target whose only gateway has hung."""
+    first, later, uncached, events, append = (
+        seen.statuses[it] for it in ("first", "later", "uncached", "events", "append")
+    )
+    is_open = seen.open_events_s >= EVENTS_PATIENCE_S
+    ends = "**no end**" if is_open else f"ends in {seen.open_events_s:.1f} s"
+    return [
+        f"{_told(first, seen.first_s)}, then {_told(later, seen.later_s)}",
+        _told(uncached, seen.uncached_s),
+        f"{_told(events, seen.new_events_s)}, {ends}",
+        " ".join(sorted(map(str, append))),
+    ]
+
+
+async def rows_of_one() -> list[list[str]]:
+    """Return the rows of one gateway that hangs, for all targets that run here."""
+    environment = {"HEADGATE_LIMITS__MAX_LOOP_LAG": "0"}  # one that stood still would refuse writes
+    with headgate(environment=environment) as gateway:
+        upstream = f"127.0.0.1:{gateway.port}"
+        with edges(load(None, environment, {}), upstream, list(ENGINES)) as ports:
+            found = await hang([gateway.pid], gateway.port, ports)
+    cells = zip(*(_of_one(found[name]) for name in ENGINES), strict=True)
+    return [[title, *row] for title, row in zip(ROWS_OF_ONE, cells, strict=True)]
 
 
 async def rows() -> list[list[str]]:
@@ -274,4 +305,4 @@ async def rows() -> list[list[str]]:
             browsers = await _in_chromium(gateway, ports)
     cells = [*map(list, zip(*columns, strict=True)), browsers]
     found = [[title, *row] for title, row in zip(ROWS, cells, strict=True)]
-    return [*found, *await rows_of_several()]
+    return [*found, *await rows_of_several(), *await rows_of_one()]

@@ -79,7 +79,7 @@ _READ = re.compile(
 )
 
 
-class _Repeats(BaseHTTPRequestHandler):
+class SaysInTwoLines(BaseHTTPRequestHandler):
     """Answers with the header lines that the path names, and who asked as how manieth."""
 
     protocol_version = "HTTP/1.1"
@@ -101,7 +101,7 @@ def edges(processes: None, request: pytest.FixtureRequest) -> Iterator[Mapping[C
     """The ports of all configurations, in front of one gateway."""
     with contextlib.ExitStack() as stack:
         origin = HeadgateOrigin(
-            stack.enter_context(handler_server(_Repeats)), 1.0, (), request.param
+            stack.enter_context(handler_server(SaysInTwoLines)), 1.0, (), request.param
         )
         stack.callback(origin.close)
         origin.start()
