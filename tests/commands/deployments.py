@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 # Long enough on a busy machine for twenty polls to arrive, and for an append that ends them all.
 # Streams that an examination makes on a way without a fault.
-MADE = 17
+MADE = 24
+MADE_AGAIN = 5  # requests for streams that are there already, or have no name that is allowed
 POLL_S = 6.0
 WAITS = {"HEADGATE_LIVE__LONG_POLL_TIMEOUT": f"{POLL_S:g}"}
 ENVIRONMENT = {"HEADGATE_LIVE__SSE_HEARTBEAT": "1"}
 PRIVATE: set[Check] = {"reader-key", "private reads"}
 COMPARED: set[Check] = {"configuration"}  # with a rendered file, where one is given
-BESIDE: set[Check] = {"one server", "sent once", "waiting readers", "rate limit"}
+BESIDE: set[Check] = {"one server", "sent once", "waiting readers", "cookies", "rate limit"}
 ALL = {name for row in CHECKS for name in row.finds} - PRIVATE - COMPARED | BESIDE
 """All that are made of streams that everybody may read."""
 

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from tests.support.processes import Headgate
 
 # Those of every check on a way without a fault: streams, their removal, and forty polls.
-REQUESTS = 147
-# With credentials there are two that somebody without them reads.
-MADE_WITH_CREDENTIALS = MADE + 2
+REQUESTS = 228
+# Some are made when others are removed already.
+MADE_SOON = MADE - 6
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ async def test_the_doctor_passes_a_headgate_without_a_proxy_in_front(
     await examine_with_a_password_in_the_url(server)
     (lines, before), (json_line, _) = (one.communicate(timeout=40) for one in at_once)
     assert [one.returncode for one in at_once] == [0, 0]
-    assert before.decode().startswith(f"headgate: {server.streams} is sent at most 300 requests")
+    assert before.decode().startswith(f"headgate: {server.streams} is sent at most 400 requests")
     assert before.count(b"\n") == 1
     title, _, *findings, _, summary = lines.decode().splitlines()
     assert title == server.streams
@@ -133,7 +133,7 @@ def test_an_interrupted_doctor_removes_its_streams(
     server: Headgate, cli: CommandLine, number: signal.Signals, status: int
 ) -> None:
     running = cli.start("doctor", "cdn", server.streams)
-    wait_until(lambda: len(names_of_streams(server)) == MADE_WITH_CREDENTIALS, "all are made")
+    wait_until(lambda: len(names_of_streams(server)) >= MADE_SOON, "most are made")
     running.send_signal(number)
     output, errors = running.communicate(timeout=20)
     assert (running.returncode, output) == (status, b"")

@@ -55,7 +55,7 @@ NGINX: dict[str, tuple[str, set[str]]] = {
         "location = /index.html { internal; default_type text/html; return 200 '<h1>Hello</h1>'; }"
         + ON
         % "",
-        {"early 404"},
+        {"early 404", "removal", "deleted tail"},
     ),
     "refusals are the site's error page": (
         f"{PASS} proxy_intercept_errors on; error_page 400 403 404 409 410 502 503 504 /error.html;"
@@ -68,10 +68,13 @@ NGINX: dict[str, tuple[str, set[str]]] = {
         + ON % "mirror /copy;",
         {"sent once"},
     ),
-    "browsers keep all for four hours": (PASS + ON % "expires 4h;", {"browsers' copies"}),
+    "browsers keep all for four hours": (
+        PASS + ON % "expires 4h;",
+        {"browsers' copies", "headers"},
+    ),
     "other sites are allowed twice": (
         PASS + ON % "add_header Access-Control-Allow-Origin * always;",
-        {"CORS"},
+        {"CORS", "headers", "refusals"},
     ),
     "preflights are answered as a page about CORS has it": (
         PASS + ON % "if ($request_method = OPTIONS) { add_header Access-Control-Allow-Origin *;"
@@ -83,7 +86,7 @@ NGINX: dict[str, tuple[str, set[str]]] = {
     "POST is answered from a copy": (
         f"{CHUNKS.replace('methods GET', 'methods GET HEAD POST')} proxy_ignore_headers"
         f" Cache-Control; proxy_cache_valid 204 10s; {KEPT}",
-        {"POST body"},
+        {"POST body", "statuses"},
     ),
     "HEAD is refused": (
         PASS + ON % "if ($request_method = HEAD) { return 405; }",
@@ -217,7 +220,7 @@ async def test_the_doctor_names_faults_of_configurations_written_blind(
     )
     assert causes - {None} == {
         *("error pages", "CORS twice", "preflight", "rewritten"),
-        *("cut responses", "POST kept", "long heads", "HEAD refused"),
+        *("cut responses", "POST kept", "long heads", "HEAD refused", "browsers' copies"),
     }
 
 

@@ -35,14 +35,14 @@ NAMES = [*(name for row in CHECKS for name in row.finds), *BESIDE]
 # ---------------------------------------------------------------- the budget
 
 
-def test_the_doctor_sends_at_most_300_requests() -> None:
+def test_the_doctor_sends_at_most_400_requests() -> None:
     budget = RequestBudget()
-    for _ in range(299):
+    for _ in range(399):
         budget.spend()
     budget.spend()
-    with pytest.raises(BudgetSpent, match="all 300 requests"):
+    with pytest.raises(BudgetSpent, match="all 400 requests"):
         budget.spend()
-    assert (budget.spent, MOST_REQUESTS) == (300, 300)
+    assert (budget.spent, MOST_REQUESTS) == (400, 400)
 
 
 @given(most=st.integers(0, 12), wants=st.lists(st.sampled_from(["spend", "promise", "redeem"])))

@@ -48,7 +48,7 @@ def doctor_cdn(
     """Find faults of a proxy or CDN in front of a server.
 
     The command creates streams with random names below the URL, reads them, appends to them and
-    deletes them, with at most 300 requests. It sends the value of STREAM_AUTH as their
+    deletes them, with at most 400 requests. It sends the value of STREAM_AUTH as their
     Authorization. It only reads with the value of STREAM_READ_AUTH, a read token. The exit status
     is 1 if something is wrong, and 2 if the URL cannot be examined.
     """

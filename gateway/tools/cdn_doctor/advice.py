@@ -48,6 +48,21 @@ ADVICE: Mapping[Advice, str] = {
     "private reads": "Join no requests under way, and keep no responses, of requests with "
     "credentials: pass on what has Authorization, a Cookie or a token, or put a hash of them into "
     "the key by which requests are joined. A response that says private is for one reader.",
+    "SSE joined": "Send each reader of SSE all events from its offset: join no response that has "
+    "begun, unless what it has sent is kept and sent again.",
+    "Last-Event-ID": "Pass Last-Event-ID on, put it into the key where SSE is joined, and pass "
+    "the ids of events on.",
+    "control": "Pass all events on, with their names: those of the name control say where to go "
+    "on, and that a stream is closed.",
+    "polls' data": "Give each long-poll the whole response of the server, with its body.",
+    "HEAD of chunks": "Pass HEAD on as HEAD, and do not cache the response: in nginx by "
+    "proxy_cache_convert_head off.",
+    "deleted tail": "Store a response with Stream-Up-To-Date for a second at most, and serve it "
+    "stale neither while it is updated nor after a 404.",
+    "files": "Let no rule for files by their extension, such as .js, .css or .png, count for "
+    "streams: their names are free.",
+    "cookies": "Set no cookie, as load balancers do for sticky sessions: caches do not store such "
+    "responses, or give one reader's cookie to all, and take readers that send it for signed in.",
     "SSE kept": "Do not store responses of text/event-stream: another reader would get events that "
     "are old, and an end.",
     "HEAD refused": "Pass HEAD on: clients learn the tail and the type of a stream by it.",
@@ -65,6 +80,37 @@ ADVICE: Mapping[Advice, str] = {
     "rewritten": "Pass bodies on as bytes: nothing may decode them as text, or rewrite them.",
     "repeated append": "Pass all header fields of requests on, Producer-Id, Producer-Epoch and "
     "Producer-Seq among them: without them every append that is sent again is stored twice.",
+    "request fields": "Pass all header fields of requests on, with their values: Stream-TTL, "
+    "Stream-Expires-At, Stream-Closed, Stream-Seq, Content-Type, If-None-Match, Last-Event-ID and "
+    "the Producer fields among them.",
+    "cut fields": "Pass the values of fields on in full, however long: offsets and tags have no "
+    "limit.",
+    "fields twice": "Let only the server set its fields: a field that comes twice has no value.",
+    "statuses": "Pass the status of responses on as it is.",
+    "reads": "Pass GET on: a stream that was made and written can be read, with STREAM_AUTH if it "
+    "needs that.",
+    "redirects": "Redirect no requests: examine the URL that they lead to, and give that one to "
+    "readers.",
+    "Vary *": "Pass Vary on as it is.",
+    "tags": "Pass If-None-Match and ETag on unchanged, and confirm a tag from no copy that is "
+    "older than the server permits.",
+    "bodies": "Pass bodies on as bytes: nothing may rewrite pages, JSON or links.",
+    "old": "Answer HEAD and offset=now from no copy, and others at the tail from none that is "
+    "older than a second.",
+    "PUT body": "Pass the body of PUT on.",
+    "equal appends": "Join no appends, also if they are equal: each is to be stored.",
+    "chunked": "Allow bodies of requests without Content-Length, in chunks: clients append what "
+    "they do not have in full yet.",
+    "refused content": "Let no filter of a firewall look into the bodies of appends: they are data "
+    "of an application, and may look like anything.",
+    "encoding": "Pass Content-Encoding on with the body that it is of, or compress nothing.",
+    "copies": "Put the method, Range, and the encoding into the cache key, or fetch whole "
+    "responses without these fields and make the others from them.",
+    "queries": "Pass the query on, and put it into the cache key, as it was sent: not decoded, and "
+    "in its own case.",
+    "long requests": "Allow header fields of 8 KiB in requests: a token with many claims has half "
+    "of it.",
+    "removal": "Pass DELETE on, and its response.",
     "refusals": "Pass refusals on unchanged, with status, fields and body: no error pages for "
     "streams. Clients decide by 404, 409, 410 and 503 whether to stop, to skip or to try again.",
     "error pages": "Pass a 404 on unchanged: no page of the site, and no index.html, instead of "

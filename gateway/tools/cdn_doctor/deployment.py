@@ -29,6 +29,8 @@ class TwoReads:
     more: tuple[ProbeReply, ...] = ()
     # Whether the close of the stream was acknowledged.
     is_closed: bool = True
+    # Whether an empty append that closes was refused as one that does not.
+    is_close_lost: bool = False
 
     @property
     def refusal(self) -> str:
@@ -59,11 +61,12 @@ class TwoReads:
 
 
 async def read_twice(
-    own: OwnStream, *, is_missing: bool = False, is_closed: bool = True
+    own: OwnStream, *, is_missing: bool = False, is_closed: bool = True, is_close_lost: bool = False
 ) -> TwoReads:
     """Read the same twice, and further where the stream is missing.
 
-    `is_missing` says that an append has found no stream, `is_closed` that one has closed it.
+    `is_missing` says that an append has found no stream, `is_closed` that one has closed it, and
+    `is_close_lost` that it was taken for an empty one.
     """
     query = {"cursor": CURSOR, "offset": own.start}
     first, again = await own.read(query), await own.read(query)
@@ -71,7 +74,7 @@ async def read_twice(
     if is_missing or 404 in {first.status, again.status}:
         others = [{"cursor": f"1{turn}", "offset": own.start} for turn in range(MORE_READS)]
         more = tuple([await own.read(query) for query in others])
-    return TwoReads(own, first, again, more, is_closed)
+    return TwoReads(own, first, again, more, is_closed, is_close_lost)
 
 
 @dataclass(frozen=True, slots=True)

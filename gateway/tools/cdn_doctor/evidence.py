@@ -50,6 +50,12 @@ def source(reply: ProbeReply) -> AnswerSource:
     return AnswerSource.SHARED if _is_old(reply.headers) else AnswerSource.UNKNOWN
 
 
+def is_of_another(reply: ProbeReply) -> bool:
+    """Return whether a reply has the id of another request of this examination."""
+    echoed = reply.headers.get(REQUEST_ID, "")
+    return echoed.startswith(ID_MARK) and echoed != reply.request_id
+
+
 def claims_missed(headers: Mapping[str, str]) -> bool:
     """Return whether the cache nearest to the server says that it had no copy."""
     said, is_rfc_9211 = _last_claim(headers)

@@ -11,9 +11,9 @@ from gateway.tools.cdn_doctor.advice import ADVICE
 from gateway.tools.cdn_doctor.checks import (
     appends,
     caching,
+    conversation,
     events,
     fields,
-    messages,
     offsets,
     polls,
     private,
@@ -64,21 +64,23 @@ CHECKS = (
     _Row(("equal polls",), polls.with_news),
     _Row(polls.OF_QUIET_POLLS, polls.without_news, needs_appends=False),
     _Row(events.OF_EVENTS, events.server_sent_events),
+    _Row(events.OF_JOINS, events.events_joined),
     _Row(("SSE kept",), events.events_kept),
     _Row(("HEAD",), writes.head),
     _Row(("POST body", "large append"), appends.bodies, needs_appends=False),
-    _Row(messages.OF_MESSAGES, messages.message, needs_appends=False),
-    _Row(("refusals",), messages.refusals),
+    _Row(conversation.OF_CONVERSATION, conversation.conversation, needs_appends=False),
     _Row(writes.OF_TAILS, writes.empty_tail),
     _Row(("early 404",), writes.early_404, needs_appends=False),
-    _Row(("offsets", "chunks kept"), offsets.chunks),
+    _Row(offsets.OF_CHUNKS, offsets.chunks),
     _Row(("CORS",), fields.cors, needs_appends=False),
     _Row(("reader-key",), private.reader_key),
     _Row(("private reads",), private.private_reads),
     _Row(("configuration",), fields.configuration, needs_appends=False),
 )
 # Findings of the examination as a whole.
-BESIDE: tuple[Check, ...] = ("one server", "sent once", "waiting readers", "rate limit")
+BESIDE: tuple[Check, ...] = (
+    *("one server", "sent once", "waiting readers", "cookies", "rate limit"),
+)
 
 
 class Unusable(Failed):
@@ -117,7 +119,7 @@ async def examine(
         async with _removed(streams, left, note):
             reads = await _usable(_begin(streams, target))
             deployment = Deployment(asker, streams, reads, options)
-            findings = (*await _examined(deployment), _limits(asker))
+            findings = (*await _examined(deployment), _cookies(asker), _limits(asker))
     return Examination(findings, asker.budget.spent, loop.time() - began_s, tuple(left))
 
 
@@ -146,16 +148,20 @@ async def _begin(streams: OwnStreams, target: StreamTarget) -> TwoReads:
         own = await streams.create()
     except NotMade as refusal:
         raise Failed(_why_none(refusal, target)) from refusal
-    is_missing = is_closed = False
+    is_missing = is_written = is_closed = is_close_lost = False
     try:  # the check of POST says more of what goes wrong
         await own.append(DATA)
+        is_written = True
         await own.append(b"", close=True)
         is_closed = True
     except AppendRefused as refusal:
         is_missing = refusal.reply.status == 404
+        is_close_lost = is_written and refusal.reply.status == 400
     except FAILURES:
         pass
-    return await read_twice(own, is_missing=is_missing, is_closed=is_closed)
+    return await read_twice(
+        own, is_missing=is_missing, is_closed=is_closed, is_close_lost=is_close_lost
+    )
 
 
 def _why_none(refusal: NotMade, target: StreamTarget) -> str:
@@ -194,16 +200,23 @@ async def _examined(deployment: Deployment) -> tuple[Finding, ...]:
         other = "what is appended is there twice"
     else:
         same = passed("one server", "a stream is found by whoever asks for it")
-        once = passed("sent once", "what was appended once is there once")
-        is_seen = reads.appends_arrive
-        begun = (
-            same,
-            once if is_seen else unknown("sent once", "what is appended does not arrive"),
-        )
-        found = await _findings(deployment)
-        return (*begun, *found, await _waiting(deployment))
+        found = (*await _findings(deployment), await _waiting(deployment))
+        return (same, _sent_once(reads, found), *found)
     rows = [row for row in CHECKS if row.check is not fields.configuration]
     return (wrong, *(finding for row in rows for finding in _all_unknown(row, other)))
+
+
+def _sent_once(reads: TwoReads, found: tuple[Finding, ...]) -> Finding:
+    """Say whether what was appended is there; that it is not is a fault, whoever else sees it."""
+    check: Check = "sent once"
+    if reads.appends_arrive:
+        return passed(check, "what was appended once is there once")
+    saw = "what is appended does not arrive"
+    if any(finding.is_failure for finding in found):
+        return unknown(check, saw)
+    status = reads.first.status
+    advice = "rewritten" if reads.first.is_good else "statuses"
+    return failed(check, f"{saw}: a read of it was answered {status}, with other data", advice)
 
 
 async def _waiting(deployment: Deployment) -> Finding:
@@ -239,6 +252,14 @@ async def _findings(deployment: Deployment) -> tuple[Finding, ...]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _cookies(asker: ProbeSender) -> Finding:
+    """Say whether a response has set a cookie, which nobody needs to read a stream."""
+    if not asker.cookies:
+        return passed("cookies", "no response sets a cookie")
+    names = ", ".join(sorted(asker.cookies))
+    return failed("cookies", f"responses set a cookie: {names}")
 
 
 def _limits(asker: ProbeSender) -> Finding:

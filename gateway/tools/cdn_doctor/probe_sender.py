@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     import aiohttp
     from headgate.stream_requests import StreamRequests
 
-# Enough for every check with twenty readers; few enough for a server that people are using.
-MOST_REQUESTS = 300
+# Enough for every check with twenty readers and credentials; few enough for a server that people
+# are using.
+MOST_REQUESTS = 400
 
 
 class BudgetSpent(Failed):
@@ -50,6 +51,12 @@ class RequestBudget:
         self.spent += 1
         self.promised += promise
 
+    def promise(self) -> None:
+        """Put a request aside. Raises BudgetSpent."""
+        if self.spent + self.promised + 1 > self.most:
+            raise BudgetSpent(f"all {self.most} requests of this examination are spent")
+        self.promised += 1
+
     def redeem(self) -> None:
         """Count a request that was put aside. Raises BudgetSpent if there is none."""
         if not self.promised:
@@ -64,6 +71,8 @@ ID_MARK = "doctor-"
 ANSWER_S = 10.0
 # What is asked for is a few KiB long; more of it is somebody else's.
 BODY_BYTES = 1 << 18
+# A hop that makes up a name for each response makes as many as there are requests.
+MOST_COOKIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +117,8 @@ class ProbeSender:
         self.has_credentials = has_credentials
         # Answers with 429; as many as the budget at most.
         self.limited: list[ProbeReply] = []
+        # Names of cookies that responses have set, MOST_COOKIES at most.
+        self.cookies: set[str] = set()
         # Those that need not wait for anything, and had no answer.
         self.unanswered = 0
 
@@ -134,6 +145,8 @@ class ProbeSender:
             is_usual = bounds.within_s is None
             self.unanswered += is_usual and isinstance(refusal.__cause__, TimeoutError)
             raise
+        if "Set-Cookie" in reply.headers and len(self.cookies) < MOST_COOKIES:
+            self.cookies.add(_cookie_name(reply.headers["Set-Cookie"]))
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
             self.limited.append(reply)
             raise TooManyRequests("a request was refused: 429, too many of them")
@@ -177,6 +190,11 @@ async def exchange(
             raise
         headers, said = _joined(refusal.headers), words(refusal)
         return ProbeReply(refusal.status, headers, b"", request_id, loop.time(), said)
+
+
+def _cookie_name(value: str) -> str:
+    """Return the name of a cookie, harmless to a terminal; its value may be a secret."""
+    return "".join(one for one in value.partition("=")[0][:40] if "!" <= one <= "~")
 
 
 def words(failure: Exception) -> str:

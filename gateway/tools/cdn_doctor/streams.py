@@ -86,13 +86,22 @@ class OwnStream:
             raise AppendRefused(reply)
         if source(reply) is AnswerSource.SHARED:
             raise AppendNotSent("an append was answered from a copy of another response")
-        return self.stream.next_offset(reply.headers)
+        if NEXT_OFFSET in reply.headers:
+            return reply.headers[NEXT_OFFSET]
+        # A hop has removed it, of which there is a check; the others go on.
+        head = await self.asker.send(self.stream, "HEAD", bounds=bounds)
+        return self.stream.next_offset(head.headers)
 
     async def read(
-        self, query: Mapping[str, str], headers: Mapping[str, str] | None = None
+        self,
+        query: Mapping[str, str],
+        headers: Mapping[str, str] | None = None,
+        bounds: ProbeBounds = USUAL,
     ) -> ProbeReply:
         """Return the reply to a read."""
-        return await self.asker.send(self.stream, "GET", query=query, headers=headers)
+        return await self.asker.send(
+            self.stream, "GET", query=query, headers=headers, bounds=bounds
+        )
 
     def as_somebody(self, authorization: str | None) -> StreamRequests:
         """Return this stream for requests with other credentials, or with none."""
@@ -114,13 +123,20 @@ class OwnStreams:
         url, mark, query = self._first.url.partition("?")
         return self._first.beside(f"{url}{suffix}{mark}{query}")
 
+    def planned_to_be_made(self, suffix: str) -> StreamRequests:
+        """Return a stream that a check makes itself, and that is removed like all others."""
+        self._asker.budget.promise()
+        stream = self.planned(suffix)
+        self._made.append(stream)
+        return stream
+
     async def create(self, suffix: str = "", content_type: str = OCTETS) -> OwnStream:
         """Create an empty stream. Raises NotMade if the server refuses."""
         stream = self.planned(suffix)
         self._asker.budget.spend(promise=True)
         # Before the request is sent: an interrupted one may have created the stream.
         self._made.append(stream)
-        headers = {"Content-Type": content_type, EXPIRES_AT: _end_of_lifetime()}
+        headers = {"Content-Type": content_type, EXPIRES_AT: end_of_lifetime()}
         try:
             reply = await exchange(stream, "PUT", headers=headers)
         except StreamError as refusal:
@@ -178,9 +194,10 @@ class OwnStreams:
         return reply.is_good or reply.status in GONE
 
 
-def _end_of_lifetime() -> str:
+def end_of_lifetime(lifetimes: int = 1) -> str:
+    """Return the moment at which a stream that is made now expires."""
     now = datetime.now(UTC)  # noqa: TID251 - there is no caller to hand a clock down
-    return (now + LIFETIME).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return (now + lifetimes * LIFETIME).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def first_target(url: str, environment: Mapping[str, str]) -> StreamTarget:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from headgate.errors import StreamError
 
+from gateway.tools.cdn_doctor.evidence import AnswerSource, source
 from gateway.tools.cdn_doctor.finding import Finding, failed, passed, unknown
 from gateway.tools.cdn_doctor.probe_sender import ProbeBounds, TooManyRequests, words
 from gateway.tools.cdn_doctor.streams import AppendNotSent, AppendRefused
 from gateway.tools.shell.failure import FAILURES
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from gateway.tools.cdn_doctor.deployment import Deployment
     from gateway.tools.cdn_doctor.finding import Advice, Check
     from gateway.tools.cdn_doctor.probe_sender import ProbeReply
@@ -27,9 +31,26 @@ LARGE_S = 30.0
 # What a gateway says whose own limit is lower.
 OWN_LIMIT = "max_append"
 OTHER_BODY = BODY[::-1]
+EQUAL = b"equal"
 # So much longer may be what is read: U+FFFD, of three bytes, in the place of each byte.
 LONGEST_REWRITTEN = 3
 _BYTES = re.compile(r"_(\d{16})$")
+
+
+class InPieces:
+    """A body of which the length is not said before, so that it is sent in chunks."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def __len__(self) -> int:
+        return len(self._body)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield two pieces."""
+        middle = len(self._body) // 2
+        yield self._body[:middle]
+        yield self._body[middle:]
 
 
 async def bodies(deployment: Deployment) -> list[Finding]:
@@ -70,11 +91,25 @@ def _refused(check: Check, body: bytes, refusal: Exception) -> Finding:
 async def _followed(own: OwnStream, check: Check, tail: str) -> Finding | None:
     """Return what is wrong with a second append, which no hop may answer like the first."""
     try:
-        again = await own.append(OTHER_BODY)
+        again = await own.append(cast("bytes", InPieces(OTHER_BODY)))
+        await asyncio.gather(own.append(EQUAL), own.append(EQUAL))
     except AppendNotSent as why:
         return failed(check, words(why), "POST kept")
-    saw = "the second of two appends got the response to the first, and is not stored"
-    return failed(check, saw, "POST kept") if again == tail else None
+    except AppendRefused as refusal:
+        saw = f"one without Content-Length, in chunks, was answered {refusal.reply.status}"
+        return failed(check, saw, "chunked")
+    if again == tail:
+        saw = "the second of two appends got the response to the first, and is not stored"
+        return failed(check, saw, "POST kept")
+    # From where nobody has read yet, as copies of the tail are right for a second.
+    stored = await own.read({"offset": tail})
+    is_copy = source(stored) is AnswerSource.SHARED  # which other checks look at
+    if is_copy or stored.body == OTHER_BODY + 2 * EQUAL or not stored.is_good:
+        return None
+    if stored.body == OTHER_BODY + EQUAL:
+        return failed(check, "two equal appends are stored as one", "equal appends")
+    saw = f"{len(OTHER_BODY):,} bytes were appended in chunks, and others are there"
+    return failed(check, saw, "chunked")
 
 
 async def _read_back(own: OwnStream, check: Check, body: bytes, tail: str) -> Finding:

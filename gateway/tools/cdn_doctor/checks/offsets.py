@@ -24,13 +24,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from gateway.tools.cdn_doctor.deployment import Deployment
+    from gateway.tools.cdn_doctor.finding import Check
     from gateway.tools.cdn_doctor.probe_sender import ProbeReply
     from gateway.tools.cdn_doctor.streams import OwnStream
 
+OF_CHUNKS: tuple[Check, ...] = ("offsets", "HEAD of chunks", "chunks kept")
 # bytes; Headgate ends a chunk at the first append that reaches a multiple of this
 CHUNK_BYTES = 1 << 18
 LAST = b"the end of three appends\n"
 BEGINNING = "-1"
+# An examination takes no longer.
+OLDEST_S = 130
 # A place of a CDN may have several servers, of which each asks once.
 MORE_LOOKS = 2
 SHORTEST_KEPT_S = 60  # what must not be kept for so long need not be kept at all
@@ -91,11 +95,26 @@ async def chunks(deployment: Deployment) -> list[Finding]:
     for _ in range(2):
         for offset, so_far in replies.items():
             so_far.append(await _read(log, offset))
-    found = _offsets(log, replies)
+    found, head = _offsets(log, replies), await _head(log)
     first, again = replies[log.second]
     if not (first.is_good and again.is_good) or found.is_failure:
-        return [found, unknown("chunks kept", "reads are not answered as they should be")]
-    return [found, await _kept(deployment, log, again)]
+        return [found, head, unknown("chunks kept", "reads are not answered as they should be")]
+    return [found, head, await _kept(deployment, log, again)]
+
+
+async def _head(log: _Log) -> Finding:
+    """Check that HEAD has the end of the stream, and not that of its first chunk."""
+    check: Check = "HEAD of chunks"
+    reply = await log.own.asker.send(log.own.stream, "HEAD")
+    if not reply.is_good:
+        return unknown(check, f"it was answered {reply.status}")
+    seen = reply.headers.get(NEXT_OFFSET, "")
+    if seen != log.end and seen in log.places:
+        saw = f"it has {log.places[seen][1]} for the tail: it was sent as GET"
+        return failed(check, f"{saw}{cache_claims(reply)}")
+    if log.says_closed and not is_closed(reply.headers):
+        return failed(check, "it does not say that the stream is closed")
+    return passed(check, "it has the end of a closed stream of two chunks")
 
 
 async def _written(deployment: Deployment) -> _Log:
@@ -179,6 +198,9 @@ def _with_age(reply: ProbeReply) -> Finding:
     age = reply.headers.get("Age")
     if age is None:
         return failed("chunks kept", f"the copy of a chunk has no Age{cache_claims(reply)}")
+    if age.isdecimal() and int(age[:9]) > OLDEST_S:
+        saw = f"the copy of a chunk that was just appended has an Age of {age[:9]}"
+        return failed("chunks kept", saw)
     return passed("chunks kept", f"the second read of a chunk is a copy, with an Age of {age[:9]}")
 
 

@@ -11,8 +11,14 @@ from typing import TYPE_CHECKING
 
 from headgate.errors import StreamError
 
-from gateway.protocol.http.header_names import CURSOR
-from gateway.tools.cdn_doctor.evidence import AnswerSource, cache_claims, claims_kept, source
+from gateway.protocol.http.header_names import CURSOR, NEXT_OFFSET, UP_TO_DATE
+from gateway.tools.cdn_doctor.evidence import (
+    AnswerSource,
+    cache_claims,
+    claims_kept,
+    is_headgate,
+    source,
+)
 from gateway.tools.cdn_doctor.finding import Finding, failed, passed, unknown
 from gateway.tools.cdn_doctor.probe_sender import ProbeBounds, TooManyRequests, words
 from gateway.tools.cdn_doctor.streams import given_time
@@ -28,6 +34,7 @@ if TYPE_CHECKING:
 
 # Enough to tell one request from one for each reader.
 READERS = 20
+NEWS = b"news"
 # A place of a CDN has a few servers, each of which may ask once.
 MOST_AT_SERVER = 4
 # For all polls to arrive, over new connections with TLS.
@@ -40,6 +47,7 @@ LATER_S = 2.5
 LONGEST_POLL_S = 100.0
 AT_ONCE_S = 0.5
 CURSOR_PARAMETER = "cursor"
+ANY = "*"  # a value of a field that nobody can foresee
 OF_QUIET_POLLS: tuple[Check, ...] = ("204 together", "204 kept", "cursor", "poll held")
 GATEWAY_TIMEOUTS = {502, 503, 504, 520, 522, 524}
 
@@ -143,10 +151,23 @@ async def with_news(deployment: Deployment) -> Finding:
         ended = await polls.first(SETTLE_S)
         if ended is not None:
             return _ended_early(polls, ended)
-        await own.append(b"news")
+        tail = await own.append(NEWS)
         appended_s = asyncio.get_running_loop().time()
         await polls.all(PROMPT_S)
         late = len(polls.pending)
+    if wrong := _unanswered(polls, late):
+        return wrong
+    last_s = max(0.0, *(poll.ended_s - appended_s for poll in polls.ended))
+    slowest = f"the last answered {last_s:.1f} s after it"
+    replies = [poll.reply for poll in polls.ended if poll.reply is not None]
+    if wrong := _without_news(replies, tail):
+        return wrong
+    is_cached = bool(deployment.reads.is_cached) and await _are_polls_kept(own, query)
+    return _finding_of_replies(deployment, replies, slowest, is_cached=is_cached)
+
+
+def _unanswered(polls: EqualPolls, late: int) -> Finding | None:
+    """Return what is found of polls that failed, or got nothing in time; None without them."""
     bad = [poll for poll in polls.ended if not poll.is_good]
     if any(poll.is_timeout for poll in bad):
         return unknown("equal polls", f"a hop ended {len(bad)} of {READERS} before news came")
@@ -158,13 +179,30 @@ async def with_news(deployment: Deployment) -> Finding:
         return failed(
             "equal polls", f"{late} of {READERS} had no answer {PROMPT_S:g} s after an append"
         )
-    last_s = max(0.0, *(poll.ended_s - appended_s for poll in polls.ended))
-    slowest = f"the last answered {last_s:.1f} s after it"
-    replies = [poll.reply for poll in polls.ended if poll.reply is not None]
+    return None
+
+
+def _without_news(replies: Sequence[ProbeReply], tail: str) -> Finding | None:
+    """Return what is found of replies that have not the append, and its offset."""
     if any(reply.status == HTTPStatus.NO_CONTENT for reply in replies):
         return unknown("equal polls", "some ended with a 204 before the append")
-    is_cached = bool(deployment.reads.is_cached) and await _are_polls_kept(own, query)
-    return _finding_of_replies(deployment, replies, slowest, is_cached=is_cached)
+    others = [reply for reply in replies if reply.body != NEWS]
+    if others:
+        saw = f"{len(others)} of {READERS} got something else than the append"
+        return failed("equal polls", f"{saw}{cache_claims(others[0])}", "polls' data")
+    lacking = _lacking(replies, {NEXT_OFFSET: tail, UP_TO_DATE: "true"})
+    return failed("equal polls", lacking, "headers") if lacking else None
+
+
+def _lacking(replies: Sequence[ProbeReply], fields: Mapping[str, str]) -> str | None:
+    """Return which field the end of a poll lacks, or None."""
+    for reply in replies:
+        for name, wanted in fields.items():
+            seen = reply.headers.get(name)
+            if seen is None or wanted not in {seen, ANY}:
+                has = "no" if seen is None else "another"
+                return f"the {reply.status} of a long-poll has {has} {name}"
+    return None
 
 
 async def _are_polls_kept(own: OwnStream, query: Mapping[str, str]) -> bool:
@@ -198,7 +236,14 @@ def _finding_of_replies(
     if deployment.reads.is_cached is not None and is_one:
         way = "past the cache before it" if deployment.reads.is_cached else "no cache before it"
         return passed("equal polls", f"{saw}; {way}, and the server collapsed them itself")
+    if not is_cached and _are_apart(replies):
+        return failed("equal polls", f"{saw}, which got them as different ones", "queries")
     return unknown("equal polls", f"{saw}, and nothing says that any cache should collapse them")
+
+
+def _are_apart(replies: Sequence[ProbeReply]) -> bool:
+    """Return whether a Headgate, which answers equal polls as one, has answered each alone."""
+    return all(is_headgate(it.headers) and not claims_kept(it.headers) for it in replies)
 
 
 async def without_news(deployment: Deployment) -> list[Finding]:
@@ -210,7 +255,7 @@ async def without_news(deployment: Deployment) -> list[Finding]:
         if first is None:
             saw = f"polls were still held after {LONGEST_POLL_S:g} s, and were given up"
             return [unknown(name, saw) for name in OF_QUIET_POLLS]
-        held = _finding_of_end(first)
+        held = _finding_of_end(first, own)
         if not first.is_good:
             saw = "polls do not end as they should"
             return [*(unknown(name, saw) for name in OF_QUIET_POLLS[:-1]), held]
@@ -285,7 +330,7 @@ async def _followed(own: OwnStream, first: Poll) -> Finding:
     )
 
 
-def _finding_of_end(first: Poll) -> Finding:
+def _finding_of_end(first: Poll, own: OwnStream) -> Finding:
     if first.is_refused:
         return unknown("poll held", f"a poll was refused at once: {first.status}")
     if first.reply is not None and first.reply.status == HTTPStatus.OK:
@@ -295,20 +340,25 @@ def _finding_of_end(first: Poll) -> Finding:
         # However long it took: what ends a poll without news is a 204.
         saw = "a poll for news was answered without any, with the 200 of a read that is not live"
         return failed("poll held", f"{saw}{cache_claims(first.reply)}", "live in key")
-    return _finding_of_hold(first)
+    return _finding_of_hold(first, own)
 
 
-def _finding_of_hold(first: Poll) -> Finding:
+def _finding_of_hold(first: Poll, own: OwnStream) -> Finding:
     after = f"after {first.took_s:.1f} s"
     if first.reply is None:
         return failed("poll held", f"a poll ended {after} without an answer: {first.cut}")
     if first.is_timeout:
         return failed("poll held", f"a hop ended a poll {after} with {first.reply.status}")
     if not first.reply.is_good:
-        return failed("poll held", f"a poll ended {after}: {first.reply.error_text}")
+        saw = f"a poll ended {after}: {first.reply.error_text}"
+        # Of what is refused at once other checks have the cause.
+        is_refusal = first.took_s < AT_ONCE_S and first.reply.status < 500
+        return unknown("poll held", saw) if is_refusal else failed("poll held", saw)
     if first.took_s < AT_ONCE_S:
         return unknown("poll held", "a poll for news was answered at once, without any")
-    return passed("poll held", f"a poll was held, and ended {after} with {first.reply.status}")
+    lacking = _lacking([first.reply], {NEXT_OFFSET: own.start, UP_TO_DATE: "true", CURSOR: ANY})
+    held = passed("poll held", f"a poll was held, and ended {after} with {first.reply.status}")
+    return failed("poll held", lacking, "headers") if lacking else held
 
 
 async def _live_query(own: OwnStream) -> dict[str, str]:

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
     from gateway.tools.cdn_doctor.deployment import Deployment
     from gateway.tools.cdn_doctor.finding import Check
+    from gateway.tools.cdn_doctor.streams import OwnStream
 
 # An answer at the tail may be kept for a second, of which nginx, counting whole ones, makes almost
 # two. It is looked for once: a stale answer that is given out has a second look find a new one.
 LOOK_S = 2.5
 EMPTY = {b"", b"[]"}
-OF_TAILS: tuple[Check, ...] = ("empty tail", "browsers' copies")
+OF_TAILS: tuple[Check, ...] = ("empty tail", "browsers' copies", "deleted tail")
 LONGEST_TAIL_S = 60  # as in the protocol's text for a read; a Headgate has browsers ask each time
 REFUSED = {403, 404, 405, 501}
 _LIFETIME = re.compile(r"\bmax-age=(\d{1,9})\b", re.IGNORECASE)
@@ -49,21 +50,46 @@ async def head(deployment: Deployment) -> Finding:
 
 
 async def empty_tail(deployment: Deployment) -> list[Finding]:
-    """Check that a read that found nothing finds an append later, and that browsers ask again."""
-    own = await deployment.streams.create("-tail")
+    """Check that a tail moves: by an append and by a deletion, and as browsers see it.
+
+    That is so for every name, also for one that looks like that of a file.
+    """
+    own, file = [await deployment.streams.create(suffix) for suffix in ("-tail", "-tail.js")]
     query = {"offset": own.start}
-    nothing = await own.read(query)
-    if not nothing.is_good or nothing.body not in EMPTY:
+    nothing = [await one.read({"offset": one.start}) for one in (own, file)]
+    if any(not reply.is_good or reply.body not in EMPTY for reply in nothing):
         saw = "a read of an empty stream did not come back empty"
         return [unknown(name, saw) for name in OF_TAILS]
-    await own.append(b"1")
+    for one in (own, file):
+        await one.append(b"1")
     await asyncio.sleep(LOOK_S)
-    reply = await own.read(query)
-    copies = _copies_of_browsers(nothing.headers)
+    reply, of_file = await own.read(query), await file.read({"offset": file.start})
+    copies = [_copies_of_browsers(one.headers) for one in nothing]
+    of_browsers = next((one for one in copies if one.is_failure), copies[0])
+    seen = passed("empty tail", f"an append is seen after {LOOK_S:g} s")
     if reply.body in EMPTY:
         saw = f"{LOOK_S:g} s after an append a read is still empty{cache_claims(reply)}"
-        return [failed("empty tail", saw), copies]
-    return [passed("empty tail", f"an append is seen after {LOOK_S:g} s"), copies]
+        seen = failed("empty tail", saw)
+    elif of_file.body in EMPTY:
+        saw = f"{LOOK_S:g} s after an append a read of a stream named .js is still empty"
+        seen = failed("empty tail", f"{saw}{cache_claims(of_file)}", "files")
+    elif copies[1].is_failure and not copies[0].is_failure:
+        of_browsers = failed(of_browsers.check, f"for a stream named .js {copies[1].saw}", "files")
+    return [seen, of_browsers, await _deleted(own)]
+
+
+async def _deleted(own: OwnStream) -> Finding:
+    """Check that copies of a tail end with the stream."""
+    check: Check = "deleted tail"
+    reply = await own.asker.send(own.stream, "DELETE")
+    if not reply.is_good:
+        return unknown(check, f"a deletion was answered {reply.status}")
+    await asyncio.sleep(LOOK_S)
+    reply = await own.read({"offset": own.start})
+    if reply.is_good:
+        saw = f"{LOOK_S:g} s after a stream was deleted it is still read{cache_claims(reply)}"
+        return failed(check, saw)
+    return passed(check, f"{LOOK_S:g} s after a stream was deleted it is not read any more")
 
 
 def _copies_of_browsers(headers: Mapping[str, str]) -> Finding:
@@ -75,12 +101,17 @@ def _copies_of_browsers(headers: Mapping[str, str]) -> Finding:
     is_ours = is_headgate(headers)
     if not said and is_ours:
         return failed(check, "a read at the tail has no Cache-Control: a hop removes it")
-    lifetimes = [int(lifetime) for lifetime in _LIFETIME.findall(said)]
-    longest_s = 0 if is_ours else LONGEST_TAIL_S
-    if not _ASKS_AGAIN.search(said) and max(lifetimes, default=0) > longest_s:
-        saw = f"browsers may keep an answer at the tail for {max(lifetimes)} s, and see no append"
+    lifetime_s = browsers_lifetime_s(said)
+    if lifetime_s > (0 if is_ours else LONGEST_TAIL_S):
+        saw = f"browsers may keep an answer at the tail for {lifetime_s} s, and see no append"
         return failed(check, saw)
     return passed(check, "browsers keep no answer at the tail for long")
+
+
+def browsers_lifetime_s(said: str) -> int:
+    """Return for how long browsers use a copy with this Cache-Control without asking."""
+    lifetimes = [int(lifetime) for lifetime in _LIFETIME.findall(said)]
+    return 0 if _ASKS_AGAIN.search(said) else max(lifetimes, default=0)
 
 
 async def early_404(deployment: Deployment) -> Finding:
