@@ -50,10 +50,17 @@ def source(reply: ProbeReply) -> AnswerSource:
     return AnswerSource.SHARED if _is_old(reply.headers) else AnswerSource.UNKNOWN
 
 
-def is_of_another(reply: ProbeReply) -> bool:
-    """Return whether a reply has the id of another request of this examination."""
+def is_copy(reply: ProbeReply) -> bool:
+    """Return whether a cache before the server says that it has made a reply for another request.
+
+    Unlike `source` this goes by no Age, which may be that of the server's own cache.
+    """
     echoed = reply.headers.get(REQUEST_ID, "")
-    return echoed.startswith(ID_MARK) and echoed != reply.request_id
+    if echoed.startswith(ID_MARK):
+        return echoed != reply.request_id
+    said, is_rfc_9211 = _last_claim(reply.headers)
+    pattern = _KEPT_BY_RFC_9211 if is_rfc_9211 else _KEPT
+    return said is not None and pattern.search(said) is not None
 
 
 def claims_missed(headers: Mapping[str, str]) -> bool:

@@ -13,7 +13,7 @@ from headgate.names import PRODUCER_ID
 
 from gateway.protocol.http.header_names import CLOSED
 from gateway.tools.cdn_doctor.checks import fields
-from gateway.tools.cdn_doctor.evidence import cache_claims, is_headgate, is_of_another
+from gateway.tools.cdn_doctor.evidence import cache_claims, is_copy, is_headgate
 from gateway.tools.cdn_doctor.finding import Finding, failed, noted, passed, unknown
 from gateway.tools.cdn_doctor.probe_sender import (
     REQUEST_ID,
@@ -221,7 +221,7 @@ async def _queries(deployment: Deployment, talk: _Conversation) -> str | None:
         return None
     _, other, unequal, _, again, *orders = replies
     # Where no cursor is in a key, its case is not the reason.
-    if is_of_another(other) and not is_of_another(unequal):
+    if is_copy(other) and not is_copy(unequal):
         saw = f"{_CASES[1]} was answered with the response to {_CASES[0]}{cache_claims(other)}"
         saw = f"{saw}: a cache writes its keys in lower case"
         talk.wrong.append(Mismatch("queries", saw))
@@ -230,7 +230,7 @@ async def _queries(deployment: Deployment, talk: _Conversation) -> str | None:
             saw = f"{query} has another answer ({reply.status}) than {_ORDERS[0]} ({again.status})"
             talk.wrong.append(Mismatch("queries", saw))
             return None
-    if is_of_another(again) and not all(map(is_of_another, orders)):
+    if is_copy(again) and not all(map(is_copy, orders)):
         return "a cache keeps a copy for each order of the same parameters"
     return None
 

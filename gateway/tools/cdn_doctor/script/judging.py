@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.protocol.http.header_names import NEXT_OFFSET, UP_TO_DATE
 from gateway.tools.cdn_doctor.checks import fields
 from gateway.tools.cdn_doctor.checks.writes import LONGEST_TAIL_S, REFUSED, browsers_lifetime_s
-from gateway.tools.cdn_doctor.evidence import cache_claims, is_of_another
+from gateway.tools.cdn_doctor.evidence import cache_claims, is_copy
 from gateway.tools.cdn_doctor.script.line import (
     ABSENT,
     ALLOW_ORIGIN,
@@ -56,7 +56,7 @@ def wrong(
     Where its stream `is_spoiled`, that is not as it should be, its offsets are not compared.
     """
     means = f": {line.means}" if line.means else ""
-    if line.method in {"PUT", "POST", "DELETE"} and is_of_another(reply):
+    if line.method in {"PUT", "POST", "DELETE"} and is_copy(reply):
         saw = f"{line.name} got the response to another request{cache_claims(reply)}"
         yield Mismatch("statuses", saw, "POST kept")
     elif reply.status not in line.status:
@@ -76,6 +76,9 @@ def _wrong_status(line: ScriptLine, reply: ProbeReply, means: str) -> Mismatch:
         return Mismatch("request fields", saw, shows=line.shows)
     if reply.status in fields.HEAD_IS_REFUSED and line.method == "GET":
         return Mismatch("headers", f"{line.name} was answered {reply.status}", "long heads")
+    if line.is_live and is_copy(reply):
+        saw = f"{line.name} got the response to a read that is not live{cache_claims(reply)}"
+        return Mismatch("queries", saw, "live in key")
     if line.is_needed and line.check == "bodies":
         return Mismatch(
             "statuses",
