@@ -13,6 +13,7 @@ from headgate.names import PRODUCER_ID
 
 from gateway.protocol.http.header_names import CLOSED
 from gateway.tools.cdn_doctor.checks import fields
+from gateway.tools.cdn_doctor.checks.judging import Mismatch, has_wrong_body, wrong
 from gateway.tools.cdn_doctor.evidence import cache_claims, is_copy, is_headgate
 from gateway.tools.cdn_doctor.finding import Finding, failed, noted, passed, unknown
 from gateway.tools.cdn_doctor.probe_sender import (
@@ -23,7 +24,6 @@ from gateway.tools.cdn_doctor.probe_sender import (
     words,
 )
 from gateway.tools.cdn_doctor.script.copies import COPIES, QUERIES
-from gateway.tools.cdn_doctor.script.judging import Mismatch, has_wrong_body, wrong
 from gateway.tools.cdn_doctor.script.life import DELETION, ENDED, OPEN, PRODUCER
 from gateway.tools.cdn_doctor.script.line import BYTES, MADE, SEQ, ScriptLine
 from gateway.tools.cdn_doctor.streams import end_of_lifetime

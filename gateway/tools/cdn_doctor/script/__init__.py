@@ -2,5 +2,5 @@
 
 A hop that is in the way changes at least one of these responses. The order of the lines matters: a
 line uses what earlier ones have kept, such as `{tail}`, the offset after the first append.
-What is wrong with a response is in `judging`.
+`checks.judging` compares the responses with it.
 """
