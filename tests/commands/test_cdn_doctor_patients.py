@@ -1,0 +1,109 @@
+"""What the doctor finds of hops that change one field, query, method or event."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+
+from gateway.tools.cdn_doctor import examination
+from tests.commands.deployments import WAITS, examined, failures
+from tests.commands.scripted_hop import Answered, Asked, Patient, scripted_hop
+from tests.support.processes import headgate
+
+# The others are the same for each of these, and have tests of their own.
+LOOKED_AT = {"headers", "SSE joined", "offsets"}
+
+
+class Drops:
+    """Takes fields out of requests."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    def __call__(self, asked: Asked) -> None:
+        for name in self._names:
+            asked.headers.popall(name, None)
+
+
+class CutsTags:
+    """Cuts tags, and quotes them again."""
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+
+    def __call__(self, _: Asked, answered: Answered) -> None:
+        if tag := answered.headers.get("ETag"):
+            answered.headers["ETag"] = tag[: self._length].rstrip('"') + '"'
+
+
+class KeepsTags:
+    """Gives each URL the tag of its first response."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+
+    def __call__(self, asked: Asked, answered: Answered) -> None:
+        if tag := answered.headers.get("ETag"):
+            answered.headers["ETag"] = self._known.setdefault(asked.target, tag)
+
+
+def lowers_queries(asked: Asked) -> None:
+    asked.query = asked.query.lower()
+
+
+def sends_head_as_get(asked: Asked) -> None:
+    asked.method = "GET" if asked.method == "HEAD" else asked.method
+
+
+def sets_cookie(_: Asked, answered: Answered) -> None:
+    answered.headers.add("Set-Cookie", "route=1; Path=/")
+
+
+def cuts_offsets(_: Asked, answered: Answered) -> None:
+    if offset := answered.headers.get("Stream-Next-Offset"):
+        answered.headers["Stream-Next-Offset"] = offset[:20]
+
+
+def drops_closures(_: Asked, answered: Answered) -> None:
+    answered.headers.popall("Stream-Closed", None)
+
+
+PATIENTS = {
+    "none": Patient(set()),
+    "joins events": Patient({"SSE joined"}, joins_events=True),
+    "Last-Event-ID": Patient({"Last-Event-ID"}, asks=Drops("Last-Event-ID")),
+    "If-None-Match": Patient({"tags"}, asks=Drops("If-None-Match")),
+    "old tags": Patient({"tags"}, answers=KeepsTags()),
+    "tags of 16": Patient({"tags"}, answers=CutsTags(16)),
+    "tags of 64": Patient({"tags"}, answers=CutsTags(64)),
+    "tags of 90": Patient({"tags"}, answers=CutsTags(90)),
+    "Stream-TTL": Patient({"request fields"}, asks=Drops("Stream-TTL")),
+    "Stream-Seq": Patient({"request fields"}, asks=Drops("Stream-Seq")),
+    "Stream-Expires-At": Patient({"request fields"}, asks=Drops("Stream-Expires-At")),
+    "a cookie": Patient({"cookies"}, answers=sets_cookie),
+    "lower case": Patient({"queries"}, asks=lowers_queries),
+    "HEAD as GET": Patient({"HEAD of chunks", "headers"}, asks=sends_head_as_get),
+    "cut offsets": Patient({"headers"}, answers=cuts_offsets),
+    "no closures": Patient({"headers", "refusals"}, answers=drops_closures),
+}
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.timeout(120)
+async def test_the_doctor_names_what_a_hop_changes_in_requests_and_responses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [row for row in examination.CHECKS if not LOOKED_AT.isdisjoint(row.finds)]
+    monkeypatch.setattr(examination, "CHECKS", tuple(rows))
+    async with contextlib.AsyncExitStack() as end:
+        gateway = end.enter_context(headgate(environment=WAITS))
+        urls = [
+            await end.enter_async_context(scripted_hop(gateway.url, patient))
+            for patient in PATIENTS.values()
+        ]
+        found = await asyncio.gather(*(examined(f"{url}/v1/stream") for url in urls))
+    assert {name: failures(one) for name, one in zip(PATIENTS, found, strict=True)} == {
+        name: patient.checks for name, patient in PATIENTS.items()
+    }
