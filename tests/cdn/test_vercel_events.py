@@ -29,7 +29,7 @@ STREAM = "/v1/stream/s?live=sse"
 KEEP_ALIVE_S = 0.2
 END_S = 1.0
 TIMES = {
-    '"keepAlive_s": 15': f'"keepAlive_s": {KEEP_ALIVE_S}',
+    '"keepAlive_s": 12': f'"keepAlive_s": {KEEP_ALIVE_S}',
     '"end_s": 240': f'"end_s": {END_S}',
 }
 EVENTS_HEAD = (
