@@ -17,7 +17,7 @@ from headgate.events import written
 from headgate.json_values import NOT_JSON
 from msgspec import UNSET, UnsetType
 
-from gateway.errors import RecordDamaged
+from gateway.errors import RecordDamaged, StreamGone, StreamNotFound
 from gateway.protocol.bodies.content import DEFAULT_CONTENT_TYPE, EVENTS_TYPE, JSON_TYPE
 
 if TYPE_CHECKING:
@@ -176,7 +176,17 @@ def encoded(entry: Entry) -> bytes:
 
 
 async def read_record(streams: AnswerStreams, name: str) -> StreamRecord:
-    """Return what is recorded of the answers in a stream. Raises HeadgateError."""
+    """Return what is recorded of the answers in a stream. Raises HeadgateError.
+
+    A record that is deleted meanwhile has nothing: another request's, which the provider refused.
+    """
+    try:
+        return await _read_record(streams, name)
+    except (StreamNotFound, StreamGone):
+        return StreamRecord([], None)
+
+
+async def _read_record(streams: AnswerStreams, name: str) -> StreamRecord:
     answers: list[AnswerRecord] = []
     read_to = 0
     end = await streams.end(record_name(name))
