@@ -28,7 +28,7 @@ from gateway.stepped import outcome_of
 from gateway.telemetry import tracing
 from gateway.telemetry.logs import log
 from gateway.telemetry.traffic import NOWHERE, READ
-from gateway.web.admission import admit, admit_at_once, charge, check_again, conceal, refuse_banned
+from gateway.web import admission
 from gateway.web.asks.plans import LONGEST_PATH
 from gateway.web.handlers.front_page import HEALTH_PATH, ServerPaths, front_page, health
 from gateway.web.operations import OF_STREAMS, check_web_origin, preflight
@@ -87,7 +87,7 @@ class Handlers:
         exchange.route, exchange.traffic = place.route, place.route.traffic
         if place.control is None and place.route.has_streams:
             exchange.path = place.path
-        credential = admit_at_once(request, exchange, place, self._clock)
+        credential = admission.admit_at_once(request, exchange, place, self._clock)
         if credential is None:
             return self._operate_if_admitted(request, exchange, place)
         return self._operate(request, exchange, place, credential)
@@ -123,7 +123,7 @@ class Handlers:
     async def _operate_if_admitted(
         self, request: Request, exchange: Exchange, place: RoutedTarget
     ) -> RouteAnswer | None:
-        credential = await admit(request, exchange, place, self._clock)
+        credential = await admission.admit(request, exchange, place, self._clock)
         answered: RouteAnswer | None = await outcome_of(
             self._operate(request, exchange, place, credential)
         )
@@ -140,7 +140,7 @@ class Handlers:
         route = place.route
         operations = self._operations[type(route)]
         if self._services.bans.in_force:
-            refuse_banned(request, exchange, self._services.bans)
+            admission.refuse_banned(request, exchange, self._services.bans)
         if request.method == "GET":
             note_read(exchange, request, route, credential.target, self._clock())
         else:
@@ -150,7 +150,7 @@ class Handlers:
                 )
                 is_guarded = route.access.guard is not None
                 check_web_origin(request, self._lines, is_guarded=is_guarded, has_token=has_token)
-            charge(request, exchange, self._services)
+            admission.charge(request, exchange, self._services)
         control = place.control
         operate = operations.operate if control is None else control.operate
         outcome = operate(request, credential.target, route, place.name)
@@ -167,7 +167,7 @@ class Handlers:
         """Return the answer if its reader, which may have waited, is still admitted."""
         answered: RouteAnswer | None = await outcome_of(outcome)
         if answered is not None:
-            await check_again(exchange, route, answered)
+            await admission.check_again(exchange, route, answered)
         return answered
 
     def refuse(self, request: Request, error: BaseException) -> WireResponse | None:
@@ -202,7 +202,7 @@ class Handlers:
         exchange = request.exchange
         assert exchange is not None, "`handle` has made it"
         if exchange.route is not None and exchange.route.access.conceals:
-            answered = conceal(answered, self._services)
+            answered = admission.conceal(answered, self._services)
         status = answered.status
         if exchange.resume_kind != NOWHERE:
             kind = resumed(exchange.resume_kind, answered)
