@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from gateway.settings import load
+from headgate_gateway.settings import load
 from tests.cdn.balanced import BALANCING, all_kinds, created, in_front_of, is_fine, pair
 from tests.cdn.hangs import EVENTS_PATIENCE_S, edges, hang
 from tests.cdn.origin import stalled

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
+
 from headgate import StreamWriter
 from headgate.following import follow
 from headgate.stream_requests import StreamRequests
-
 from tests.client.writing import JSON, TEXT, made
 from tests.support.delaying_proxy import DelayingProxy
 from tests.support.processes import NODE, ROOT

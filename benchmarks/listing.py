@@ -11,16 +11,15 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from headgate.redis_url import parse_redis
-
 from benchmarks.redis_log import DISK
 from benchmarks.report import Column, Section, at_most
 from benchmarks.rounds import tell
-from gateway.features.questions.streams import PAGE
-from gateway.logs.redis.connector import RedisSettings
-from gateway.logs.redis.log import RedisLog
-from gateway.logs.sqlite.log import SqliteLog
-from gateway.protocol.streams.state import Change, StreamState
+from headgate.redis_url import parse_redis
+from headgate_gateway.features.questions.streams import PAGE
+from headgate_gateway.logs.redis.connector import RedisSettings
+from headgate_gateway.logs.redis.log import RedisLog
+from headgate_gateway.logs.sqlite.log import SqliteLog
+from headgate_gateway.protocol.streams.state import Change, StreamState
 from tests.logs.abilities import needed
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import until
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from benchmarks.rounds import Measured, Plan
-    from gateway.logs.contract import Log
+    from headgate_gateway.logs.contract import Log
 
 STREAMS = 1_000_000
 QUICK_STREAMS = 100_000

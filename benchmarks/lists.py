@@ -13,15 +13,14 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from headgate.redis_url import parse_redis
-
 from benchmarks.listing import create, name_of
 from benchmarks.report import Column, Section, at_most
 from benchmarks.rounds import tell
-from gateway.features.listing import LARGEST_PAGE
-from gateway.logs.memory import MemoryLog
-from gateway.logs.redis.connector import RedisSettings
-from gateway.logs.redis.log import RedisLog
+from headgate.redis_url import parse_redis
+from headgate_gateway.features.listing import LARGEST_PAGE
+from headgate_gateway.logs.memory import MemoryLog
+from headgate_gateway.logs.redis.connector import RedisSettings
+from headgate_gateway.logs.redis.log import RedisLog
 from tests.support.redis_servers import redis_server
 from tests.support.serving import PREFIX, get, serving
 from tests.support.tokens_files import token, write_tokens
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
     from benchmarks.rounds import Measured, Plan
     from benchmarks.tools import Figures
-    from gateway.logs.contract import Log
+    from headgate_gateway.logs.contract import Log
     from tests.support.serving import Serving
 
 STREAMS = 100_000

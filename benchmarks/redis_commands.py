@@ -14,20 +14,20 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 import uvloop
-from headgate.redis_url import parse_redis
 from redis.asyncio import Redis
 
 from benchmarks.rounds import tell
-from gateway.logs.redis.connection import pack
-from gateway.logs.redis.connector import ONLY, RedisConnector, RedisSettings
-from gateway.logs.redis.pipeline import Pipeline
+from headgate.redis_url import parse_redis
+from headgate_gateway.logs.redis.connection import pack
+from headgate_gateway.logs.redis.connector import ONLY, RedisConnector, RedisSettings
+from headgate_gateway.logs.redis.pipeline import Pipeline
 from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gateway.logs.redis.connection import Unreachable
-    from gateway.logs.redis.pipeline import Answer
+    from headgate_gateway.logs.redis.connection import Unreachable
+    from headgate_gateway.logs.redis.pipeline import Answer
 
 AT_ONCE = (1, 16, 64)
 ROUNDS = 300

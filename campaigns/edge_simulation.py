@@ -8,7 +8,7 @@ import time
 
 import click
 
-from gateway.telemetry.logs import configure
+from headgate_gateway.telemetry.logs import configure
 from tests.edge.simulation.world import simulate
 
 

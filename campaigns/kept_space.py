@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateway.protocol.streams.limits import Retention
-from gateway.streams.lifecycle import INTERVAL_S, STEPS
+from headgate_gateway.protocol.streams.limits import Retention
+from headgate_gateway.streams.lifecycle import INTERVAL_S, STEPS
 from tests.logs.kept_space import DAY_S, Writing, service_on, size_after
 
 if TYPE_CHECKING:
-    from gateway.logs.contract import Log
+    from headgate_gateway.logs.contract import Log
     from tests.streams.service import Service
 
 TURN_S, TURNS = 2.0, 5

@@ -15,9 +15,8 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from headgate.runs import Runs
-
 from campaigns.seeds import seeded
+from headgate.runs import Runs
 from tests.client.js.site import Site, Tab, chromium, following
 from tests.support.processes import headgate
 

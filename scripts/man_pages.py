@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateway.__main__ import cli
+from headgate_gateway.__main__ import cli
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,8 @@ LISTED = ROOT / "build" / "coverage" / "lines.txt"
 
 
 def package(path: Path) -> str:
-    """Return the folder that a module is counted in, such as gateway/web."""
-    return "/".join(path.parent.parts[:2]) or "."
+    """Return the folder that a module is counted in, such as gateway/headgate_gateway/web."""
+    return "/".join(path.parent.parts[:3]) or "."
 
 
 def main() -> None:

@@ -69,7 +69,7 @@ def beside_docs(nav: Any) -> Iterator[str]:  # noqa: ANN401 - lists and dicts of
 def address(path: str) -> str:
     """Return the file in the site for a page beside docs/: the README is the home page."""
     name = path.removesuffix(PAGE).removesuffix("README").strip("/").lower().replace("_", "-")
-    return f"{name}/index.html".removeprefix("/")
+    return f"{name}/index.html".removeprefix("/").replace("/headgate-cdn/", "/")
 
 
 def _file(path: str, dest_uri: str, config: MkDocsConfig) -> File:

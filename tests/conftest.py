@@ -12,8 +12,8 @@ import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, settings
 
-from gateway.telemetry import logs
-from gateway.web.connections import requests
+from headgate_gateway.telemetry import logs
+from headgate_gateway.web.connections import requests
 from tests.support.examples import examples
 from tests.support.row_ids import row_id
 

@@ -11,14 +11,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.settings.declared import Settings
-from gateway.settings.reading.given import setting_at
-from gateway.settings.setting_descriptions import SettingDescription, describe_settings
+from headgate_gateway.settings.declared import Settings
+from headgate_gateway.settings.reading.given import setting_at
+from headgate_gateway.settings.setting_descriptions import SettingDescription, describe_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from gateway.settings.reading.values import Place
+    from headgate_gateway.settings.reading.values import Place
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "configuration.md"
 # Markdown would take the brackets in it for a link.

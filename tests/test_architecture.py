@@ -135,7 +135,7 @@ def sources(*tops: str) -> Iterator[Path]:
 def modules() -> list[str]:
     """Dotted names of all modules that ship."""
     paths = (path.with_suffix("") for path in sources(*PACKAGES) if path.suffix == ".py")
-    names = (".".join(path.parts).removeprefix("client.") for path in paths)
+    names = (".".join(path.parts[1:]) for path in paths)
     return sorted(name.removesuffix(".__init__") for name in names)
 
 
@@ -182,10 +182,19 @@ def test_campaigns_and_benchmarks_are_imported_by_no_test_but_their_own() -> Non
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        ("gateway/web/requests/request_head.py", "from aiohttp.http import HttpRequestParser"),
-        ("gateway/origin/reader.py", "from aiohttp.http import HttpResponseParser"),
-        ("gateway/outbound/client.py", "from aiohttp import ClientResponse, ClientSession"),
-        ("admin/app.py", "from aiohttp import web"),
+        (
+            "gateway/headgate_gateway/web/requests/request_head.py",
+            "from aiohttp.http import HttpRequestParser",
+        ),
+        (
+            "gateway/headgate_gateway/origin/reader.py",
+            "from aiohttp.http import HttpResponseParser",
+        ),
+        (
+            "gateway/headgate_gateway/outbound/client.py",
+            "from aiohttp import ClientResponse, ClientSession",
+        ),
+        ("admin/headgate_admin/app.py", "from aiohttp import web"),
     ],
 )
 def test_parsers_console_and_requests_of_the_server_are_of_aiohttp(module: str, name: str) -> None:
@@ -201,7 +210,9 @@ def test_no_other_http_client_is_imported_than_that_of_aiohttp() -> None:
         for path in sources("gateway", "admin")
         if path.suffix == ".py" and others.search((ROOT / path).read_text())
     }
-    assert importing == {"gateway/commands/doctor/health.py"}  # a command that starts often
+    assert importing == {
+        "gateway/headgate_gateway/commands/doctor/health.py"
+    }  # a command that starts often
 
 
 def test_the_page_of_helpers_lists_each_module_that_tests_share() -> None:
@@ -219,21 +230,22 @@ def test_the_tree_in_contributing_names_existing_paths_and_every_layer() -> None
     named = [part.split()[0] for line in tree[1].splitlines() for part in line.split(" · ")]
     missing = [name for name in named if not (ROOT / name).exists()]
     assert missing == []
-    unnamed = [layer for layer in layers() if layer.replace(".", "/") not in tree[1]]
+    named_once = tree[1].replace("/", ".")
+    unnamed = [layer for layer in layers() if layer not in named_once]
     assert unnamed == []
 
 
 # A part of the tree, and a file without which it is of no use.
 PARTS = {
     "pyproject.toml": "",
-    "gateway": "entry.py",
-    "admin": "app.py",
-    "cdn_configs": "render.py",
+    "gateway": "headgate_gateway/entry.py",
+    "admin": "headgate_admin/app.py",
+    "cdn_configs": "headgate_cdn/render.py",
     "tests": "conftest.py",
     "docker": "Dockerfile",
     "docs": "architecture.md",
 }
-SHIPPED = ["gateway", "admin", "cdn_configs"]
+SHIPPED = ["gateway/headgate_gateway", "admin/headgate_admin", "cdn_configs/headgate_cdn"]
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -248,7 +260,7 @@ def test_each_part_of_the_tree_is_at_its_top(part: str) -> None:
 def test_the_distribution_needs_python_and_the_libraries_that_it_is_made_of() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert project["project"]["requires-python"] == ">=3.11"
-    assert project["project"]["scripts"] == {"headgate": "gateway.entry:main"}
+    assert project["project"]["scripts"] == {"headgate": "headgate_gateway.entry:main"}
     needed = {re.split(r"[^\w.-]", one)[0] for one in project["project"]["dependencies"]}
     assert needed >= {"aiohttp", "redis", "jinja2", "prometheus-client"}
     played = {str(one).partition(">")[0] for one in project["dependency-groups"]["test"]}

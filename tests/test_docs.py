@@ -11,17 +11,17 @@ import aiohttp
 import pytest
 from aiohttp.http_exceptions import LineTooLong
 
-from admin.record.event_record import MOST_EVENTS
-from gateway.errors import SequenceGap
-from gateway.logs.sqlite.data_folder import SCHEMA_VERSION
-from gateway.process.in_thread import serving as serving_in_thread
-from gateway.protocol import appends, cache_headers, lifecycle, responses
-from gateway.protocol.http import paths
-from gateway.protocol.streams import chunks
-from gateway.protocol.streams.offsets import INTERVAL_S
-from gateway.settings import Settings
-from gateway.settings.reading.units import MINUTE_S
-from gateway.settings.setting_descriptions import describe_settings
+from headgate_admin.record.event_record import MOST_EVENTS
+from headgate_gateway.errors import SequenceGap
+from headgate_gateway.logs.sqlite.data_folder import SCHEMA_VERSION
+from headgate_gateway.process.in_thread import serving as serving_in_thread
+from headgate_gateway.protocol import appends, cache_headers, lifecycle, responses
+from headgate_gateway.protocol.http import paths
+from headgate_gateway.protocol.streams import chunks
+from headgate_gateway.protocol.streams.offsets import INTERVAL_S
+from headgate_gateway.settings import Settings
+from headgate_gateway.settings.reading.units import MINUTE_S
+from headgate_gateway.settings.setting_descriptions import describe_settings
 from tests.protocol.error_kinds import answered_errors
 from tests.support.serving import get, put, serving
 from tests.test_architecture import ROOT, sources

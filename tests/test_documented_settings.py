@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from ruamel.yaml import YAML
 
-from gateway.commands.serve import serve
-from gateway.settings import Route, Settings, SettingsError, load
-from gateway.settings.reading.given import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, variable
-from gateway.settings.setting_descriptions import describe_settings
+from headgate_gateway.commands.serve import serve
+from headgate_gateway.settings import Route, Settings, SettingsError, load
+from headgate_gateway.settings.reading.given import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, variable
+from headgate_gateway.settings.setting_descriptions import describe_settings
 from tests.docker.image_file import instructions
 from tests.protocol.error_kinds import answered_errors
 from tests.support.processes import ROOT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.errors import BadRequest, HeadgateError, OriginTimeout, drop_frames
+from headgate_gateway.errors import BadRequest, HeadgateError, OriginTimeout, drop_frames
 
 
 def _wait(text: str) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.background import LONGEST_TURN_S, Turns
+from headgate_gateway.background import LONGEST_TURN_S, Turns
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -56,7 +56,9 @@ async def test_other_tasks_wait_for_one_step_however_many_have_long_work(workers
 async def test_several_short_steps_share_one_pass_of_the_loop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.background.LONGEST_TURN_S", 10.0)  # on a busy machine, too
+    monkeypatch.setattr(
+        "headgate_gateway.background.LONGEST_TURN_S", 10.0
+    )  # on a busy machine, too
     turns, work = Turns(), Work(step_s=0.0)
     task = asyncio.create_task(turns.run(work.steps("worker")))
     assert await most_in_a_pass(work, [task]) == STEPS

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.open_files import (
+from headgate_gateway.open_files import (
     GUARANTEED,
     LEAST_ADMIN,
     MOST_ADMIN,
@@ -21,7 +21,7 @@ from gateway.open_files import (
     SharedFiles,
     admin_connections,
 )
-from gateway.runtime.limits import Bounds, ServerLimits
+from headgate_gateway.runtime.limits import Bounds, ServerLimits
 from tests.models.serving import OPENAI, models
 from tests.support.given_settings import variables
 from tests.support.http1 import ask

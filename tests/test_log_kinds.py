@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from admin import about
-from admin.record import policy
-from gateway.logs.registry import formats, log_for
-from gateway.monitoring.rules import parts_of
-from gateway.settings import Route, Settings, SettingsError, load, redacted_origin
-from gateway.settings.log_kinds import KINDS
+from headgate_admin import about
+from headgate_admin.record import policy
+from headgate_gateway.logs.registry import formats, log_for
+from headgate_gateway.monitoring.rules import parts_of
+from headgate_gateway.settings import Route, Settings, SettingsError, load, redacted_origin
+from headgate_gateway.settings.log_kinds import KINDS
 from tests.support.toy_log import KIND, ToyLog
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.process.serve import check_open_files
+from headgate_gateway.process.serve import check_open_files
 from tests.support.processes import HEADGATE, Headgate
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from gateway.process.running_servers import running_servers
+from headgate_gateway.process.running_servers import running_servers
 from tests.clients.pages import examples
 from tests.support.processes import ROOT, Headgate
 from tests.support.redis_servers import redis_server

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
-from headgate.redis_url import parse_redis
 from hypothesis import strategies as st
 
-from gateway.origin.servers import OriginSettings
-from gateway.process.in_thread import serving
-from gateway.settings import (
+from headgate.redis_url import parse_redis
+from headgate_gateway.origin.servers import OriginSettings
+from headgate_gateway.process.in_thread import serving
+from headgate_gateway.settings import (
     Address,
     Route,
     Settings,
@@ -23,17 +23,17 @@ from gateway.settings import (
     load,
     redacted_origin,
 )
-from gateway.settings.log_kinds.redis import KIND
-from gateway.settings.mistakes import shown
-from gateway.settings.reading.kinds import parse_address, show_size
-from gateway.settings.reading.values import Mistaken
+from headgate_gateway.settings.log_kinds.redis import KIND
+from headgate_gateway.settings.mistakes import shown
+from headgate_gateway.settings.reading.kinds import parse_address, show_size
+from headgate_gateway.settings.reading.values import Mistaken
 from tests import settings_document
 from tests.support.given_settings import variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.settings.reading.tables import Table
+    from headgate_gateway.settings.reading.tables import Table
 
 GIB = 1 << 30
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.settings import SettingsError, describe_settings, load
-from gateway.settings.documents.commented_file import commented_file
-from gateway.settings.documents.json_schema import json_schema
+from headgate_gateway.settings import SettingsError, describe_settings, load
+from headgate_gateway.settings.documents.commented_file import commented_file
+from headgate_gateway.settings.documents.json_schema import json_schema
 from tests.test_documented_settings import settings_files
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 import pytest
 
-from gateway.settings.reading.tables import Table, setting
-from gateway.settings.reading.values import (
+from headgate_gateway.settings.reading.tables import Table, setting
+from headgate_gateway.settings.reading.values import (
     Converter,
     Mistake,
     Mistaken,

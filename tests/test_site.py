@@ -10,13 +10,13 @@ import subprocess
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
-import headgate
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from markdown_it import MarkdownIt
 from typing_extensions import override
 
+import headgate
 from tests.support.processes import ROOT
 from tests.support.shared_folder import shared_folder
 from tests.test_architecture import modules
@@ -33,12 +33,12 @@ pytestmark = pytest.mark.timeout(240)
 # A form, what the console shows, and the descriptions of the two packages, for their indexes.
 NOT_IN_THE_SITE = {
     ".github/PULL_REQUEST_TEMPLATE.md",
-    "admin/pages/alerts.md",
+    "admin/headgate_admin/pages/alerts.md",
     "client/README.md",
     "client/js/README.md",
 }
 REFERENCE = "client/reference"
-PUBLIC = re.compile(r"headgate(?!.*__main__)")
+PUBLIC = re.compile(r"headgate\b(?!.*__main__)")
 # The attribute by which an element loads something by itself.
 LOADING = {"audio": "src", "iframe": "src", "img": "src", "script": "src", "video": "src"}
 LOADING_RELATIONS = {"icon", "modulepreload", "preload", "stylesheet"}
@@ -78,7 +78,7 @@ def place(document: str) -> str:
     name = document.removesuffix(".md").removesuffix("README").rstrip("/")
     if name.startswith("docs/"):
         return name.removeprefix("docs/")
-    return name.lower().replace("_", "-") or "."
+    return name.lower().replace("_", "-").replace("/headgate-cdn/", "/") or "."
 
 
 PLACES = {place(str(path)): ROOT / path for path in DOCUMENTS if str(path) not in NOT_IN_THE_SITE}

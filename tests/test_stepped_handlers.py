@@ -17,9 +17,9 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway import later
-from gateway.later import TURN_S, Later
-from gateway.stepped import Step, in_task
+from headgate_gateway import later
+from headgate_gateway.later import TURN_S, Later
+from headgate_gateway.stepped import Step, in_task
 from tests.support.examples import examples
 from tests.support.waiting import until
 

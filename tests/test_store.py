@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.protocol.responses import Response
-from gateway.protocol.streams.state import StreamState
-from gateway.store import ENTRY_OVERHEAD, LARGEST_SHARE, MAX_GROUP, USED_SHARE, Store
-from gateway.streams.reads import RenderedChunk, groups
-from gateway.telemetry.traffic import CacheShare, Hits
+from headgate_gateway.protocol.responses import Response
+from headgate_gateway.protocol.streams.state import StreamState
+from headgate_gateway.store import ENTRY_OVERHEAD, LARGEST_SHARE, MAX_GROUP, USED_SHARE, Store
+from headgate_gateway.streams.reads import RenderedChunk, groups
+from headgate_gateway.telemetry.traffic import CacheShare, Hits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,7 +124,7 @@ def test_a_response_is_cached_only_until_its_stream_expires(now: float, there: b
 def test_the_number_of_cached_responses_is_bounded(
     monkeypatch: pytest.MonkeyPatch, more: int, left: str
 ) -> None:
-    monkeypatch.setattr("gateway.store.MAX_ENTRIES", 3)
+    monkeypatch.setattr("headgate_gateway.store.MAX_ENTRIES", 3)
     store: Store[RenderedChunk] = Store(100_000)
     owner = CacheShare()
     for key in "abcd"[:more]:

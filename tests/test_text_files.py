@@ -8,32 +8,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate import Client
 
-from admin.readers.ban_keeper import read_bans, write_bans
-from cdn_configs.errors import Refused
-from cdn_configs.read_keys import keys_of
-from gateway.access.bans import Ban
-from gateway.access.key_sets import load_keys
-from gateway.access.tokens_file import parse_tokens
-from gateway.commands.options.admin_target import admin_target
-from gateway.commands.options.contexts import load_contexts
-from gateway.commands.options.home import home_of
-from gateway.commands.stream.offset_file import OffsetFile
-from gateway.errors import StartError
-from gateway.features.issued_tokens import new_keys, written
-from gateway.features.mcp.event_types import event_types
-from gateway.settings import SettingsError, load
-from gateway.settings.arrays.model_route import provider_key
-from gateway.settings.arrays.proxy_route import signing_secret
-from gateway.settings.arrays.purged_cache import read_token
-from gateway.settings.sections.tls import TlsFiles
-from gateway.small_files import read_file
-from gateway.text_files import text_of
-from gateway.tls.certificate_files import load as load_tls
-from gateway.tools.copying.names import named_streams
-from gateway.tools.shell.failure import Failed
-from gateway.trust import context
+from headgate import Client
+from headgate_admin.readers.ban_keeper import read_bans, write_bans
+from headgate_cdn.errors import Refused
+from headgate_cdn.read_keys import keys_of
+from headgate_gateway.access.bans import Ban
+from headgate_gateway.access.key_sets import load_keys
+from headgate_gateway.access.tokens_file import parse_tokens
+from headgate_gateway.commands.options.admin_target import admin_target
+from headgate_gateway.commands.options.contexts import load_contexts
+from headgate_gateway.commands.options.home import home_of
+from headgate_gateway.commands.stream.offset_file import OffsetFile
+from headgate_gateway.errors import StartError
+from headgate_gateway.features.issued_tokens import new_keys, written
+from headgate_gateway.features.mcp.event_types import event_types
+from headgate_gateway.settings import SettingsError, load
+from headgate_gateway.settings.arrays.model_route import provider_key
+from headgate_gateway.settings.arrays.proxy_route import signing_secret
+from headgate_gateway.settings.arrays.purged_cache import read_token
+from headgate_gateway.settings.sections.tls import TlsFiles
+from headgate_gateway.small_files import read_file
+from headgate_gateway.text_files import text_of
+from headgate_gateway.tls.certificate_files import load as load_tls
+from headgate_gateway.tools.copying.names import named_streams
+from headgate_gateway.tools.shell.failure import Failed
+from headgate_gateway.trust import context
 from tests.support.certificates import Authority
 
 if TYPE_CHECKING:

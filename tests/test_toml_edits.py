@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.toml_edits import appended, edited_table
+from headgate_gateway.toml_edits import appended, edited_table
 
 # Parts of a file in any order, of which each stands once, but the tables of arrays, and comments.
 ROOTS = (

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["gateway"]):
+with atheris.instrument_imports(include=["headgate_gateway"]):
     from tests.fuzz.parsers import PARSERS
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway import app
-from gateway.routes.router import Router
-from gateway.web.asks.plans import Plans
-from gateway.web.connections.fast_path import FastPath
+from headgate_gateway import app
+from headgate_gateway.routes.router import Router
+from headgate_gateway.web.asks.plans import Plans
+from headgate_gateway.web.connections.fast_path import FastPath
 from tests.support.crowd import Crowd
 from tests.support.guarded_gateway import EVERYTHING, look_at_files
 from tests.support.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving

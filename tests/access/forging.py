@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from gateway.access import key_sets
-from gateway.access.key_sets import parse_keys
+from headgate_gateway.access import key_sets
+from headgate_gateway.access.key_sets import parse_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.access.key_sets import KeySet
+    from headgate_gateway.access.key_sets import KeySet
 
 NOW = 1_800_000_000.0
 ISSUER, AUDIENCE = "https://id.example.com/", "streams"

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.settings import SettingsError, load
+from headgate_gateway.settings import SettingsError, load
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from gateway.__main__ import cli
-from gateway.settings import Settings, SettingsError, load
-from gateway.settings.credential_kinds import KINDS
+from headgate_gateway.__main__ import cli
+from headgate_gateway.settings import Settings, SettingsError, load
+from headgate_gateway.settings.credential_kinds import KINDS
 from tests.access.toy_credential import KIND, ToySettings, signed
 from tests.support import serving as gateways
 from tests.support.guarded_gateway import look_at_files

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from gateway.access import key_sets
-from gateway.access.authorities import Authorities
-from gateway.access.principal import MOST_HOLDERS, CredentialUses, TokenHolder
-from gateway.access.read_tokens import ReadTokens
-from gateway.access.token_guard import Verifier
-from gateway.access.tokens_file import NO_TOKENS
-from gateway.errors import Unauthenticated
-from gateway.features.console.token_page import (
+from headgate_gateway.access import key_sets
+from headgate_gateway.access.authorities import Authorities
+from headgate_gateway.access.principal import MOST_HOLDERS, CredentialUses, TokenHolder
+from headgate_gateway.access.read_tokens import ReadTokens
+from headgate_gateway.access.token_guard import Verifier
+from headgate_gateway.access.tokens_file import NO_TOKENS
+from headgate_gateway.errors import Unauthenticated
+from headgate_gateway.features.console.token_page import (
     MOST_GRANTS,
     MOST_REVOCATIONS,
     token_page,
 )
-from gateway.features.issued_tokens import TokenRequest, sign
-from gateway.features.questions.tokens import MOST_SIGNED, ListTokens, RevocationRow
-from gateway.settings import Settings
+from headgate_gateway.features.issued_tokens import TokenRequest, sign
+from headgate_gateway.features.questions.tokens import MOST_SIGNED, ListTokens, RevocationRow
+from headgate_gateway.settings import Settings
 from tests.support.guarded_gateway import bearer, guarded
 from tests.support.keys_files import new_keys_file
 from tests.support.serving import EDGE, PREFIX, get, post
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from gateway.features.questions.tokens import TokenPage
+    from headgate_gateway.features.questions.tokens import TokenPage
     from tests.support.serving import Serving
 
 NOW = 1_000_000_000.0

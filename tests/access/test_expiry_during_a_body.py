@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.telemetry.traffic import ADMITTED
+from headgate_gateway.telemetry.traffic import ADMITTED
 from tests.support.guarded_gateway import ROUTES, bearer, end_token, guarded, revoke, tokens_file
 from tests.support.multi_append import framed
 from tests.support.raw_origin import RawOrigin, Steps, answer
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
     from pathlib import Path
 
-    from gateway.web.requests.request import Request
+    from headgate_gateway.web.requests.request import Request
     from tests.support.http1 import Answer
     from tests.support.raw_origin import Wire
     from tests.support.serving import Serving

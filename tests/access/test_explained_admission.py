@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.features.questions.streams import ExplainRequest, Explanation
+from headgate_gateway.features.questions.streams import ExplainRequest, Explanation
 from tests.support.guarded_gateway import CANARY, ROUTES, bearer, guarded, token
 
 if TYPE_CHECKING:

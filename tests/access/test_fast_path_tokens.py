@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.web.requests.blocks import LONGEST_BLOCK
+from headgate_gateway.web.requests.blocks import LONGEST_BLOCK
 from tests.edge.both_ways import trust
 from tests.support.guarded_gateway import CANARY, bearer, end_token, token, tokens_file
 from tests.support.raw_origin import RawOrigin, Steps, answer

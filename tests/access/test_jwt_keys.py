@@ -11,11 +11,11 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from gateway.access import jwt_issuers
-from gateway.access.authorities import Authorities
-from gateway.errors import KeysUnavailable, Unauthenticated
-from gateway.outbound import client
-from gateway.settings import Settings
+from headgate_gateway.access import jwt_issuers
+from headgate_gateway.access.authorities import Authorities
+from headgate_gateway.errors import KeysUnavailable, Unauthenticated
+from headgate_gateway.outbound import client
+from headgate_gateway.settings import Settings
 from tests.access.forging import AUDIENCE, EC, ED, ISSUER, NOW, OTHER_ED, good, jwks
 from tests.support.outbound import OutboundRequests
 from tests.support.ports import free_port
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from gateway.access.principal import Principal
+    from headgate_gateway.access.principal import Principal
 
     Answer = Callable[["Issuer", web.Request], Awaitable[web.StreamResponse]]
 

@@ -10,11 +10,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from structlog.testing import capture_logs
 
-from gateway.access.jwt_issuers import JwtIssuers, KeysOfFile
-from gateway.access.token_guard import Verifier
-from gateway.access.tokens_file import NOTHING
-from gateway.errors import Unauthenticated
-from gateway.settings import JwtIssuer
+from headgate_gateway.access.jwt_issuers import JwtIssuers, KeysOfFile
+from headgate_gateway.access.token_guard import Verifier
+from headgate_gateway.access.tokens_file import NOTHING
+from headgate_gateway.errors import Unauthenticated
+from headgate_gateway.settings import JwtIssuer
 from tests.access.forging import (
     ALL,
     AUDIENCE,

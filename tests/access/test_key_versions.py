@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.access.tokens_file import HIGHEST_VERSION, parse_tokens
-from gateway.features.tokens_file_changes import rotated
+from headgate_gateway.access.tokens_file import HIGHEST_VERSION, parse_tokens
+from headgate_gateway.features.tokens_file_changes import rotated
 
 STREAMS = "/v1/stream/rooms/*"
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.access.principal import Principal
-from gateway.live import admitted_readers
-from gateway.live.admitted_readers import AdmittedReaders
+from headgate_gateway.access.principal import Principal
+from headgate_gateway.live import admitted_readers
+from headgate_gateway.live.admitted_readers import AdmittedReaders
 from tests.support.guarded_gateway import ROUTES, bearer, end_token, guarded, reach_tail, token
 from tests.support.manual_clock import ManualClock
 from tests.support.serving import EDGE, PREFIX, get, offset, post

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.access.key_sets import parse_keys
-from gateway.access.operations import OPERATIONS, READ, Grant, Need, fill, grant_of
-from gateway.access.principal import Principal
-from gateway.errors import BadRequest
-from gateway.protocol.http.paths import canonical_path
-from gateway.settings.grants import check_pattern
+from headgate_gateway.access.key_sets import parse_keys
+from headgate_gateway.access.operations import OPERATIONS, READ, Grant, Need, fill, grant_of
+from headgate_gateway.access.principal import Principal
+from headgate_gateway.errors import BadRequest
+from headgate_gateway.protocol.http.paths import canonical_path
+from headgate_gateway.settings.grants import check_pattern
 from tests.access.forging import EC, ED, RSA
 from tests.support.examples import examples
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.web.metrics import snapshot
+from headgate_gateway.web.metrics import snapshot
 from tests.support.guarded_gateway import CANARY, ROUTES, bearer, guarded, reach_tail, token
 from tests.support.serving import PREFIX, get, post, put, request
 

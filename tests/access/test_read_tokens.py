@@ -13,16 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.access import key_sets, read_tokens
-from gateway.access.authorities import Authorities
-from gateway.access.operations import READ, Need
-from gateway.access.read_tokens import ReadTokens
-from gateway.access.token_guard import Verifier
-from gateway.access.tokens_file import NOTHING
-from gateway.errors import StartError, Unauthenticated
-from gateway.features import issued_tokens
-from gateway.features.issued_tokens import TokenRequest, cookie, sign
-from gateway.settings import Settings
+from headgate_gateway.access import key_sets, read_tokens
+from headgate_gateway.access.authorities import Authorities
+from headgate_gateway.access.operations import READ, Need
+from headgate_gateway.access.read_tokens import ReadTokens
+from headgate_gateway.access.token_guard import Verifier
+from headgate_gateway.access.tokens_file import NOTHING
+from headgate_gateway.errors import StartError, Unauthenticated
+from headgate_gateway.features import issued_tokens
+from headgate_gateway.features.issued_tokens import TokenRequest, cookie, sign
+from headgate_gateway.settings import Settings
 from tests.access.forging import (
     EC,
     ED,
@@ -40,7 +40,7 @@ from tests.access.forging import (
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from gateway.access.principal import Principal
+    from headgate_gateway.access.principal import Principal
 
 MAX_AGE = 900
 REQUEST = TokenRequest("ann", "/s/chat")

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from typing_extensions import override
 
-from gateway import app
-from gateway.access.reader_keys import ReaderKeys
-from gateway.errors import StartError
-from gateway.settings import Route
-from gateway.store import Caches
+from headgate_gateway import app
+from headgate_gateway.access.reader_keys import ReaderKeys
+from headgate_gateway.errors import StartError
+from headgate_gateway.settings import Route
+from headgate_gateway.store import Caches
 from tests.support.guarded_gateway import bearer, guarded, look_at_files, reach_tail, tokens_file
 from tests.support.keys_files import new_keys_file
 from tests.support.serving import DEFAULTS, PREFIX, get, post, put, request

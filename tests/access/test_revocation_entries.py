@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.access.token_findings import GuardedRoute
-from gateway.access.tokens_file import parse_tokens
-from gateway.features.questions.tokens import LONGEST_VALUE
-from gateway.features.tokens_file_changes import (
+from headgate_gateway.access.token_findings import GuardedRoute
+from headgate_gateway.access.tokens_file import parse_tokens
+from headgate_gateway.features.questions.tokens import LONGEST_VALUE
+from headgate_gateway.features.tokens_file_changes import (
     RevocationEntry,
     revoke_in_file,
     revoked,
 )
-from gateway.small_files import LARGEST_FILE
+from headgate_gateway.small_files import LARGEST_FILE
 
 if TYPE_CHECKING:
     from pathlib import Path

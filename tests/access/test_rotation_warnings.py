@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from click.testing import CliRunner
 
-from gateway.__main__ import cli
-from gateway.access.authorities import check_authorities
-from gateway.access.token_findings import GuardedRoute, unrotated, unrotated_after
-from gateway.access.tokens_file import HIGHEST_VERSION, parse_tokens
-from gateway.features.tokens_file_changes import rotated
-from gateway.settings import load
+from headgate_gateway.__main__ import cli
+from headgate_gateway.access.authorities import check_authorities
+from headgate_gateway.access.token_findings import GuardedRoute, unrotated, unrotated_after
+from headgate_gateway.access.tokens_file import HIGHEST_VERSION, parse_tokens
+from headgate_gateway.features.tokens_file_changes import rotated
+from headgate_gateway.settings import load
 from tests.support.http1 import ask
 from tests.support.keys_files import new_keys_file
 from tests.support.processes import Headgate

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.access.authorities import Authorities, check_authorities
-from gateway.access.token_findings import GuardedRoute, findings
-from gateway.access.tokens_file import parse_tokens
-from gateway.settings import load
+from headgate_gateway.access.authorities import Authorities, check_authorities
+from headgate_gateway.access.token_findings import GuardedRoute, findings
+from headgate_gateway.access.tokens_file import parse_tokens
+from headgate_gateway.settings import load
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.settings import Settings
+    from headgate_gateway.settings import Settings
 
 ROUTES = [GuardedRoute(it, frozenset()) for it in ("/v1/stream", "/v1/stream/deep", "/other")]
 OTHER = GuardedRoute("/v1/streams", frozenset({"tokens", "jwt"}))

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.access import key_sets
-from gateway.access.authorities import Authorities
-from gateway.features import issued_tokens
-from gateway.settings import Settings
+from headgate_gateway.access import key_sets
+from headgate_gateway.access.authorities import Authorities
+from headgate_gateway.features import issued_tokens
+from headgate_gateway.settings import Settings
 from tests.access.forging import AUDIENCE, ED, ISSUER, NOW, good, jwks
 from tests.support.tokens_files import static_token
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.access import authorities
-from gateway.access.authorities import Authorities
-from gateway.access.operations import READ, Need
-from gateway.access.principal import Principal
-from gateway.access.token_guard import Verifier
-from gateway.access.tokens_file import StaticTokens, parse_tokens
-from gateway.errors import StartError, Unauthenticated
-from gateway.settings import Settings, load
-from gateway.small_files import LARGEST_FILE, LOOK_AGAIN_S
+from headgate_gateway.access import authorities
+from headgate_gateway.access.authorities import Authorities
+from headgate_gateway.access.operations import READ, Need
+from headgate_gateway.access.principal import Principal
+from headgate_gateway.access.token_guard import Verifier
+from headgate_gateway.access.tokens_file import StaticTokens, parse_tokens
+from headgate_gateway.errors import StartError, Unauthenticated
+from headgate_gateway.settings import Settings, load
+from headgate_gateway.small_files import LARGEST_FILE, LOOK_AGAIN_S
 from tests.support.tokens_files import static_token
 from tests.support.waiting import until
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.access.operations import Grant
-from gateway.access.tokens_file import RevocationClaims, Revocations, parse_tokens
+from headgate_gateway.access.operations import Grant
+from headgate_gateway.access.tokens_file import RevocationClaims, Revocations, parse_tokens
 from tests.support.guarded_gateway import guarded, look_at_files
 
 if TYPE_CHECKING:

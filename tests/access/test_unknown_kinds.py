@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.errors import StartError
-from gateway.process.gateway import Gateway
-from gateway.settings import Settings
+from headgate_gateway.errors import StartError
+from headgate_gateway.process.gateway import Gateway
+from headgate_gateway.settings import Settings
 from tests.reloading.reloadable import STREAMS, reloadable, token_entry
 from tests.support.processes import HEADGATE, run
 

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.usefixtures("processes")
 
 START = """
 import json, sys
-from gateway.process.gateway import Gateway
-from gateway.settings import Settings
+from headgate_gateway.process.gateway import Gateway
+from headgate_gateway.settings import Settings
 
 Gateway(Settings.of(json.loads(sys.argv[1])))
 print("cryptography" in sys.modules)

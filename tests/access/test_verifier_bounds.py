@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.access import token_guard
-from gateway.access.principal import Principal
-from gateway.access.token_guard import LEAST_BYTES, Verifier
+from headgate_gateway.access import token_guard
+from headgate_gateway.access.principal import Principal
+from headgate_gateway.access.token_guard import LEAST_BYTES, Verifier
 
 NOW = 1_000_000_000.0
 

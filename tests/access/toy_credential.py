@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.access.contract import Authority
-from gateway.access.operations import BELOW, Grant
-from gateway.access.principal import Principal
-from gateway.errors import Unauthenticated
-from gateway.settings.credential_kinds.declaration import CredentialKind
-from gateway.settings.reading.kinds import FilePath
-from gateway.settings.reading.tables import Table, setting
+from headgate_gateway.access.contract import Authority
+from headgate_gateway.access.operations import BELOW, Grant
+from headgate_gateway.access.principal import Principal
+from headgate_gateway.errors import Unauthenticated
+from headgate_gateway.settings.credential_kinds.declaration import CredentialKind
+from headgate_gateway.settings.reading.kinds import FilePath
+from headgate_gateway.settings.reading.tables import Table, setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.access.authorities import Authorities
+    from headgate_gateway.access.authorities import Authorities
 
 MARK = "toy-"
 
 
 class ToySettings(Table):
-    """The line that the kind needs in `gateway.settings.declared`."""
+    """The line that the kind needs in `headgate_gateway.settings.declared`."""
 
     toy_file: FilePath = setting("", description="File with the key that signs toy tokens.")
 

@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 
-from admin.app import build
-from admin.console import CONSOLE
-from gateway.app import make_services
-from gateway.features.console_token import ConsoleToken
-from gateway.features.questions.process_source import Health, Setup
-from gateway.process.admin_listener import AdminBounds, with_admin_bounds
-from gateway.process.reloader import Reloader
-from gateway.settings import Settings
-from gateway.telemetry.metrics import Histogram, Metric, Sample, counter, gauge, histogram
-from gateway.telemetry.traffic import DELIVERY_SECONDS, READERS
+from headgate_admin.app import build
+from headgate_admin.console import CONSOLE
+from headgate_gateway.app import make_services
+from headgate_gateway.features.console_token import ConsoleToken
+from headgate_gateway.features.questions.process_source import Health, Setup
+from headgate_gateway.process.admin_listener import AdminBounds, with_admin_bounds
+from headgate_gateway.process.reloader import Reloader
+from headgate_gateway.settings import Settings
+from headgate_gateway.telemetry.metrics import Histogram, Metric, Sample, counter, gauge, histogram
+from headgate_gateway.telemetry.traffic import DELIVERY_SECONDS, READERS
 from tests.support.admin_server import AdminServer
 from tests.support.given_settings import sections
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    from gateway.features.questions.contract import Answer, Question
-    from gateway.features.questions.process_source import ProcessReport, ProcessSource
-    from gateway.telemetry.metrics import Snapshot
+    from headgate_gateway.features.questions.contract import Answer, Question
+    from headgate_gateway.features.questions.process_source import ProcessReport, ProcessSource
+    from headgate_gateway.telemetry.metrics import Snapshot
 
 
 @dataclass
@@ -80,8 +80,8 @@ def setup(clock: Callable[[], float] = lambda: NOW, **settings: Any) -> Setup:
 def served() -> set[tuple[str, str]]:
     """The methods and paths of the admin listener."""
     # Here, since the application loads them when somebody first asks for one.
-    from admin.api.openapi import add_api
-    from admin.pages.site import Site
+    from headgate_admin.api.openapi import add_api
+    from headgate_admin.pages.site import Site
 
     router = web.UrlDispatcher()
     Site(lambda: NOW, ()).add_to(router)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import ClientSession
 from yarl import URL
 
-from gateway.process.gateway import Gateway
-from gateway.settings import Address, Settings
+from headgate_gateway.process.gateway import Gateway
+from headgate_gateway.settings import Address, Settings
 from tests.admin.consoles import ADMITTED, OPERATOR
 from tests.support.given_settings import sections
 from tests.support.ports import free_port

@@ -11,11 +11,11 @@ import pytest
 from argon2 import PasswordHasher
 from yarl import URL
 
-from admin.access import check
-from admin.access.attempts import OF_A_NAME
-from admin.access.sessions import IDLE_S
-from admin.access.sign_in import COOKIE
-from admin.app import build
+from headgate_admin.access import check
+from headgate_admin.access.attempts import OF_A_NAME
+from headgate_admin.access.sessions import IDLE_S
+from headgate_admin.access.sign_in import COOKIE
+from headgate_admin.app import build
 from tests.admin.consoles import Clock, Switchboard, setup
 from tests.support.admin_server import AdminServer
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aiohttp.test_utils import TestClient
     from pytest_aiohttp.plugin import AiohttpClient
 
-    from gateway.features.questions.process_source import Setup
+    from headgate_gateway.features.questions.process_source import Setup
 
 # A hash that costs a tenth of a millisecond to check, where the real ones cost fifty.
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)

@@ -9,11 +9,11 @@ import aiohttp
 import msgspec
 import pytest
 
-from admin import events
-from admin.api import openapi
-from admin.api.openapi import OPERATIONS
-from admin.streams import client
-from gateway.settings import Address
+from headgate_admin import events
+from headgate_admin.api import openapi
+from headgate_admin.api.openapi import OPERATIONS
+from headgate_admin.streams import client
+from headgate_gateway.settings import Address
 from tests.admin.consoles import ADMITTED, OPERATOR, served, setup
 from tests.admin.consoles import console as console_of
 from tests.admin.in_process import ROUTE, RunningConsole, running

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from admin.app import build
-from gateway.telemetry.metrics import Sample, counter, gauge
+from headgate_admin.app import build
+from headgate_gateway.telemetry.metrics import Sample, counter, gauge
 from tests.admin.consoles import Switchboard, setup
 from tests.support.admin_server import AdminServer
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from aiohttp.test_utils import TestClient
     from pytest_aiohttp.plugin import AiohttpClient
 
-    from gateway.features.questions.contract import Answer, Question
-    from gateway.features.questions.process_source import Health
-    from gateway.telemetry.metrics import Snapshot
+    from headgate_gateway.features.questions.contract import Answer, Question
+    from headgate_gateway.features.questions.process_source import Health
+    from headgate_gateway.telemetry.metrics import Snapshot
 
 READS = counter("reads_total", "Reads so far.", "route")
 SIZE = gauge("size_bytes", "Bytes now.")

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from admin.errors import ConsoleError
-from admin.readers import ban_keeper
-from admin.readers.ban_keeper import NAME, BanKeeper, read_bans, write_bans
-from admin.readers.ban_list import KEPT_S, MOST_BANS, BanList, parse_bans
-from gateway.access.bans import Ban
+from headgate_admin.errors import ConsoleError
+from headgate_admin.readers import ban_keeper
+from headgate_admin.readers.ban_keeper import NAME, BanKeeper, read_bans, write_bans
+from headgate_admin.readers.ban_list import KEPT_S, MOST_BANS, BanList, parse_bans
+from headgate_gateway.access.bans import Ban
 from tests.admin.consoles import NOW, Clock, Switchboard
 from tests.support.examples import examples
 from tests.support.waiting import until

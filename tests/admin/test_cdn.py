@@ -14,11 +14,11 @@ from urllib.parse import urlencode
 import pytest
 import pytest_asyncio
 
-from cdn_configs.explain import compared, exclusions
-from cdn_configs.options import from_settings
-from cdn_configs.render import render
-from cdn_configs.targets import TARGETS
-from gateway.settings import Settings
+from headgate_cdn.explain import compared, exclusions
+from headgate_cdn.options import from_settings
+from headgate_cdn.render import render
+from headgate_cdn.targets import TARGETS
+from headgate_gateway.settings import Settings
 from tests.admin.consoles import Client, Switchboard, console
 from tests.support.processes import HEADGATE, run
 from tests.support.threaded import threaded

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from admin.model.overview import Chart, EventMark, Line
-from admin.pages import charts, show
-from admin.pages.charts import HEIGHT, WIDTH, Reference
-from admin.pages.rendering import duration_chart
+from headgate_admin.model.overview import Chart, EventMark, Line
+from headgate_admin.pages import charts, show
+from headgate_admin.pages.charts import HEIGHT, WIDTH, Reference
+from headgate_admin.pages.rendering import duration_chart
 
 VALUES = st.lists(st.none() | st.floats(min_value=0, max_value=1e12), min_size=1, max_size=40)
 HOSTILE = '"><script>alert(1)</script>'

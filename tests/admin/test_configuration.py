@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from admin.about import about
-from admin.configuration.in_force import configuration
-from admin.record import policy
-from gateway.settings import Route, Settings, load
+from headgate_admin.about import about
+from headgate_admin.configuration.in_force import configuration
+from headgate_admin.record import policy
+from headgate_gateway.settings import Route, Settings, load
 from tests.support.given_settings import variables
 
 if TYPE_CHECKING:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from string import Formatter
 from typing import get_args
 
-from admin.record.event_record import (
+from headgate_admin.record.event_record import (
     MOST_OF_A_NAME,
     MOST_SHARED,
     SHARED_FOR_S,
     EventQuery,
     EventRecord,
 )
-from gateway.commands.monitor.monitoring import KINDS, LEVELS
-from gateway.telemetry.event_journal import (
+from headgate_gateway.commands.monitor.monitoring import KINDS, LEVELS
+from headgate_gateway.telemetry.event_journal import (
     EVENT_RULES,
     LASTING,
     MOST_AT_ONCE,

@@ -14,8 +14,8 @@ import aiohttp
 import msgspec
 import pytest
 
-from admin.api.openapi import OPERATIONS
-from admin.pages.views import pages
+from headgate_admin.api.openapi import OPERATIONS
+from headgate_admin.pages.views import pages
 from tests.admin.browser.every_page import NO_PAGES, STATES, paths
 from tests.support.examples import cases
 from tests.support.given_settings import variables

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from admin.model.kinds import HealthState
-from admin.record.fleet import MOST_SILENT, SILENT_FOR_S, Fleet
-from admin.record.gateways import LONGEST_TEXT, MISSED_LOOKS, GatewayReport
-from gateway.features.questions.contract import PeerMetrics
+from headgate_admin.model.kinds import HealthState
+from headgate_admin.record.fleet import MOST_SILENT, SILENT_FOR_S, Fleet
+from headgate_admin.record.gateways import LONGEST_TEXT, MISSED_LOOKS, GatewayReport
+from headgate_gateway.features.questions.contract import PeerMetrics
 from tests.admin.asking import api, page
 from tests.admin.consoles import NOW
 from tests.support.processes import headgate
@@ -21,7 +21,7 @@ from tests.support.waiting import wait_until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from admin.record.gateways import GatewayView
+    from headgate_admin.record.gateways import GatewayView
     from tests.support.processes import Headgate
 
 

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import ClientSession, ClientTimeout, web
 from structlog.testing import capture_logs
 
-from admin.streams import client
+from headgate_admin.streams import client
 from tests.admin.consoles import VIEWER
 from tests.admin.in_process import RunningConsole, running
 from tests.support.admin_server import AdminServer

@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admin.model.kinds import POINTS, SPANS_S
-from admin.record import figures
-from admin.record.figures import COLUMN, WIDTH
-from admin.record.history import History, Ring
-from gateway.telemetry.traffic import DELIVERY_SECONDS
+from headgate_admin.model.kinds import POINTS, SPANS_S
+from headgate_admin.record import figures
+from headgate_admin.record.figures import COLUMN, WIDTH
+from headgate_admin.record.history import History, Ring
+from headgate_gateway.telemetry.traffic import DELIVERY_SECONDS
 from tests.admin.consoles import COLLAPSED, DELIVERY, NOW, REQUESTS, observed, sample
 
 if TYPE_CHECKING:
-    from admin.record.figures import Row
-    from gateway.telemetry.metrics import Sample
+    from headgate_admin.record.figures import Row
+    from headgate_gateway.telemetry.metrics import Sample
 
 A, B = "/a", "/b"
 

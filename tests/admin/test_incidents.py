@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from admin.alerting.active_alerts import ActiveAlerts, RecentGrowth
-from admin.alerting.findings import (
+from headgate_admin.alerting.active_alerts import ActiveAlerts, RecentGrowth
+from headgate_admin.alerting.findings import (
     DISK,
     NEXT_STEPS,
     QUOTA,
@@ -22,27 +22,27 @@ from admin.alerting.findings import (
     health_findings,
     with_causes,
 )
-from admin.alerting.incidents import Incidents
-from admin.alerting.subjects import subjects_of
-from admin.errors import ConsoleError
-from admin.model.kinds import HealthState
-from admin.model.overview import Mute, NextStep
-from admin.record import figures
-from admin.record.route_traffic import RouteTraffic
-from gateway.__main__ import cli
-from gateway.features.questions.loudest import LoudestList, StreamLoad
-from gateway.features.questions.process_source import STARTING, Health
-from gateway.features.questions.subscriptions import SubscriptionPage, SubscriptionSummary
-from gateway.settings import Route, Settings
-from gateway.telemetry.metrics import Distribution, Sample, counter, gauge, histogram
-from gateway.tls.certificate_files import FILES_OK
+from headgate_admin.alerting.incidents import Incidents
+from headgate_admin.alerting.subjects import subjects_of
+from headgate_admin.errors import ConsoleError
+from headgate_admin.model.kinds import HealthState
+from headgate_admin.model.overview import Mute, NextStep
+from headgate_admin.record import figures
+from headgate_admin.record.route_traffic import RouteTraffic
+from headgate_gateway.__main__ import cli
+from headgate_gateway.features.questions.loudest import LoudestList, StreamLoad
+from headgate_gateway.features.questions.process_source import STARTING, Health
+from headgate_gateway.features.questions.subscriptions import SubscriptionPage, SubscriptionSummary
+from headgate_gateway.settings import Route, Settings
+from headgate_gateway.telemetry.metrics import Distribution, Sample, counter, gauge, histogram
+from headgate_gateway.tls.certificate_files import FILES_OK
 from tests.admin.browser.every_page import PATHS
 from tests.admin.consoles import NOW, VIEWER, Switchboard, console
 
 if TYPE_CHECKING:
-    from admin.alerting.active_alerts import Values
-    from admin.model.kinds import Level
-    from gateway.features.questions.contract import Answer
+    from headgate_admin.alerting.active_alerts import Values
+    from headgate_admin.model.kinds import Level
+    from headgate_gateway.features.questions.contract import Answer
 
 
 def check(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.open_files import LEAST_ADMIN, MOST_ADMIN, admin_connections
+from headgate_gateway.open_files import LEAST_ADMIN, MOST_ADMIN, admin_connections
 from tests.support.http1 import ConnectionEnded, Wire, ask, request
 from tests.support.processes import headgate
 from tests.support.waiting import wait_until

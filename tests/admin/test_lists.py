@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admin.streams import lists
-from gateway.features.questions.streams import (
+from headgate_admin.streams import lists
+from headgate_gateway.features.questions.streams import (
     ExplainStep,
     Explanation,
     ListStreams,

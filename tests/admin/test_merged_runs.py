@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from admin.streams import runs
-from gateway.features.questions.runs import ListRuns, RunPage, RunRow
+from headgate_admin.streams import runs
+from headgate_gateway.features.questions.runs import ListRuns, RunPage, RunRow
 
 if TYPE_CHECKING:
-    from admin.model.streams import RunView
+    from headgate_admin.model.streams import RunView
 
 NOW = 2_000.0
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from admin.streams import search
+from headgate_admin.streams import search
 from tests.admin.in_process import ROUTE, RunningConsole, running
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admin.streams.client import LATEST_BYTES, before
-from admin.streams.messages import LONGEST_MESSAGE, PIECE, json_offsets, split
-from gateway.protocol.streams.offsets import format_offset
+from headgate_admin.streams.client import LATEST_BYTES, before
+from headgate_admin.streams.messages import LONGEST_MESSAGE, PIECE, json_offsets, split
+from headgate_gateway.protocol.streams.offsets import format_offset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from admin.model.streams import ShownMessage
+    from headgate_admin.model.streams import ShownMessage
 
 TEXT, JSON, BYTES = "text/plain; charset=utf-8", "application/json", "image/png"
 

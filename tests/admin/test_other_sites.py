@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from admin.access import check
-from admin.app import build
-from gateway.access.credentials import READING
+from headgate_admin.access import check
+from headgate_admin.app import build
+from headgate_gateway.access.credentials import READING
 from tests.admin.consoles import Clock, Switchboard, served, setup
 from tests.admin.test_access import TOKENS, USERS, csrf, sign_in
 from tests.support.admin_server import AdminServer
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aiohttp.test_utils import TestClient
     from pytest_aiohttp.plugin import AiohttpClient
 
-    from gateway.features.questions.process_source import Setup
+    from headgate_gateway.features.questions.process_source import Setup
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 REBOUND = (

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from admin.model.streams import ShownMessage
-from admin.pages import payloads
+from headgate_admin.model.streams import ShownMessage
+from headgate_admin.pages import payloads
 
 
 def text(said: str, *, truncated: bool = False) -> ShownMessage:

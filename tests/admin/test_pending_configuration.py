@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from admin.configuration.pending import IDENTITIES, changes
-from admin.configuration.reloads import MOST_CHANGES
-from gateway.process.reloader import Reloader
-from gateway.settings import Settings, describe_settings, load
+from headgate_admin.configuration.pending import IDENTITIES, changes
+from headgate_admin.configuration.reloads import MOST_CHANGES
+from headgate_gateway.process.reloader import Reloader
+from headgate_gateway.settings import Settings, describe_settings, load
 from tests.admin.consoles import OPERATOR, VIEWER, Client, Clock, Switchboard, setup
 from tests.admin.consoles import console as console_of
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from admin.record.processes import ProcessRecord
-from gateway.features.questions.process_source import ProcessReport, Restarts
-from gateway.telemetry.metrics import OF_PROCESSES, Sample
-from gateway.web.metrics import LAG
+from headgate_admin.record.processes import ProcessRecord
+from headgate_gateway.features.questions.process_source import ProcessReport, Restarts
+from headgate_gateway.telemetry.metrics import OF_PROCESSES, Sample
+from headgate_gateway.web.metrics import LAG
 from tests.admin.asking import api, page
 from tests.admin.consoles import NOW, observed
 from tests.support.processes import headgate
@@ -18,7 +18,7 @@ from tests.support.waiting import wait_until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.telemetry.metrics import Snapshot
+    from headgate_gateway.telemetry.metrics import Snapshot
     from tests.support.processes import Headgate
 
 CPU = next(it for it in OF_PROCESSES if it.name == "process_cpu_seconds_total")

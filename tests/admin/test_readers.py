@@ -12,8 +12,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from admin.streams.client import CONSOLE_ADDRESS
-from gateway.features.questions.readers import MOST_ENDED, MOST_READERS
+from headgate_admin.streams.client import CONSOLE_ADDRESS
+from headgate_gateway.features.questions.readers import MOST_ENDED, MOST_READERS
 from tests.admin.asking import api, page, submitted, told
 from tests.admin.consoles import ADMITTED, OPERATOR, VIEWER
 from tests.support.given_settings import variables

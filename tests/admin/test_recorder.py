@@ -9,23 +9,23 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from admin.model.kinds import HealthState
-from admin.model.overview import Instance
-from admin.record import figures, fleet, overview
-from admin.record.fleet import Fleet
-from admin.record.history import FINEST_S
-from admin.record.recorder import Recorder, pause
-from gateway.access.bans import Ban
-from gateway.background import at_once
-from gateway.features.questions.contract import (
+from headgate_admin.model.kinds import HealthState
+from headgate_admin.model.overview import Instance
+from headgate_admin.record import figures, fleet, overview
+from headgate_admin.record.fleet import Fleet
+from headgate_admin.record.history import FINEST_S
+from headgate_admin.record.recorder import Recorder, pause
+from headgate_gateway.access.bans import Ban
+from headgate_gateway.background import at_once
+from headgate_gateway.features.questions.contract import (
     LONGEST_FIGURES,
     AnswerFailure,
     PeerMetrics,
     ShareMetrics,
 )
-from gateway.features.questions.readers import ApplyBans
-from gateway.telemetry.metrics import counter, gauge, histogram
-from gateway.telemetry.traffic import SECONDS as DURATION_SECONDS
+from headgate_gateway.features.questions.readers import ApplyBans
+from headgate_gateway.telemetry.metrics import counter, gauge, histogram
+from headgate_gateway.telemetry.traffic import SECONDS as DURATION_SECONDS
 from tests.admin.consoles import (
     COLLAPSED,
     DELIVERY,
@@ -47,10 +47,10 @@ from tests.support.examples import IS_WHOLE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from admin.model.overview import Attention, Chart, Overview
-    from gateway.features.questions.contract import Answer, Question
-    from gateway.features.questions.process_source import Setup
-    from gateway.telemetry.metrics import Snapshot
+    from headgate_admin.model.overview import Attention, Chart, Overview
+    from headgate_gateway.features.questions.contract import Answer, Question
+    from headgate_gateway.features.questions.process_source import Setup
+    from headgate_gateway.telemetry.metrics import Snapshot
 
 SHARED, OWN = "/shared", "/own"
 ROUTES = [

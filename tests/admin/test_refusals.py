@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.features.questions.contract import ListRefusals, RefusalList
-from gateway.telemetry.access_log import RefusedRequest
+from headgate_gateway.features.questions.contract import ListRefusals, RefusalList
+from headgate_gateway.telemetry.access_log import RefusedRequest
 from tests.admin.asking import api
 from tests.admin.consoles import OPERATOR, VIEWER, Switchboard, console
 from tests.support.http1 import ask
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from gateway.features.questions.contract import Answer, Question
+    from headgate_gateway.features.questions.contract import Answer, Question
 
 
 @pytest.mark.usefixtures("processes")

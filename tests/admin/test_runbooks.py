@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from admin.pages import prose
-from gateway.monitoring.alerts import alerts
+from headgate_admin.pages import prose
+from headgate_gateway.monitoring.alerts import alerts
 from tests.admin.consoles import console
 from tests.monitoring.configurations import EVERYTHING, WORKERS
 from tests.test_docs import document

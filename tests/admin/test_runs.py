@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
+
 from headgate import records
 from headgate.runs import Runs, Step
 from headgate.sending.framing import JSON, json_array
-
-from gateway.features.console.stream_list import StreamList
-from gateway.features.runs import run_list, run_table
+from headgate_gateway.features.console.stream_list import StreamList
+from headgate_gateway.features.runs import run_list, run_table
 from tests.admin.consoles import ADMITTED, OPERATOR, VIEWER
 from tests.admin.in_process import ROUTE, ScriptedConsole, running
 from tests.support.given_settings import at as place_at
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
     from pathlib import Path
 
-    from gateway.protocol.streams.state import StreamState
+    from headgate_gateway.protocol.streams.state import StreamState
 
 WRITER = f"Bearer {token('all')}"
 ORPHAN_AFTER_S = 1  # the shortest

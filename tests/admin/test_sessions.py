@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 from argon2 import PasswordHasher
 
-from admin.access import attempts
-from admin.access.attempts import OF_A_NAME, Allowance, Attempts
-from admin.access.passwords import LONGEST_PASSWORD, MOST_AT_ONCE, MOST_WAITING, Passwords
-from admin.access.sessions import MOST_SESSIONS, Sessions
-from admin.access.sign_in import SignIn
-from admin.errors import ConsoleError
-from gateway.settings import AdminUser
-from gateway.settings.reading.values import Secret
+from headgate_admin.access import attempts
+from headgate_admin.access.attempts import OF_A_NAME, Allowance, Attempts
+from headgate_admin.access.passwords import LONGEST_PASSWORD, MOST_AT_ONCE, MOST_WAITING, Passwords
+from headgate_admin.access.sessions import MOST_SESSIONS, Sessions
+from headgate_admin.access.sign_in import SignIn
+from headgate_admin.errors import ConsoleError
+from headgate_gateway.settings import AdminUser
+from headgate_gateway.settings.reading.values import Secret
 from tests.admin.consoles import Clock
 
 if TYPE_CHECKING:

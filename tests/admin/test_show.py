@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 import pytest
-from headgate.names import IN_NAMES
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admin.pages import show
-from gateway.features.console.name_search import spoken
+from headgate.names import IN_NAMES
+from headgate_admin.pages import show
+from headgate_gateway.features.console.name_search import spoken
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,10 +14,10 @@ import msgspec
 import pytest
 from aiohttp.test_utils import TestClient
 
-from admin.app import build
-from admin.errors import ConsoleError
-from admin.pages.live import LivePages
-from gateway.features.questions.streams import (
+from headgate_admin.app import build
+from headgate_admin.errors import ConsoleError
+from headgate_admin.pages.live import LivePages
+from headgate_gateway.features.questions.streams import (
     DescribeStream,
     ExplainRequest,
     ExplainStep,
@@ -27,8 +27,8 @@ from gateway.features.questions.streams import (
     StreamPage,
     StreamRow,
 )
-from gateway.features.subscriptions.metrics import SUBSCRIPTIONS
-from gateway.settings import Address
+from headgate_gateway.features.subscriptions.metrics import SUBSCRIPTIONS
+from headgate_gateway.settings import Address
 from tests.admin.consoles import REPAIRS, RESULTS, Client, Switchboard, console, sample, setup
 from tests.support import virtual_time
 from tests.support.admin_server import AdminServer
@@ -38,7 +38,7 @@ from tests.support.ports import free_port
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
-    from gateway.features.questions.contract import Answer, Question
+    from headgate_gateway.features.questions.contract import Answer, Question
 
 EDGE = {"prefix": "/r", "origin": "http://h"}
 CHANGE = "/streams/one?route=/v1/stream&name=chat/0000&tab=change"

@@ -9,10 +9,10 @@ from urllib.parse import urlencode
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.errors import BadRequest
-from gateway.features.questions.contract import AnswerFailure
-from gateway.features.questions.subscriptions import SubscriptionQuestion
-from gateway.features.subscriptions.operators import answer_for
+from headgate_gateway.errors import BadRequest
+from headgate_gateway.features.questions.contract import AnswerFailure
+from headgate_gateway.features.questions.subscriptions import SubscriptionQuestion
+from headgate_gateway.features.subscriptions.operators import answer_for
 from tests.admin.consoles import OPERATOR, VIEWER, Client, Switchboard
 from tests.admin.consoles import console as console_of
 from tests.subscriptions.receivers import receiver, subscribed
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from gateway.features.questions.contract import Answer, Question
+    from headgate_gateway.features.questions.contract import Answer, Question
     from tests.subscriptions.receivers import Subscribed
 
 SECRET = "/hook?token=a-password"

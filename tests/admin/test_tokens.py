@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.access import key_sets
-from gateway.access.operations import READ, Need
-from gateway.access.read_tokens import verified
-from gateway.access.tokens_file import parse_tokens
-from gateway.features.questions.tokens import (
+from headgate_gateway.access import key_sets
+from headgate_gateway.access.operations import READ, Need
+from headgate_gateway.access.read_tokens import verified
+from headgate_gateway.access.tokens_file import parse_tokens
+from headgate_gateway.features.questions.tokens import (
     ListTokens,
     SignedTokenRow,
     StaticTokenRow,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from gateway.features.questions.contract import Answer, Question
+    from headgate_gateway.features.questions.contract import Answer, Question
 
 TOKENS = "/clients?show=tokens"
 TOKEN = "billing-token-0123456789"

@@ -6,12 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate.redis_url import parse_redis
 
 from benchmarks import lists
-from gateway.logs.memory import MemoryLog
-from gateway.logs.redis.connector import RedisSettings
-from gateway.logs.redis.log import RedisLog
+from headgate.redis_url import parse_redis
+from headgate_gateway.logs.memory import MemoryLog
+from headgate_gateway.logs.redis.connector import RedisSettings
+from headgate_gateway.logs.redis.log import RedisLog
 from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.settings import load
+from headgate_gateway.settings import load
 from tests.cdn.candidates import Candidate
 from tests.support.given_settings import variables
 from tests.support.ports import accepts, free_port
@@ -25,7 +25,7 @@ from tests.support.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from gateway.settings import Settings
+    from headgate_gateway.settings import Settings
 
 CLIENT = Path(__file__).with_name("client.mjs")
 # The copy on npm is of 2021; a checkout of the repository is newer.

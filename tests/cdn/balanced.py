@@ -7,10 +7,10 @@ import contextlib
 import itertools
 from typing import TYPE_CHECKING
 
-from cdn_configs.options import from_settings
-from cdn_configs.render import render
-from cdn_configs.targets import TARGETS
-from gateway.settings import load
+from headgate_cdn.options import from_settings
+from headgate_cdn.render import render
+from headgate_cdn.targets import TARGETS
+from headgate_gateway.settings import load
 from tests.cdn.origin import STREAMS
 from tests.cdn.outages import EVENT_SOURCE, TEXT
 from tests.support.given_settings import variables
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from gateway.settings import Settings
+    from headgate_gateway.settings import Settings
     from tests.support.http1 import Answer
 
 BALANCING = [name for name in ENGINES if TARGETS[name].balances]

@@ -6,9 +6,9 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from cdn_configs.options import from_settings
-from cdn_configs.render import render
-from cdn_configs.targets import target
+from headgate_cdn.options import from_settings
+from headgate_cdn.render import render
+from headgate_cdn.targets import target
 from tests.cdn.edges import Edge
 from tests.cdn.findings import Fault
 from tests.cdn.origin import STREAMS
@@ -18,9 +18,9 @@ from tests.support.proxy_engines import ENGINES, run_here, started
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cdn_configs.options import CredentialMode
-    from cdn_configs.target import Ability
-    from gateway.settings import Settings
+    from headgate_cdn.options import CredentialMode
+    from headgate_cdn.target import Ability
+    from headgate_gateway.settings import Settings
     from tests.cdn.origin import HeadgateOrigin
     from tests.support.proxy_engines import Engine
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from joserfc.jwk import OKPKey
 
-from gateway.access import key_sets
-from gateway.features.issued_tokens import new_keys, written
+from headgate_gateway.access import key_sets
+from headgate_gateway.features.issued_tokens import new_keys, written
 from tests.cdn.origin import LIFETIMES, TEXT, HeadgateOrigin, telling_who
 from tests.support.http1 import ask
 from tests.support.waiting import wait_until

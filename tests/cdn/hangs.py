@@ -10,7 +10,7 @@ import signal
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cdn_configs.targets import TARGETS
+from headgate_cdn.targets import TARGETS
 from tests.cdn.balanced import asked, created, in_front_of
 from tests.cdn.outages import EVENT_SOURCE, TEXT
 from tests.support.http1 import Answer, Client, ConnectionEnded, request
@@ -19,7 +19,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from gateway.settings import Settings
+    from headgate_gateway.settings import Settings
 
 STALE_S = 120
 """The --stale-if-error of targets that have copies: longer than all that is measured."""

@@ -10,7 +10,7 @@ import signal
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from gateway.settings import load
+from headgate_gateway.settings import load
 from tests.support.given_settings import variables
 from tests.support.handler_server import handler_server
 from tests.support.http1 import ask

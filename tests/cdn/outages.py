@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 
-from cdn_configs.rules import RULES
-from gateway.settings import load
+from headgate_cdn.rules import RULES
+from headgate_gateway.settings import load
 from tests.cdn.candidates import Candidate
 from tests.cdn.origin import STREAMS
 from tests.clients.pages import chromium, site

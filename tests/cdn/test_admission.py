@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from cdn_configs.options import from_settings
-from cdn_configs.render import render
+from headgate_cdn.options import from_settings
+from headgate_cdn.render import render
 from tests.cdn.guarded_origin import (
     BODY,
     NESTED,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
     from pathlib import Path
 
-    from cdn_configs.options import CredentialMode
+    from headgate_cdn.options import CredentialMode
     from tests.support.http1 import Answer
 
 READERS = 50

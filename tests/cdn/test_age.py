@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from gateway.protocol.http.header_names import NGINX_FIELD
+from headgate_gateway.protocol.http.header_names import NGINX_FIELD
 from tests.cdn.candidates import Candidate
 from tests.cdn.origin import PERSONAL, TEXT, HeadgateOrigin
 from tests.support.handler_server import handler_server

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdn_configs.targets import TARGETS
+from headgate_cdn.targets import TARGETS
 from tests.cdn.candidates import CANDIDATES
 from tests.cdn.edges import GRACE_S
 from tests.cdn.findings import Fault
@@ -78,7 +78,7 @@ CACHING = {one.folder for one in TARGETS.values() if "caches" in one.abilities} 
 def test_the_page_of_each_target_with_copies_states_how_long_deleted_streams_stay_cached(
     folder: str,
 ) -> None:
-    page = (ROOT / "cdn_configs" / folder / "README.md").read_text()
+    page = (ROOT / "cdn_configs" / "headgate_cdn" / folder / "README.md").read_text()
     (section,) = re.findall(r"^## What you delete\n\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.M)
     paragraph = " ".join(section.split())
     assert re.match(r"What you delete stays at [\w' ]+ for ", paragraph)

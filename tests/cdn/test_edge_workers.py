@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdn_configs.options import Options
-from cdn_configs.render import render
-from cdn_configs.targets import target
+from headgate_cdn.options import Options
+from headgate_cdn.render import render
+from headgate_cdn.targets import target
 from tests.support.event_loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories
 from tests.support.examples import cases
 from tests.support.http1 import Client, ask, request
@@ -25,7 +25,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from cdn_configs.options import CredentialMode
+    from headgate_cdn.options import CredentialMode
     from tests.support.http1 import Answer
     from tests.support.processes import Headgate
     from tests.support.raw_origin import Wire
@@ -282,7 +282,7 @@ async def test_a_worker_does_not_share_a_response_beyond_its_memory_limit(
 
 @pytest.mark.usefixtures("processes")
 def test_a_worker_shares_at_most_10000_reads_at_once() -> None:
-    module = ROOT / "cdn_configs" / "cloudflare" / "shared_reads.js"
+    module = ROOT / "cdn_configs" / "headgate_cdn" / "cloudflare" / "shared_reads.js"
     script = f"""
         const {{ SharedReads }} = await import("{module.as_uri()}")
         const reads = new SharedReads()
@@ -301,7 +301,7 @@ def test_a_worker_shares_at_most_10000_reads_at_once() -> None:
 
 @pytest.mark.usefixtures("processes")
 def test_a_worker_keeps_itself_alive_for_a_shared_read_until_its_response_is_stored() -> None:
-    module = ROOT / "cdn_configs" / "cloudflare" / "shared_reads.js"
+    module = ROOT / "cdn_configs" / "headgate_cdn" / "cloudflare" / "shared_reads.js"
     script = f"""
         const {{ SharedReads }} = await import("{module.as_uri()}")
         const waits = []

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdn_configs.options import from_settings
-from cdn_configs.render import render
-from cdn_configs.targets import target
+from headgate_cdn.options import from_settings
+from headgate_cdn.render import render
+from headgate_cdn.targets import target
 from tests.cdn.cases import CASES
 from tests.cdn.edges import Edge
 from tests.cdn_configs.varnish_twin import FastlysVarnish, translated

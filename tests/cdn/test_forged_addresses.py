@@ -7,9 +7,9 @@ from functools import partial
 
 import pytest
 
-from cdn_configs.options import from_settings
-from cdn_configs.render import render
-from gateway.settings import Settings
+from headgate_cdn.options import from_settings
+from headgate_cdn.render import render
+from headgate_gateway.settings import Settings
 from tests.support.http1 import Client, request
 from tests.support.ports import accepts, free_port
 from tests.support.proxy_engines import ENGINES, run_here, started

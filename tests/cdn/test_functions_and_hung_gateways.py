@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from gateway.settings import load
+from headgate_gateway.settings import load
 from tests.cdn.balanced import in_front_of
 from tests.cdn.origin import STREAMS, stalled
 from tests.cdn.outages import EVENT_SOURCE, TEXT, assert_away

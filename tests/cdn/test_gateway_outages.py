@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from cdn_configs import render
-from cdn_configs.rules import RULES
+from headgate_cdn import render
+from headgate_cdn.rules import RULES
 from tests.cdn.outages import (
     EVENT_SOURCE,
     EVERY,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdn_configs.rules import RULES
-from cdn_configs.targets import TARGETS
-from gateway.settings import load
+from headgate_cdn.rules import RULES
+from headgate_cdn.targets import TARGETS
+from headgate_gateway.settings import load
 from tests.cdn.balanced import BALANCING, pair
 from tests.cdn.edges import GRACE_S
 from tests.cdn.hangs import edges, hang

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdn_configs.options import from_settings
-from cdn_configs.render import render
-from cdn_configs.targets import target
-from gateway.settings import Settings
+from headgate_cdn.options import from_settings
+from headgate_cdn.render import render
+from headgate_cdn.targets import target
+from headgate_gateway.settings import Settings
 from tests.cdn import ingress_nginx, live_cases, read_cases, sse_cases
 from tests.cdn.candidates import LACKS
 from tests.cdn.edges import Edge

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdn_configs.targets import TARGETS
-from gateway.settings import load
+from headgate_cdn.targets import TARGETS
+from headgate_gateway.settings import load
 from tests.cdn.balanced import (
     ANSWER_S,
     BALANCING,

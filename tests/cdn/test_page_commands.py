@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdn_configs.targets import TARGETS
+from headgate_cdn.targets import TARGETS
 from tests.cdn.origin import STREAMS, telling_who
 from tests.cdn.page_commands import NAME, Command, Here, commands, typed, typed_here
 from tests.support.certificates import HERE, Authority
@@ -61,7 +61,7 @@ def test_each_command_that_makes_a_cdn_file_names_the_settings_of_its_gateway() 
     pages = {command.page for command in PRINTED}
     assert {"README.md", "docs/cdn/README.md", "docs/commands.md", *WITHOUT_FILE} <= pages
     folders = {target.folder for target in TARGETS.values()}
-    assert {f"cdn_configs/{folder}/README.md" for folder in folders} <= pages
+    assert {f"cdn_configs/headgate_cdn/{folder}/README.md" for folder in folders} <= pages
     assert [str(command) for command in COMMANDS if "--config" not in command.words] == []
 
 

@@ -16,7 +16,7 @@ from tests.support.proxy_engines import ENGINES, started
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cdn_configs.options import CredentialMode
+    from headgate_cdn.options import CredentialMode
 
 RECORD = b"a line of text that everybody has seen before\n" * 100
 WAYS: tuple[tuple[str, CredentialMode], ...] = (

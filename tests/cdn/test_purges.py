@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdn_configs.errors import Refused
+from headgate_cdn.errors import Refused
 from tests.cdn.candidates import Candidate
 from tests.cdn.read_cases import whole_chunk
 from tests.support.proxy_engines import ENGINES

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from cdn_configs.options import from_settings
-from cdn_configs.render import render
-from cdn_configs.targets import target
+from headgate_cdn.options import from_settings
+from headgate_cdn.render import render
+from headgate_cdn.targets import target
 from tests.cdn.candidates import Candidate
 from tests.cdn.guarded_origin import BODY, PREFIX, GuardedOrigin, guarded_origin
 from tests.cdn_configs.varnish_twin import FastlysVarnish, translated

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from gateway.protocol.http.repeated_fields import FIRST, JOINED
+from headgate_gateway.protocol.http.repeated_fields import FIRST, JOINED
 from tests.cdn.candidates import CANDIDATES
 from tests.cdn.origin import PERSONAL, TEXT, HeadgateOrigin
 from tests.support.handler_server import handler_server

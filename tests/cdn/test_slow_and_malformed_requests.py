@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.front.caddy_process import find_caddy
-from gateway.settings import Settings, load
+from headgate_gateway.front.caddy_process import find_caddy
+from headgate_gateway.settings import Settings, load
 from tests.cdn.candidates import CANDIDATES, Candidate
 from tests.cdn.live_cases import crowd
 from tests.support.http1 import ConnectionEnded, Wire

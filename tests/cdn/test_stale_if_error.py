@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdn_configs.targets import target
+from headgate_cdn.targets import target
 from tests.cdn.candidates import Candidate
 from tests.cdn.outages import TEXT, LastingGateway
 from tests.support.examples import IS_WHOLE

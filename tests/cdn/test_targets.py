@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cdn_configs.targets import TARGETS
+from headgate_cdn.targets import TARGETS
 from tests.support.proxy_engines import ENGINES
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from cdn_configs.options import from_settings
-from cdn_configs.render import render
-from gateway.settings import load
+from headgate_cdn.options import from_settings
+from headgate_cdn.render import render
+from headgate_gateway.settings import load
 from tests.support.certificates import Authority
 from tests.support.http1 import ConnectionEnded, ask
 from tests.support.ports import free_port
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gateway.settings import Settings
+    from headgate_gateway.settings import Settings
 
 NAME = "gateway.example"
 STREAM = "/v1/stream/a"
@@ -132,7 +132,7 @@ def test_a_balancer_leaves_out_a_gateway_whose_certificate_it_refuses(
 
 
 def test_the_documented_haproxy_gives_varnish_tls_to_the_gateway(gateways: Gateways) -> None:
-    page = (ROOT / "cdn_configs" / "varnish" / "README.md").read_text()
+    page = (ROOT / "cdn_configs" / "headgate_cdn" / "varnish" / "README.md").read_text()
     found = re.search(r"```haproxy\n(.*?)```", page, re.DOTALL)
     assert found is not None
     between, port = free_port(), free_port()

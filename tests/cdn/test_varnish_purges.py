@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdn_configs.options import Options
-from cdn_configs.render import render
-from cdn_configs.targets import target as shipped
+from headgate_cdn.options import Options
+from headgate_cdn.render import render
+from headgate_cdn.targets import target as shipped
 from tests.cdn.candidates import Candidate
 from tests.cdn.read_cases import whole_chunk
 from tests.support.http1 import ask, request

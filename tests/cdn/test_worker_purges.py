@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdn_configs.options import Options
-from cdn_configs.render import render
-from gateway.protocol.cache_headers import stream_tag
-from gateway.purge.purges import Purges
-from gateway.settings import PurgedCache
+from headgate_cdn.options import Options
+from headgate_cdn.render import render
+from headgate_gateway.protocol.cache_headers import stream_tag
+from headgate_gateway.purge.purges import Purges
+from headgate_gateway.settings import PurgedCache
 from tests.purge.double import file_of
 from tests.support.event_loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories
 from tests.support.http1 import ask

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, NamedTuple
 
-from cdn_configs.options import Options
-from cdn_configs.render import HEALTH_PATH, render
-from cdn_configs.targets import TARGETS
-from gateway.protocol.http.header_names import NGINX_FIELD
+from headgate_cdn.options import Options
+from headgate_cdn.render import HEALTH_PATH, render
+from headgate_cdn.targets import TARGETS
+from headgate_gateway.protocol.http.header_names import NGINX_FIELD
 from tests.support.http1 import Wire, ask
 from tests.support.ports import free_port
 from tests.support.proxy_engines import ENGINES, started
@@ -19,7 +19,7 @@ from tests.support.proxy_engines import ENGINES, started
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cdn_configs.options import CredentialMode
+    from headgate_cdn.options import CredentialMode
     from tests.support.http1 import Answer
 
 READ = "offset=5"

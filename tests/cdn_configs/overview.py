@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cdn_configs import explain
-from cdn_configs.targets import TARGETS
+from headgate_cdn import explain
+from headgate_cdn.targets import TARGETS
 from tests.test_architecture import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cdn_configs.target import Target
+    from headgate_cdn.target import Target
 
 PAGE = ROOT / "docs" / "cdn" / "README.md"
 BEGIN, END = "<!-- targets -->\n", "<!-- end -->\n"
@@ -35,7 +35,7 @@ def _table() -> Iterator[str]:
 
 
 def _cells(target: Target) -> tuple[str, ...]:
-    link = f"[{target.title}](../../cdn_configs/{target.folder}/README.md)"
+    link = f"[{target.title}](../../cdn_configs/headgate_cdn/{target.folder}/README.md)"
     return link, *explain.compared(target)
 
 

@@ -15,10 +15,10 @@ from bunnynet.models.pull_zone import PullZone
 from bunnynet.models.pull_zone_type import PullZoneType
 from bunnynet.models.trigger_matching_type import TriggerMatchingType
 
-from cdn_configs.errors import Refused
-from cdn_configs.options import Options
-from cdn_configs.render import render
-from cdn_configs.targets import target
+from headgate_cdn.errors import Refused
+from headgate_cdn.options import Options
+from headgate_cdn.render import render
+from headgate_cdn.targets import target
 from tests.cdn_configs.published_types import mismatches
 
 # Newer than the published model: their numbers are from Bunny's own provider for Terraform.

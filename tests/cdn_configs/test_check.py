@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdn_configs import check as checking
-from cdn_configs.check import LONGEST_FILE, check
-from cdn_configs.errors import Refused, UnknownTarget
-from cdn_configs.options import Options, from_settings
-from cdn_configs.render import mark, render
-from cdn_configs.targets import TARGETS
-from gateway.settings import Address, Settings, load
+from headgate_cdn import check as checking
+from headgate_cdn.check import LONGEST_FILE, check
+from headgate_cdn.errors import Refused, UnknownTarget
+from headgate_cdn.options import Options, from_settings
+from headgate_cdn.render import mark, render
+from headgate_cdn.targets import TARGETS
+from headgate_gateway.settings import Address, Settings, load
 from tests.support.certificates import Authority
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from octorules_wirefilter import parse_expression
 
-from cdn_configs.errors import Refused
-from cdn_configs.options import Options
-from cdn_configs.render import render
-from cdn_configs.rules import RULES
-from cdn_configs.targets import target
-from gateway.protocol import cache_headers
-from gateway.protocol.cache_headers import Freshness
+from headgate_cdn.errors import Refused
+from headgate_cdn.options import Options
+from headgate_cdn.render import render
+from headgate_cdn.rules import RULES
+from headgate_cdn.targets import target
+from headgate_gateway.protocol import cache_headers
+from headgate_gateway.protocol.cache_headers import Freshness
 from tests.cdn_configs.cloudflare_expressions import holds
 from tests.cdn_configs.published_types import mismatches
 from tests.support.processes import ROOT
@@ -84,7 +84,7 @@ def test_cloudflare_tiered_cache_settings_match_the_published_client(
     assert settings == {place: {"value": "on"} for place in kinds}
     for place, kind in kinds.items():
         assert mismatches({"zone_id": "a", **settings[place]}, kind) == []
-    readme = (ROOT / "cdn_configs/cloudflare_rules/README.md").read_text()
+    readme = (ROOT / "cdn_configs/headgate_cdn/cloudflare_rules/README.md").read_text()
     assert f"for SETTING in {' '.join(kinds)}; do" in readme
 
 

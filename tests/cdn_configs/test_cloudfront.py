@@ -11,11 +11,11 @@ import botocore.session
 import pytest
 from botocore.validate import ParamValidator
 
-from cdn_configs.errors import Refused
-from cdn_configs.options import Options
-from cdn_configs.render import render
-from cdn_configs.targets import target
-from gateway.protocol.cache_headers import TAG_HEADERS, stream_tag
+from headgate_cdn.errors import Refused
+from headgate_cdn.options import Options
+from headgate_cdn.render import render
+from headgate_cdn.targets import target
+from headgate_gateway.protocol.cache_headers import TAG_HEADERS, stream_tag
 from tests.support.processes import NODE, ROOT
 
 if TYPE_CHECKING:
@@ -374,6 +374,6 @@ def test_cloudfront_waits_for_sse_only_until_a_heartbeat_is_overdue(tmp_path: Pa
 def test_the_placeholders_of_the_cloudfront_file_are_those_of_its_readme() -> None:
     text = file("cloudfront")
     open_places = set(re.findall(r'"([A-Z_]+_(?:ID|ARN))"', text))
-    readme = (ROOT / "cdn_configs/cloudfront/README.md").read_text()
+    readme = (ROOT / "cdn_configs/headgate_cdn/cloudfront/README.md").read_text()
     assert open_places == set(re.findall(r"s\|([A-Z_]+)\|", readme))
     assert len(open_places) == 5

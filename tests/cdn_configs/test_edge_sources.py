@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from cdn_configs.options import Options
-from cdn_configs.render import render
-from cdn_configs.targets import TARGETS
+from headgate_cdn.options import Options
+from headgate_cdn.render import render
+from headgate_cdn.targets import TARGETS
 
 OF_NODE = r"\bBuffer\b|\bprocess\.|\brequire\(|\bglobal\.|[\"']node:"
 

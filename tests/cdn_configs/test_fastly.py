@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cdn_configs.errors import Refused
-from cdn_configs.options import Options
-from cdn_configs.render import render
-from cdn_configs.targets import target
+from headgate_cdn.errors import Refused
+from headgate_cdn.options import Options
+from headgate_cdn.render import render
+from headgate_cdn.targets import target
 from tests.test_architecture import ROOT
 
 if TYPE_CHECKING:

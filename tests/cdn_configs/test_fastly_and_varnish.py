@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from cdn_configs.options import Options
-from cdn_configs.render import render
-from cdn_configs.rules import RULES
-from cdn_configs.targets import target
-from gateway.protocol import cache_headers
-from gateway.protocol.cache_headers import Freshness
+from headgate_cdn.options import Options
+from headgate_cdn.render import render
+from headgate_cdn.rules import RULES
+from headgate_cdn.targets import target
+from headgate_gateway.protocol import cache_headers
+from headgate_gateway.protocol.cache_headers import Freshness
 from tests.cdn_configs.varnish_twin import (
     Answer,
     Edge,

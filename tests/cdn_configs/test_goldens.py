@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from cdn_configs.options import from_settings
-from cdn_configs.render import render
-from cdn_configs.targets import TARGETS
-from gateway.settings import Settings
+from headgate_cdn.options import from_settings
+from headgate_cdn.render import render
+from headgate_cdn.targets import TARGETS
+from headgate_gateway.settings import Settings
 from tests.support.proxy_engines import ENGINES
 from tests.test_architecture import ROOT
 
@@ -26,7 +26,9 @@ PARTS = {part for name in PLAYED for part in TARGETS[name].beside}
 @pytest.mark.parametrize("name", sorted(TARGETS.keys() - PLAYED - PARTS))
 def test_each_golden_file_equals_the_output_of_its_command(name: str) -> None:
     target = TARGETS[name]
-    golden = Path("cdn_configs", target.folder, "golden", name + Path(target.file_name).suffix)
+    golden = Path(
+        "cdn_configs/headgate_cdn", target.folder, "golden", name + Path(target.file_name).suffix
+    )
     again = f"headgate cdn render {name} --host {HOST} --upstream {UPSTREAM} -o {golden}"
     rendered = render(target, from_settings(Settings(), host=HOST, upstream=UPSTREAM))
     assert (ROOT / golden).is_file(), again

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from gateway.protocol.http.header_names import NGINX_FIELD
-from gateway.protocol.http.repeated_fields import JOINED
+from headgate_gateway.protocol.http.header_names import NGINX_FIELD
+from headgate_gateway.protocol.http.repeated_fields import JOINED
 from tests.cdn_configs.nginx_before import READ, Said, asked, results, served
 from tests.support.http1 import ask
 

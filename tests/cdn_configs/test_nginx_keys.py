@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdn_configs.options import Options
-from cdn_configs.render import render
-from cdn_configs.targets import TARGETS
-from gateway.protocol.http.paths import canonical_path
+from headgate_cdn.options import Options
+from headgate_cdn.render import render
+from headgate_cdn.targets import TARGETS
+from headgate_gateway.protocol.http.paths import canonical_path
 from tests.cdn_configs.nginx_before import READ, Said, asked, results, served
 from tests.support.http1 import ask
 from tests.support.ports import free_port

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdn_configs.options import Options
-from cdn_configs.render import render
-from cdn_configs.targets import TARGETS
+from headgate_cdn.options import Options
+from headgate_cdn.render import render
+from headgate_cdn.targets import TARGETS
 
 if TYPE_CHECKING:
-    from cdn_configs.options import CredentialMode
+    from headgate_cdn.options import CredentialMode
 
 
 @pytest.mark.parametrize("name", ["nginx", "nginx-njs"])

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdn_configs.errors import Refused
-from cdn_configs.options import (
+from headgate_cdn.errors import Refused
+from headgate_cdn.options import (
     ALWAYS_IDENTITY,
     CREDENTIAL_MODES,
     LONGEST_HOST,
@@ -20,13 +20,13 @@ from cdn_configs.options import (
     Options,
     from_settings,
 )
-from cdn_configs.read_keys import LONGEST_ID, MOST_KEYS, ReadKey, keys_of
-from cdn_configs.render import render
-from cdn_configs.targets import TARGETS, target
-from gateway.features.issued_tokens import new_keys, written
-from gateway.protocol.http.forwarding import IdentityHeaders
-from gateway.settings import Address, Route, Settings
-from gateway.settings.arrays.proxy_route import ProxySettings
+from headgate_cdn.read_keys import LONGEST_ID, MOST_KEYS, ReadKey, keys_of
+from headgate_cdn.render import render
+from headgate_cdn.targets import TARGETS, target
+from headgate_gateway.features.issued_tokens import new_keys, written
+from headgate_gateway.protocol.http.forwarding import IdentityHeaders
+from headgate_gateway.settings import Address, Route, Settings
+from headgate_gateway.settings.arrays.proxy_route import ProxySettings
 from tests.support.given_settings import at
 
 if TYPE_CHECKING:

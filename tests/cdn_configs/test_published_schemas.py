@@ -10,9 +10,9 @@ import botocore.session
 import pytest
 import yaml
 
-from cdn_configs.options import Options
-from cdn_configs.render import render
-from cdn_configs.targets import target
+from headgate_cdn.options import Options
+from headgate_cdn.render import render
+from headgate_cdn.targets import target
 from tests.support.processes import NODE, ROOT
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from cdn_configs.options import ALWAYS_IDENTITY, MOST_LISTED, Options, from_settings
-from cdn_configs.purpose import WIDTH, purpose
-from cdn_configs.render import render
-from cdn_configs.targets import TARGETS
-from gateway.settings import Route, Settings
+from headgate_cdn.options import ALWAYS_IDENTITY, MOST_LISTED, Options, from_settings
+from headgate_cdn.purpose import WIDTH, purpose
+from headgate_cdn.render import render
+from headgate_cdn.targets import TARGETS
+from headgate_gateway.settings import Route, Settings
 
 OWN = (
     "nobody signs in, unless by Authorization, a token in the URL or the cookie __Secure-headgate; "

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from cdn_configs.errors import Refused, UnknownTarget
-from cdn_configs.options import MIB, Options
-from cdn_configs.render import MARK, check_fit, mark, render
-from cdn_configs.target import Target
-from cdn_configs.targets import TARGETS, target
+from headgate_cdn.errors import Refused, UnknownTarget
+from headgate_cdn.options import MIB, Options
+from headgate_cdn.render import MARK, check_fit, mark, render
+from headgate_cdn.target import Target
+from headgate_cdn.targets import TARGETS, target
 from tests.test_architecture import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cdn_configs.options import CredentialMode
+    from headgate_cdn.options import CredentialMode
 
 HOST = "streams.example.com"
 # A target with every limit that one can have.
@@ -379,7 +379,7 @@ def test_target_names_match_the_table_and_their_templates_exist() -> None:
 
 
 def _template(one: Target) -> Path:
-    return ROOT / "cdn_configs" / one.folder / one.template
+    return ROOT / "cdn_configs" / "headgate_cdn" / one.folder / one.template
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from cdn_configs.rules import RULES
-from gateway.protocol import cache_headers
-from gateway.protocol.cache_headers import Freshness
-from gateway.protocol.http.forwarding import READER_COOKIE
-from gateway.protocol.streams.offsets import INTERVAL_S
-from gateway.settings import Route
+from headgate_cdn.rules import RULES
+from headgate_gateway.protocol import cache_headers
+from headgate_gateway.protocol.cache_headers import Freshness
+from headgate_gateway.protocol.http.forwarding import READER_COOKIE
+from headgate_gateway.protocol.streams.offsets import INTERVAL_S
+from headgate_gateway.settings import Route
 
 
 def test_the_rules_store_responses_without_news_as_long_as_the_gateway_allows() -> None:

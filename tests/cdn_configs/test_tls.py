@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdn_configs.options import Options
-from cdn_configs.render import render
-from cdn_configs.targets import TARGETS
+from headgate_cdn.options import Options
+from headgate_cdn.render import render
+from headgate_cdn.targets import TARGETS
 from tests.cdn_configs.nginx_before import READ, Said
 from tests.support.ports import HOST, free_port
 from tests.support.proxy_engines import ENGINES, release, started
@@ -42,7 +42,7 @@ def folder(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def recipe(target: str, language: str) -> str:
     """The lines for TLS on the page of a target."""
-    page = (ROOT / "cdn_configs" / target / "README.md").read_text()
+    page = (ROOT / "cdn_configs" / "headgate_cdn" / target / "README.md").read_text()
     found = re.search(rf"```{language}\n(.*?)```", page, re.DOTALL)
     assert found is not None
     return found[1]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdn_configs.options import Options
-from cdn_configs.render import HEALTH_PATH, render
-from cdn_configs.targets import target
+from headgate_cdn.options import Options
+from headgate_cdn.render import HEALTH_PATH, render
+from headgate_cdn.targets import target
 from tests.cdn_configs.varnish_twin import Answer, Edge, Origin, serving, varnish, watched
 from tests.support.ports import HOST
 from tests.support.waiting import wait_until

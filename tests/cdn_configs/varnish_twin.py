@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from typing_extensions import override
 
-from cdn_configs.render import HEALTH_PATH
+from headgate_cdn.render import HEALTH_PATH
 from tests.support.ports import HOST, free_port
 from tests.support.proxy_engines import Varnish, started
 

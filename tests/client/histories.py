@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import headgate
 from headgate import StreamWriter
-
 from tests.client.request_proxy import Fate, RequestProxy
 from tests.client.writing import JSON, OCTETS, TEXT, data, is_closed, made, messages
 from tests.support.serving import serving

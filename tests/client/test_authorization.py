@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-import headgate
 import pytest
+
+import headgate
 from headgate import Runs, RunState, StreamWriter
 from headgate.stream_requests import StreamRequests
-
 from tests.client.runs.sources import Feed, die, read, read_to
 from tests.client.writing import made, messages, write
 from tests.support.processes import headgate as headgate_server

@@ -6,8 +6,9 @@ import asyncio
 import inspect
 from typing import TYPE_CHECKING, Any
 
-import headgate
 import pytest
+
+import headgate
 from headgate import sync
 
 if TYPE_CHECKING:

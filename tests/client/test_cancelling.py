@@ -10,9 +10,9 @@ import sys
 import uuid
 from typing import TYPE_CHECKING, Any
 
-import headgate
 import pytest
 
+import headgate
 from tests.client.workers.pools import Pool, pool
 from tests.support.threaded import Threaded, threaded
 

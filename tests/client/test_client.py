@@ -11,13 +11,13 @@ import re
 import threading
 from typing import TYPE_CHECKING, Any
 
-import headgate
 import pytest
+
+import headgate
 from headgate.following import Batch
 from headgate.streams import connection
 from headgate.streams.client import Client
 from headgate.streams.messages import Decoder
-
 from tests.client.request_proxy import Fate, RequestProxy
 from tests.support.origin_servers import reference
 from tests.support.processes import Headgate
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aiohttp import web
+
     from headgate.streams.messages import Message, StreamIterator
     from headgate.streams.stream import Stream
-
     from tests.support.raw_origin import Wire
 
     Decide = Callable[[web.Request], Awaitable[Fate]]

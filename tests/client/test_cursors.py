@@ -6,9 +6,9 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import pytest
+
 from headgate.following import follow, long_poll, sse
 from headgate.stream_requests import StreamRequests
-
 from tests.support.raw_origin import RawOrigin, answer
 
 if TYPE_CHECKING:

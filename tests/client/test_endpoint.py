@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import headgate
 import pytest
+
+import headgate
 from headgate.names import MOST_SHOWN, shown, stream_url
 from headgate.runs import Runs
 from headgate.stream_requests import StreamRequests
-
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.redis_servers import redis_server
 

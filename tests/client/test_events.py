@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
 from headgate.events import (
     Event,
     EventDecoder,
@@ -12,8 +15,6 @@ from headgate.events import (
     parse,
     written,
 )
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 TRANSCRIPTS = [
     pytest.param(b"", [], id="nothing"),

@@ -8,12 +8,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from headgate import encode_multi_chunks
-from headgate.sending.framing import Framing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.protocol.bodies.multi_append import messages_of
+from headgate import encode_multi_chunks
+from headgate.sending.framing import Framing
+from headgate_gateway.protocol.bodies.multi_append import messages_of
 from tests.support.multi_append import framed
 
 TEXT = Framing("text/plain", takes_multi=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import headgate
 import pytest
+
+import headgate
 from headgate import sync
 from headgate.streams import listing
-
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import PREFIX, Serving, serving
 from tests.support.tokens_files import token, write_tokens

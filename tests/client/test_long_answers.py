@@ -9,11 +9,11 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from headgate import following
 from headgate.errors import ProtocolError
 from headgate.following import catch_up, long_poll, sse
 from headgate.stream_requests import StreamRequests
-
 from tests.support.raw_origin import RawOrigin
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import headgate
 import pytest
-from headgate import sync
 
+import headgate
+from headgate import sync
 from tests.support.processes import headgate as headgate_server
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import serving

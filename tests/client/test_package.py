@@ -11,10 +11,10 @@ import tomllib
 from importlib.metadata import requires, version
 from pathlib import Path
 
-import headgate
-import headgate.sync
 import pytest
 
+import headgate
+import headgate.sync
 from tests.test_architecture import ROOT
 
 
@@ -46,7 +46,9 @@ def test_dir_of_the_library_lists_what_is_public_and_no_module() -> None:
 
 @pytest.mark.usefixtures("processes")
 def test_importing_the_library_loads_neither_gateway_nor_aiohttp_nor_redis() -> None:
-    loaded = "import sys, headgate; print({'aiohttp', 'gateway', 'redis'} & set(sys.modules))"
+    loaded = (
+        "import sys, headgate; print({'aiohttp', 'headgate_gateway', 'redis'} & set(sys.modules))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", loaded], capture_output=True, text=True, check=True
     )

@@ -10,10 +10,10 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+
 from headgate import StreamWriter
 from headgate.streams.client import Client
 from headgate.streams.stream import Stream
-
 from tests.client.printed_programs import PROGRAM
 from tests.client.writing import is_closed, messages
 from tests.support.processes import ROOT
@@ -168,7 +168,7 @@ def test_an_application_in_a_module_opens_for_each_client(turn):
 @pytest.mark.timeout(180)  # it imports everything in a process of its own
 def test_the_fixture_on_the_page_about_testing_serves_its_test(tmp_path: Path) -> None:
     conftest, application = programs("testing")
-    shared = "from gateway.process.in_thread import serving\nSERVING = serving()\n"
+    shared = "from headgate_gateway.process.in_thread import serving\nSERVING = serving()\n"
     shared += 'SHARED = f"http://{SERVING.__enter__().listen}/v1/stream"\nimport uuid, pytest\n'
     (tmp_path / "conftest.py").write_text(conftest)
     (tmp_path / "test_app.py").write_text(shared + application + AGAIN)

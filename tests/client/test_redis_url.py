@@ -3,10 +3,10 @@ from __future__ import annotations
 import re
 
 import pytest
-from headgate.redis_url import RedisUrl, parse_redis
 
-from gateway.settings.log_kinds import kind_of
-from gateway.settings.log_kinds.redis import KIND
+from headgate.redis_url import RedisUrl, parse_redis
+from headgate_gateway.settings.log_kinds import kind_of
+from headgate_gateway.settings.log_kinds.redis import KIND
 
 SECRETS = ("s3cret", "hidden")
 

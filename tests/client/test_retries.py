@@ -4,9 +4,9 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from headgate.errors import BadRequest, StreamError, Unavailable
 from headgate.retries import Backoff, Retries
-
 from tests.support import virtual_time
 
 if TYPE_CHECKING:

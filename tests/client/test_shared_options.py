@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-import headgate
 import pytest
 
+import headgate
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.waiting import until
 

@@ -11,12 +11,12 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import headgate.sync
 import httpx
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+import headgate.sync
 from tests.client.runs.recordings import message, response
 from tests.support.ports import accepts, free_port
 from tests.support.processes import ROOT

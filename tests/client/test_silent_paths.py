@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
+
 import headgate
 import headgate.sync
-import pytest
 from headgate import following
 from headgate.following import follow, long_poll, sse
 from headgate.retries import Backoff
 from headgate.stream_requests import StreamRequests
-
 from tests.client.request_proxy import Fate, RequestProxy
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.threaded import threaded

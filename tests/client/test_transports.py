@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+
 from headgate import Runs, StreamWriter
 from headgate.names import stream_url
 from headgate.stream_requests import StreamRequests
 from headgate.web.aiohttp import resume, send
-
 from tests.client.answer_cutter import AnswerCutter
 from tests.clients.unicode_text import cut_into_tokens, make_text
 from tests.support.serving import PREFIX, serving

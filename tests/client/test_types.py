@@ -15,11 +15,11 @@ import sys
 from pathlib import Path
 from typing import get_args
 
-import headgate
 import pyright
 import pytest
-from headgate.runs.formats import FORMATS, FormatName
 
+import headgate
+from headgate.runs.formats import FORMATS, FormatName
 from tests.client.printed_programs import ROOT, programs
 
 PYRIGHT = Path(pyright.__file__).with_name("dist") / "index.js"

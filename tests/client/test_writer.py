@@ -8,14 +8,14 @@ import tracemalloc
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-import headgate
 import pytest
+from yarl import URL
+
+import headgate
 from headgate import StreamWriter
 from headgate.sending import producer
 from headgate.sending.backlog import CHUNK_BYTES, Backlog
 from headgate.stream_requests import StreamRequests
-from yarl import URL
-
 from tests.client.histories import campaign
 from tests.client.request_proxy import Fate, RequestProxy
 from tests.client.writing import JSON, OCTETS, TEXT, data, is_closed, made, messages, write

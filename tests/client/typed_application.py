@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from django.http import HttpRequest
     from django.http.response import HttpResponseBase
+
     from headgate.records import Status
     from headgate.runs import Written
 

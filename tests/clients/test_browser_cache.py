@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from gateway.protocol.streams.chunks import CHUNK_BYTES
+from headgate_gateway.protocol.streams.chunks import CHUNK_BYTES
 from tests.support.examples import cases
 from tests.support.origin_servers import reference
 from tests.support.processes import NODE, ROOT, headgate

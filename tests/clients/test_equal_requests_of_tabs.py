@@ -11,10 +11,10 @@ import httpx
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+
 from headgate.chats import Chats
 from headgate.runs import Runs
 from headgate.web.aiohttp import chat_router
-
 from tests.clients.pages import AROUND, STREAM, client_bundle, examples, holds
 from tests.support.processes import ROOT, headgate
 from tests.support.waiting import until
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aiohttp.typedefs import Handler
-    from headgate.chats import Turn
     from playwright.async_api import Browser
 
+    from headgate.chats import Turn
     from tests.support.processes import Headgate
 
 pytestmark = [pytest.mark.usefixtures("processes"), pytest.mark.asyncio(loop_scope="session")]

@@ -11,10 +11,10 @@ import httpx
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+
 from headgate.runs import Runs
 from headgate.runs.stored import reading
 from headgate.streams.client import Client
-
 from tests.client.js.site import Site
 from tests.clients.firefox import Reports, firefox
 from tests.clients.pages import AROUND, STREAM, client_bundle, examples, page_with, site

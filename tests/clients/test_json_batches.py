@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.web.connections.connection import Connection
+from headgate_gateway.web.connections.connection import Connection
 from tests.support.serving import post, put, request, serving
 from tests.support.unmodified_clients import run_script
 from tests.support.waiting import until

@@ -10,9 +10,9 @@ import httpx
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+
 from headgate.runs import Runs
 from headgate.web.aiohttp import resume
-
 from tests.client.runs.sources import Feed
 from tests.clients.pages import STREAM, examples, holds, page_with, site
 from tests.models.answers import WORDS, chat_completion

@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 import msgspec
+
 from headgate.following import catch_up
 from headgate.stream_requests import StreamRequests
-
-from gateway.logs.registry import log_for
-from gateway.logs.sqlite.log import SqliteLog
-from gateway.protocol.bodies.content import is_json, json_messages
-from gateway.protocol.streams.chunks import CHUNK_BYTES
-from gateway.protocol.streams.limits import Retention
-from gateway.protocol.streams.state import Lifetime, Stamp, StreamState
-from gateway.settings import Route
+from headgate_gateway.logs.registry import log_for
+from headgate_gateway.logs.sqlite.log import SqliteLog
+from headgate_gateway.protocol.bodies.content import is_json, json_messages
+from headgate_gateway.protocol.streams.chunks import CHUNK_BYTES
+from headgate_gateway.protocol.streams.limits import Retention
+from headgate_gateway.protocol.streams.state import Lifetime, Stamp, StreamState
+from headgate_gateway.settings import Route
 from tests.streams.service import Service
 from tests.support.manual_clock import ManualClock
 from tests.support.processes import HEADGATE, Process, headgate, start
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
-    from gateway.logs.contract import Log
-    from gateway.protocol.streams.state import ProducerState
+    from headgate_gateway.logs.contract import Log
+    from headgate_gateway.protocol.streams.state import ProducerState
 
 TYPES = ("text/plain; charset=utf-8", "application/json", "application/octet-stream")
 LIFETIMES = (

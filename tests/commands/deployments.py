@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.tools.cdn_doctor.deployment import ExaminationOptions
-from gateway.tools.cdn_doctor.examination import CHECKS, Examination, examine
-from gateway.tools.cdn_doctor.finding import CheckVerdict
-from gateway.tools.cdn_doctor.streams import first_target
+from headgate_gateway.tools.cdn_doctor.deployment import ExaminationOptions
+from headgate_gateway.tools.cdn_doctor.examination import CHECKS, Examination, examine
+from headgate_gateway.tools.cdn_doctor.finding import CheckVerdict
+from headgate_gateway.tools.cdn_doctor.streams import first_target
 from tests.support.http1 import ask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.tools.cdn_doctor.finding import Check, Finding
+    from headgate_gateway.tools.cdn_doctor.finding import Check, Finding
     from tests.support.processes import Headgate
 
 # Long enough on a busy machine for twenty polls to arrive, and for an append that ends them all.

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from gateway.settings import Route
-from gateway.tools.redis_doctor.asking import ask
-from gateway.tools.redis_doctor.report import examine
+from headgate_gateway.settings import Route
+from headgate_gateway.tools.redis_doctor.asking import ask
+from headgate_gateway.tools.redis_doctor.report import examine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.tools.redis_doctor.facts import RedisFinding, ServerFacts
+    from headgate_gateway.tools.redis_doctor.facts import RedisFinding, ServerFacts
 
 
 def route_to(url: str, **settings: object) -> Route:

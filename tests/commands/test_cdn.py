@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from cdn_configs.options import Options
-from cdn_configs.render import render
-from cdn_configs.targets import TARGETS
-from gateway.__main__ import cli
+from headgate_cdn.options import Options
+from headgate_cdn.render import render
+from headgate_cdn.targets import TARGETS
+from headgate_gateway.__main__ import cli
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from gateway.__main__ import cli as command
-from gateway.tools.cdn_doctor.checks.polls import LATER_S
-from gateway.tools.cdn_doctor.finding import CheckVerdict
+from headgate_gateway.__main__ import cli as command
+from headgate_gateway.tools.cdn_doctor.checks.polls import LATER_S
+from headgate_gateway.tools.cdn_doctor.finding import CheckVerdict
 from tests.commands.conftest import TOKEN, CommandLine
 from tests.commands.deployments import (
     ALL,

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.tools.cdn_doctor.checks import events
-from gateway.tools.cdn_doctor.deployment import Deployment, read_twice
-from gateway.tools.cdn_doctor.finding import CheckVerdict
-from gateway.tools.cdn_doctor.probe_sender import ProbeSender, RequestBudget
-from gateway.tools.cdn_doctor.streams import OwnStreams, first_target
-from gateway.tools.server.client import connect
+from headgate_gateway.tools.cdn_doctor.checks import events
+from headgate_gateway.tools.cdn_doctor.deployment import Deployment, read_twice
+from headgate_gateway.tools.cdn_doctor.finding import CheckVerdict
+from headgate_gateway.tools.cdn_doctor.probe_sender import ProbeSender, RequestBudget
+from headgate_gateway.tools.cdn_doctor.streams import OwnStreams, first_target
+from headgate_gateway.tools.server.client import connect
 from tests.support.raw_origin import RawOrigin, Wire, answer, silence
 
 if TYPE_CHECKING:
     import pytest
 
-    from gateway.tools.cdn_doctor.finding import Finding
+    from headgate_gateway.tools.cdn_doctor.finding import Finding
     from tests.support.raw_origin import Play
 
 OFFSET = "Stream-Next-Offset: 0"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from gateway.tools.cdn_doctor.advice import ADVICE
+from headgate_gateway.tools.cdn_doctor.advice import ADVICE
 from tests.cdn.candidates import Candidate
 from tests.cdn.origin import headgate_origin
 from tests.commands.deployments import POLL_S, examined_together, failures, saw
@@ -21,8 +21,8 @@ from tests.support.proxy_engines import ENGINES, started
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cdn_configs.options import CredentialMode
-    from gateway.tools.cdn_doctor.examination import Examination
+    from headgate_cdn.options import CredentialMode
+    from headgate_gateway.tools.cdn_doctor.examination import Examination
     from tests.cdn.origin import HeadgateOrigin
 
 KEY = "$headgate_path?$headgate_query"

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.tools.cdn_doctor.checks import events
-from gateway.tools.cdn_doctor.examination import Unusable
-from gateway.tools.cdn_doctor.finding import CheckVerdict
+from headgate_gateway.tools.cdn_doctor.checks import events
+from headgate_gateway.tools.cdn_doctor.examination import Unusable
+from headgate_gateway.tools.cdn_doctor.finding import CheckVerdict
 from tests.commands.deployments import (
     ALL,
     ENVIRONMENT,
@@ -30,7 +30,7 @@ from tests.support.waiting import at_rest, until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.tools.cdn_doctor.examination import Examination
+    from headgate_gateway.tools.cdn_doctor.examination import Examination
     from tests.support.processes import Headgate
 
 IDS = ("X-Request-Id",)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.tools.cdn_doctor import probe_sender, streams
-from gateway.tools.cdn_doctor.examination import Unusable
+from headgate_gateway.tools.cdn_doctor import probe_sender, streams
+from headgate_gateway.tools.cdn_doctor.examination import Unusable
 from tests.commands.deployments import examined
 from tests.support.raw_origin import RawOrigin, Wire, answer, close, silence
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.tools.cdn_doctor import examination, probe_sender
-from gateway.tools.cdn_doctor.finding import CheckVerdict
+from headgate_gateway.tools.cdn_doctor import examination, probe_sender
+from headgate_gateway.tools.cdn_doctor.finding import CheckVerdict
 from tests.commands.deployments import (
     WAITS,
     examined,

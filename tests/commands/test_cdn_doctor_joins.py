@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 
-from gateway.tools.cdn_doctor import examination
+from headgate_gateway.tools.cdn_doctor import examination
 from tests.cdn.guarded_origin import PREFIX, WRITER, guarded_origin
 from tests.commands.deployments import POLL_S, examined, failures, saw
 from tests.commands.hop import Faults, hop

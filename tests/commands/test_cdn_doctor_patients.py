@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 
-from gateway.tools.cdn_doctor import examination
+from headgate_gateway.tools.cdn_doctor import examination
 from tests.commands.deployments import WAITS, examined, failures
 from tests.commands.scripted_hop import Answered, Asked, Patient, scripted_hop
 from tests.support.processes import headgate

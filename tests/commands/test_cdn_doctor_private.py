@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdn_configs.targets import target
-from gateway.tools.cdn_doctor.finding import CheckVerdict
-from gateway.tools.cdn_doctor.streams import reader_of
+from headgate_cdn.targets import target
+from headgate_gateway.tools.cdn_doctor.finding import CheckVerdict
+from headgate_gateway.tools.cdn_doctor.streams import reader_of
 from tests.cdn.candidates import Candidate
 from tests.cdn.guarded_origin import PREFIX, WRITER, guarded_origin
 from tests.commands.deployments import POLL_S, examined, failures, finding
@@ -21,9 +21,9 @@ from tests.support.proxy_engines import ENGINES, started
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cdn_configs.options import CredentialMode
-    from gateway.tools.cdn_doctor.examination import Examination
-    from gateway.tools.cdn_doctor.finding import Check
+    from headgate_cdn.options import CredentialMode
+    from headgate_gateway.tools.cdn_doctor.examination import Examination
+    from headgate_gateway.tools.cdn_doctor.finding import Check
     from tests.cdn.guarded_origin import GuardedOrigin
 
 BY_KEY = "&rk=$arg_rk"

@@ -8,22 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.commands.options.admin_target import admin_target
-from gateway.tools.cdn_doctor.advice import ADVICE
-from gateway.tools.cdn_doctor.evidence import (
+from headgate_gateway.commands.options.admin_target import admin_target
+from headgate_gateway.tools.cdn_doctor.advice import ADVICE
+from headgate_gateway.tools.cdn_doctor.evidence import (
     CLAIM_CHARACTERS,
     AnswerSource,
     cache_claims,
     source,
 )
-from gateway.tools.cdn_doctor.examination import BESIDE, CHECKS
-from gateway.tools.cdn_doctor.probe_sender import (
+from headgate_gateway.tools.cdn_doctor.examination import BESIDE, CHECKS
+from headgate_gateway.tools.cdn_doctor.probe_sender import (
     MOST_REQUESTS,
     BudgetSpent,
     ProbeReply,
     RequestBudget,
 )
-from gateway.tools.cdn_doctor.streams import first_target
+from headgate_gateway.tools.cdn_doctor.streams import first_target
 
 if TYPE_CHECKING:
     from pathlib import Path

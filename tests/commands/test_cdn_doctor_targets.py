@@ -15,7 +15,7 @@ from tests.commands.deployments import POLL_S, examined, failures, saw
 from tests.support.examples import IS_WHOLE
 
 if TYPE_CHECKING:
-    from gateway.tools.cdn_doctor.examination import Examination
+    from headgate_gateway.tools.cdn_doctor.examination import Examination
     from tests.cdn.edges import Edge
 
 # By default, once with an answer for each reader, and with one for all whom the gateway confirms,

@@ -12,12 +12,12 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from gateway.__main__ import cli as command
-from gateway.commands.command_group import CommandGroup
-from gateway.commands.command_tree import commands_of as commands_in
-from gateway.commands.options.typed_secrets import warnings
-from gateway.features.kinds import subscriptions
-from gateway.settings import describe_settings
+from headgate_gateway.__main__ import cli as command
+from headgate_gateway.commands.command_group import CommandGroup
+from headgate_gateway.commands.command_tree import commands_of as commands_in
+from headgate_gateway.commands.options.typed_secrets import warnings
+from headgate_gateway.features.kinds import subscriptions
+from headgate_gateway.settings import describe_settings
 from tests.commands.conftest import CERTIFICATE
 from tests.support.given_settings import variables
 from tests.support.ports import free_port
@@ -85,7 +85,7 @@ def test_dash_h_and_dash_dash_help_print_the_same_for_every_command(
 @pytest.mark.parametrize("arguments", ["--help", "stream --help", "config --help"])
 def test_a_list_of_commands_imports_none_of_them(arguments: str) -> None:
     program = (
-        "import sys; from gateway.__main__ import cli;"
+        "import sys; from headgate_gateway.__main__ import cli;"
         "cli(sys.argv[1:], 'headgate', standalone_mode=False); print(*sys.modules)"
     )
     command = [sys.executable, "-c", program, *arguments.split()]
@@ -215,7 +215,7 @@ def test_version_names_the_packages_also_of_python_dash_m_gateway(cli: CommandLi
     versions = dict(each.split(" ") for each in below.split(", "))
     assert [*versions] == ["aiohttp", "apsw", "hiredis", "redis", "uvloop", "python"]
     assert versions["python"] == ".".join(map(str, sys.version_info[:3]))
-    module = [sys.executable, "-m", "gateway", "--version"]
+    module = [sys.executable, "-m", "headgate_gateway", "--version"]
     assert (
         subprocess.run(module, capture_output=True, check=True, cwd=ROOT).stdout.decode() == printed
     )

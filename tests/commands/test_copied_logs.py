@@ -10,11 +10,11 @@ from urllib.parse import quote
 
 import pytest
 
-from gateway.protocol.streams.limits import EVERYTHING, Retention
-from gateway.protocol.streams.state import Lifetime
-from gateway.tools.copying import queue
-from gateway.tools.copying.log_place import LogPlace
-from gateway.tools.copying.operation import CopyRequest, copy
+from headgate_gateway.protocol.streams.limits import EVERYTHING, Retention
+from headgate_gateway.protocol.streams.state import Lifetime
+from headgate_gateway.tools.copying import queue
+from headgate_gateway.tools.copying.log_place import LogPlace
+from headgate_gateway.tools.copying.operation import CopyRequest, copy
 from tests.commands.conftest import CommandLine
 from tests.commands.copying import exact, opened, seen_in
 from tests.streams.service import Service
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
-    from gateway.protocol.streams.state import StreamState
+    from headgate_gateway.protocol.streams.state import StreamState
 
 
 class Folders(NamedTuple):

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.settings import Settings, load
-from gateway.settings.cross_checks.dangerous_settings import dangers
-from gateway.settings.log_kinds.redis import WITHOUT_FILE
-from gateway.tools.redis_doctor.asking import servers_without_file
+from headgate_gateway.settings import Settings, load
+from headgate_gateway.settings.cross_checks.dangerous_settings import dangers
+from headgate_gateway.settings.log_kinds.redis import WITHOUT_FILE
+from headgate_gateway.tools.redis_doctor.asking import servers_without_file
 from tests.support.given_settings import sections
 from tests.support.ports import free_port
 from tests.support.processes import headgate

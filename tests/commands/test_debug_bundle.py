@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.tools.debug_bundle import LAST_BYTES, BundleParts, last_log
+from headgate_gateway.tools.debug_bundle import LAST_BYTES, BundleParts, last_log
 from tests.commands.conftest import CommandLine
 from tests.support.given_settings import variables
 from tests.support.http1 import ask

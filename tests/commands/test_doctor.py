@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.tools.redis_doctor.access import access
-from gateway.tools.redis_doctor.asking import ServerUnreachable
-from gateway.tools.redis_doctor.durability import durability
+from headgate_gateway.tools.redis_doctor.access import access
+from headgate_gateway.tools.redis_doctor.asking import ServerUnreachable
+from headgate_gateway.tools.redis_doctor.durability import durability
 from tests.commands.conftest import CommandLine
 from tests.commands.examining import facts, found, only
 from tests.support.http1 import ask

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.tools.redis_doctor.asking import ServerUnreachable, ask
-from gateway.tools.redis_doctor.groups import cluster, sentinels
-from gateway.tools.redis_doctor.report import examine
+from headgate_gateway.tools.redis_doctor.asking import ServerUnreachable, ask
+from headgate_gateway.tools.redis_doctor.groups import cluster, sentinels
+from headgate_gateway.tools.redis_doctor.report import examine
 from tests.commands.conftest import CERTIFICATE
 from tests.commands.examining import found, only, route_to
 from tests.support.ports import free_port

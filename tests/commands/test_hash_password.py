@@ -4,8 +4,8 @@ import pytest
 from argon2 import PasswordHasher
 from click.testing import CliRunner
 
-from gateway.__main__ import cli
-from gateway.settings import AdminUser
+from headgate_gateway.__main__ import cli
+from headgate_gateway.settings import AdminUser
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from gateway.__main__ import cli as command
-from gateway.commands.doctor import health
+from headgate_gateway.__main__ import cli as command
+from headgate_gateway.commands.doctor import health
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:

@@ -25,42 +25,42 @@ pytestmark = pytest.mark.usefixtures("processes")
 TELLING = (
     "import atexit, sys; del sys.argv[0];"
     "atexit.register(lambda: print('LOADED', *sys.modules, flush=True));"
-    "from gateway.entry import main; main()"
+    "from headgate_gateway.entry import main; main()"
 )
 # Packages and modules, each with all that is in it.
 OF_COMMANDS = {
-    "gateway.commands.cdn",
-    "gateway.commands.stream.streams",
-    "gateway.commands.token",
+    "headgate_gateway.commands.cdn",
+    "headgate_gateway.commands.stream.streams",
+    "headgate_gateway.commands.token",
 }
-OF_CONSOLE = {"admin.api", "admin.pages", "cdn_configs", "jinja2"}
-OF_CREDENTIALS = {"argon2", "gateway.access.key_sets"}  # that a console checks and makes
+OF_CONSOLE = {"headgate_admin.api", "headgate_admin.pages", "headgate_cdn", "jinja2"}
+OF_CREDENTIALS = {"argon2", "headgate_gateway.access.key_sets"}  # that a console checks and makes
 OF_DIALECTS = {"headgate.dialects.providers", "headgate.dialects.contract"}  # of models
 OF_EDGES = {
-    "gateway.edge",
-    "gateway.origin.client",
-    "gateway.web.handlers.passed_appends",
-    "gateway.web.handlers.edge_handlers",
+    "headgate_gateway.edge",
+    "headgate_gateway.origin.client",
+    "headgate_gateway.web.handlers.passed_appends",
+    "headgate_gateway.web.handlers.edge_handlers",
 }
-OF_FILES = {"apsw", "gateway.logs.sqlite"}
+OF_FILES = {"apsw", "headgate_gateway.logs.sqlite"}
 OF_FEATURES = {
-    f"gateway.features.{name}"
+    f"headgate_gateway.features.{name}"
     for name in (
         *("compact", "console", "mcp", "models", "origin_auth", "proxies", "runs"),
         *("subscriptions.engine", "subscriptions.state", "views"),
     )
 }
-OF_METRICS = {"importlib.metadata", "prometheus_client", "gateway.telemetry.exposition"}
+OF_METRICS = {"importlib.metadata", "prometheus_client", "headgate_gateway.telemetry.exposition"}
 OF_OPERATORS = {"difflib", "tomlkit", "tomllib"}  # who write settings, and edit files
 OF_OTHERS = {"greenlet", "pydantic", "rich"}  # whom nothing of ours needs, but for what others have
-OF_OUTBOUND = {"gateway.outbound"}
-OF_PURGES = {"gateway.purge.drivers", "gateway.purge.purger"}
-OF_REDIS = {"gateway.logs.redis", "redis"}
+OF_OUTBOUND = {"headgate_gateway.outbound"}
+OF_PURGES = {"headgate_gateway.purge.drivers", "headgate_gateway.purge.purger"}
+OF_REDIS = {"headgate_gateway.logs.redis", "redis"}
 OF_REDIS_PY = {"cryptography", "importlib.metadata", "opentelemetry"}  # where they are installed
 OF_RUNS = {"headgate.dialects.contract", "headgate.records", "headgate.runs"}
-OF_TOKENS = {"cryptography", "gateway.access.signed_tokens", "joserfc"}
+OF_TOKENS = {"cryptography", "headgate_gateway.access.signed_tokens", "joserfc"}
 OF_TRACES = {"opentelemetry"}
-OF_WORKERS = {"gateway.workers"}
+OF_WORKERS = {"headgate_gateway.workers"}
 UNNEEDED = OF_COMMANDS | OF_CONSOLE | OF_CREDENTIALS | OF_EDGES | OF_FILES | OF_METRICS
 UNNEEDED |= OF_OPERATORS | OF_OTHERS | OF_PURGES | OF_REDIS | OF_RUNS | OF_TOKENS | OF_TRACES
 UNNEEDED |= OF_DIALECTS | OF_FEATURES | OF_OUTBOUND | OF_WORKERS
@@ -76,7 +76,7 @@ def loaded(server: Headgate) -> set[str]:
     assert server.terminate() == 0
     (line,) = (it for it in server.output().splitlines() if it.startswith("LOADED "))
     modules = line.split()[1:]
-    assert "gateway.web.connections.fast_path" in modules
+    assert "headgate_gateway.web.connections.fast_path" in modules
     return unneeded(modules)
 
 
@@ -113,7 +113,9 @@ def test_a_server_of_redis_streams_loads_only_the_redis_modules_besides(tmp_path
     with redis_server(tmp_path) as redis, telling(redis.url) as server:
         use(server)
         # A gateway looks for subscriptions of others.
-        of_features = {f"gateway.features.subscriptions.{name}" for name in ("engine", "state")}
+        of_features = {
+            f"headgate_gateway.features.subscriptions.{name}" for name in ("engine", "state")
+        }
         assert loaded(server) == OF_REDIS | OF_REDIS_PY | of_features
 
 
@@ -130,8 +132,8 @@ def test_a_server_of_an_http_origin_loads_only_the_edge_modules_besides() -> Non
         pytest.param(
             "/",
             OF_CONSOLE
-            | {"gateway.access.signed_tokens", "importlib.metadata", "joserfc"}
-            | {"gateway.features.console"},
+            | {"headgate_gateway.access.signed_tokens", "importlib.metadata", "joserfc"}
+            | {"headgate_gateway.features.console"},
             id="console",
         ),
     ],
@@ -145,8 +147,8 @@ def test_metrics_and_console_load_their_modules_on_the_first_request(
 
 
 def test_a_worker_loads_no_module_of_the_console() -> None:
-    program = "import gateway.workers.worker, json, sys; print(json.dumps([*sys.modules]))"
+    program = "import headgate_gateway.workers.worker, json, sys; print(json.dumps([*sys.modules]))"
     told = subprocess.check_output([sys.executable, "-c", program])
     modules = json.loads(told)
     assert unneeded(modules) == OF_WORKERS
-    assert "admin.app" not in modules
+    assert "headgate_admin.app" not in modules

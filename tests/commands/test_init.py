@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.settings import Settings, describe_settings, load
-from gateway.settings.documents.commented_file import commented_file
+from headgate_gateway.settings import Settings, describe_settings, load
+from headgate_gateway.settings.documents.commented_file import commented_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gateway.settings.reading.tables import Table
+    from headgate_gateway.settings.reading.tables import Table
     from tests.commands.conftest import CommandLine
 
 TEXT = commented_file("headgate.toml")

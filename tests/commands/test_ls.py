@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.tools.server import listing
+from headgate_gateway.tools.server import listing
 from tests.commands.conftest import CommandLine
 from tests.support.blocking_origin import BlockingOrigin
 from tests.support.http1 import ask

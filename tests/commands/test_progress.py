@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.tools.shell import progress
-from gateway.tools.shell.progress import Progress
+from headgate_gateway.tools.shell import progress
+from headgate_gateway.tools.shell.progress import Progress
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.process.running_servers import running_servers
+from headgate_gateway.process.running_servers import running_servers
 from tests.commands.conftest import CommandLine
 from tests.support.processes import Headgate, headgate
 from tests.support.waiting import wait_until

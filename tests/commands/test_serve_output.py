@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.settings import Settings, load
-from gateway.settings.reached import console_url, export_for_commands
+from headgate_gateway.settings import Settings, load
+from headgate_gateway.settings.reached import console_url, export_for_commands
 from tests.support.given_settings import variables
 from tests.support.http1 import ask
 from tests.support.ports import free_port

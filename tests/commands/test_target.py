@@ -3,10 +3,10 @@ from __future__ import annotations
 import re
 
 import pytest
-from headgate.errors import refusal
 
-from gateway.tools.server.client import in_words
-from gateway.tools.server.target import resolve
+from headgate.errors import refusal
+from headgate_gateway.tools.server.client import in_words
+from headgate_gateway.tools.server.target import resolve
 
 BASE = "http://127.0.0.1:4437/v1/stream"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.tools.shell.terminal import safe
+from headgate_gateway.tools.shell.terminal import safe
 from tests.support.blocking_origin import BlockingOrigin
 from tests.support.processes import HEADGATE, run
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 from click.testing import CliRunner
 
-from gateway.__main__ import cli
-from gateway.commands.token import OPERATIONS
-from gateway.settings.grants import Operation
+from headgate_gateway.__main__ import cli
+from headgate_gateway.commands.token import OPERATIONS
+from headgate_gateway.settings.grants import Operation
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -426,12 +426,12 @@ class Interrupting:
             os.kill(os.getpid(), signal.SIGINT)
 
 sys.meta_path.insert(0, Interrupting())
-from gateway.entry import main
+from headgate_gateway.entry import main
 main()
 """
 
 
-@pytest.mark.parametrize("module", ["click", "gateway.commands.stream.append_lines"])
+@pytest.mark.parametrize("module", ["click", "headgate_gateway.commands.stream.append_lines"])
 def test_ctrl_c_while_modules_load_prints_interrupted_and_exits_with_130(
     module: str, cli: CommandLine
 ) -> None:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from gateway.__main__ import cli
-from gateway.settings import load
+from headgate_gateway.__main__ import cli
+from headgate_gateway.settings import load
 from scripts.debs import BUILD_PACKAGES
 from tests.docker.image_file import DOCKER, instructions
 from tests.docker.machine import Machine, compose, read_yaml

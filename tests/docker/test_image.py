@@ -18,7 +18,7 @@ from argon2 import PasswordHasher
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
-from gateway.settings import load
+from headgate_gateway.settings import load
 from tests.docker.image import REVISION, VERSION, copy_context
 from tests.docker.image_file import instructions
 from tests.docker.machine import Machine
@@ -233,7 +233,12 @@ def test_the_build_context_contains_only_installed_files(tmp_path: Path) -> None
     """Without tests, streams and git, no layer can contain a secret of the folder."""
     source = tmp_path / "source"
     secrets = ["headgate-data/headgate.db", ".env", ".git/config", "client/.env", "tokens.toml"]
-    wanted = ["LICENSE", "pyproject.toml", "gateway/app.py", "client/headgate/stream.py"]
+    wanted = [
+        "LICENSE",
+        "pyproject.toml",
+        "gateway/headgate_gateway/app.py",
+        "client/headgate/stream.py",
+    ]
     wanted.append("scripts/version.py")
     compiled = ["gateway/__pycache__/app.pyc", "client/headgate/__pycache__/stream.pyc"]
     for name in [*secrets, *wanted, *compiled, "requirements/ci.txt", *LOCKED]:

@@ -14,8 +14,8 @@ import uvloop
 from structlog.testing import capture_logs
 from typing_extensions import override
 
-from gateway.origin.heads import AnswerKind
-from gateway.origin.reuse import PROOFS, ConnectionHistory
+from headgate_gateway.origin.heads import AnswerKind
+from headgate_gateway.origin.reuse import PROOFS, ConnectionHistory
 from tests.support.examples import IS_WHOLE
 from tests.support.http1 import Client, ConnectionEnded, read_chunk
 from tests.support.origin_connections import idle_count
@@ -27,7 +27,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
-    from gateway.origin.client import Origin
+    from headgate_gateway.origin.client import Origin
     from tests.support.raw_origin import Play
 
 # Of each property that both ways are played in; each is several exchanges with real sockets.

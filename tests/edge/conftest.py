@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.edge.followed import poll_loop
+from headgate_gateway.edge.followed import poll_loop
 from tests.support.event_loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories
 
 

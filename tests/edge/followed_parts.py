@@ -7,17 +7,17 @@ from unittest.mock import Mock
 
 from multidict import CIMultiDict
 
-from gateway.edge.followed.evidence import NewestData
-from gateway.edge.followed.known_state import KnownState, Verification
-from gateway.edge.followed.origin_reads import ReaderRequests
-from gateway.protocol.cache_headers import Freshness
-from gateway.protocol.requests import CatchUp
-from gateway.protocol.streams.state import Lifetime
-from gateway.rules.cached_response import CacheRequest
-from gateway.rules.followed import Snapshot
+from headgate_gateway.edge.followed.evidence import NewestData
+from headgate_gateway.edge.followed.known_state import KnownState, Verification
+from headgate_gateway.edge.followed.origin_reads import ReaderRequests
+from headgate_gateway.protocol.cache_headers import Freshness
+from headgate_gateway.protocol.requests import CatchUp
+from headgate_gateway.protocol.streams.state import Lifetime
+from headgate_gateway.rules.cached_response import CacheRequest
+from headgate_gateway.rules.followed import Snapshot
 
 if TYPE_CHECKING:
-    from gateway.edge.followed.recent_window import RecentWindow
+    from headgate_gateway.edge.followed.recent_window import RecentWindow
 
 KIND = "text/plain"
 NOTHING: CIMultiDict[str] = CIMultiDict()

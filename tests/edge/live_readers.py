@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gateway.protocol.streams.offsets import current_cursor
+from headgate_gateway.protocol.streams.offsets import current_cursor
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import Steps, reset
 from tests.support.serving import EDGE, Serving, edge_serving, get

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.protocol.http.header_names import NGINX_FIELD
+from headgate_gateway.protocol.http.header_names import NGINX_FIELD
 from tests.edge.test_headers_that_end_here import REQUESTS, asked, swallow
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import EDGE, edge_serving, get, put

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.rules.read_rules import AMBIGUOUS_S
+from headgate_gateway.rules.read_rules import AMBIGUOUS_S
 from tests.edge.live_readers import (
     S,
     at,

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from gateway.edge.followed.comparison import (
+from headgate_gateway.edge.followed.comparison import (
     ANOTHER,
     COMPARED_BYTES,
     LONGEST_COUNTED,
@@ -26,21 +26,21 @@ from gateway.edge.followed.comparison import (
     compare,
     evidence_of,
 )
-from gateway.edge.followed.evidence import StreamEvidence
-from gateway.edge.followed.origin_reads import CannotFollow, PollQuestion
-from gateway.edge.followed.poller import PolledOrigin, Poller
-from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
-from gateway.errors import OriginBusy
-from gateway.origin.answer import OriginAnswer
-from gateway.origin.reuse import ConnectionHistory
-from gateway.protocol.cache_headers import Freshness
-from gateway.protocol.http.forwarding import IdentityHeaders
-from gateway.rules.followed import Span
-from gateway.rules.read_rules import LostOffsets
+from headgate_gateway.edge.followed.evidence import StreamEvidence
+from headgate_gateway.edge.followed.origin_reads import CannotFollow, PollQuestion
+from headgate_gateway.edge.followed.poller import PolledOrigin, Poller
+from headgate_gateway.edge.followed.recent_window import RecentWindow, WindowBudget
+from headgate_gateway.errors import OriginBusy
+from headgate_gateway.origin.answer import OriginAnswer
+from headgate_gateway.origin.reuse import ConnectionHistory
+from headgate_gateway.protocol.cache_headers import Freshness
+from headgate_gateway.protocol.http.forwarding import IdentityHeaders
+from headgate_gateway.rules.followed import Span
+from headgate_gateway.rules.read_rules import LostOffsets
 from tests.edge.followed_parts import KIND, reading, state_of
 
 if TYPE_CHECKING:
-    from gateway.rules.cached_response import CacheRequest
+    from headgate_gateway.rules.cached_response import CacheRequest
 
 TEXT, JSON = "text/plain", "application/json"
 PIECES = st.lists(st.sampled_from([b"1", b"2", b"11", b'"a"']), max_size=8)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.edge.followed import checks, followed_streams, known_state
+from headgate_gateway.edge.followed import checks, followed_streams, known_state
 from tests.edge.live_readers import (
     S,
     at,

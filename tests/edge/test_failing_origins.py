@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.origin import servers
+from headgate_gateway.origin import servers
 from tests.support.raw_origin import RawOrigin, Wire, answer
 from tests.support.serving import EDGE, Serving, edge_serving, get
 from tests.support.waiting import until

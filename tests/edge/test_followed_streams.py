@@ -10,9 +10,9 @@ from unittest.mock import ANY
 
 import pytest
 
-from gateway.edge.followed import checks, followed_streams
-from gateway.edge.followed.poll_loop import HOLDS_S
-from gateway.protocol.streams.offsets import INTERVAL_S, TailBound
+from headgate_gateway.edge.followed import checks, followed_streams
+from headgate_gateway.edge.followed.poll_loop import HOLDS_S
+from headgate_gateway.protocol.streams.offsets import INTERVAL_S, TailBound
 from tests.edge.live_readers import (
     NEXT_KEY,
     S,
@@ -34,8 +34,8 @@ from tests.support.serving import EDGE, get, request
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from gateway.edge.reads.http_cache import CacheResult
-    from gateway.rules.cached_response import CacheRequest
+    from headgate_gateway.edge.reads.http_cache import CacheResult
+    from headgate_gateway.rules.cached_response import CacheRequest
     from tests.support.raw_origin import Play, Wire
 
 

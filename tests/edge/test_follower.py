@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from gateway.edge.followed.origin_reads import CannotFollow, PollQuestion, PollResult
-from gateway.edge.followed.poll_loop import (
+from headgate_gateway.edge.followed.origin_reads import CannotFollow, PollQuestion, PollResult
+from headgate_gateway.edge.followed.poll_loop import (
     FIRST_BACKOFF_S,
     HOLDS_S,
     LONGEST_BACKOFF_S,
@@ -16,16 +16,16 @@ from gateway.edge.followed.poll_loop import (
     OriginPollLoop,
     backoff_s,
 )
-from gateway.edge.followed.poller import PollerRequest
-from gateway.errors import HeadgateError, OriginBroken, OriginTimeout, StreamNotFound
-from gateway.origin.answer import AnswerReceiver, OriginAnswer
-from gateway.origin.requests import OriginRequest, RequestsInFlight
-from gateway.origin.reuse import ConnectionHistory
+from headgate_gateway.edge.followed.poller import PollerRequest
+from headgate_gateway.errors import HeadgateError, OriginBroken, OriginTimeout, StreamNotFound
+from headgate_gateway.origin.answer import AnswerReceiver, OriginAnswer
+from headgate_gateway.origin.requests import OriginRequest, RequestsInFlight
+from headgate_gateway.origin.reuse import ConnectionHistory
 from tests.support.virtual_time import run
 
 if TYPE_CHECKING:
-    from gateway.edge.followed.poller import Poller, Steps
-    from gateway.origin.client import Origin
+    from headgate_gateway.edge.followed.poller import Poller, Steps
+    from headgate_gateway.origin.client import Origin
 
 Step = PollResult | Exception | tuple[float, PollResult | Exception]
 

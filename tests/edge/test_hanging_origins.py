@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.reads.http_cache import REFRESH_PAUSE_S
+from headgate_gateway.edge.reads.http_cache import REFRESH_PAUSE_S
 from tests.edge.live_readers import S, following, up_to
 from tests.support.live_origin import LiveOrigin
 from tests.support.serving import Serving, edge_serving, get

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.errors import OriginBroken
-from gateway.live.contract import PollAnswer, ReaderClient
-from gateway.live.long_polls import AT_ONCE
-from gateway.protocol.requests import LongPoll
-from gateway.protocol.responses import UP_TO_DATE_LINE
-from gateway.protocol.streams.offsets import TailBound
+from headgate_gateway.errors import OriginBroken
+from headgate_gateway.live.contract import PollAnswer, ReaderClient
+from headgate_gateway.live.long_polls import AT_ONCE
+from headgate_gateway.protocol.requests import LongPoll
+from headgate_gateway.protocol.responses import UP_TO_DATE_LINE
+from headgate_gateway.protocol.streams.offsets import TailBound
 from tests.edge.live_readers import S, at, confirmed, following, live, news, up_to, viewed
 from tests.support.raw_origin import Wire, answer
 from tests.support.serving import Serving, get, request

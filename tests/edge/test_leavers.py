@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.followed import followed_streams
-from gateway.web.handlers import edge_handlers
+from headgate_gateway.edge.followed import followed_streams
+from headgate_gateway.web.handlers import edge_handlers
 from tests.support.raw_origin import RawOrigin, Steps, answer, silence
 from tests.support.serving import EDGE, Serving, edge_serving, get, request
 from tests.support.waiting import until

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.edge.followed import known_state
-from gateway.rules.read_rules import PERSISTS_S
+from headgate_gateway.edge.followed import known_state
+from headgate_gateway.rules.read_rules import PERSISTS_S
 from tests.edge.live_readers import (
     S,
     at,

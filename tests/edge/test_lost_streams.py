@@ -13,13 +13,13 @@ from unittest.mock import Mock
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.edge.followed.checks import StreamChecks
-from gateway.edge.followed.comparison import Evidence
-from gateway.edge.followed.evidence import StreamEvidence
-from gateway.edge.followed.followed_table import FollowedTable
-from gateway.errors import StreamGone
-from gateway.rules.read_rules import ANOTHER_STREAM, LostOffsets
-from gateway.telemetry import rare_lines
+from headgate_gateway.edge.followed.checks import StreamChecks
+from headgate_gateway.edge.followed.comparison import Evidence
+from headgate_gateway.edge.followed.evidence import StreamEvidence
+from headgate_gateway.edge.followed.followed_table import FollowedTable
+from headgate_gateway.errors import StreamGone
+from headgate_gateway.rules.read_rules import ANOTHER_STREAM, LostOffsets
+from headgate_gateway.telemetry import rare_lines
 from tests.edge.live_readers import S, following, live, polling, viewed
 from tests.support.raw_origin import RawOrigin, Wire, answer, silence
 from tests.support.serving import EDGE, edge_serving, get, request
@@ -28,7 +28,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.edge.reads.fetches import Fetch
+    from headgate_gateway.edge.reads.fetches import Fetch
 
 EVENT = "origin.lost_stream"
 DELETED = "the stream was deleted"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.web.connections.connection import Connection
+from headgate_gateway.web.connections.connection import Connection
 from tests.support.raw_origin import RawOrigin, Steps, answer, close, silence
 from tests.support.serving import EDGE, Serving, edge_serving, get
 from tests.support.waiting import until

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.followed import evidence
-from gateway.edge.followed.evidence import NewestData
+from headgate_gateway.edge.followed import evidence
+from headgate_gateway.edge.followed.evidence import NewestData
 from tests.edge.live_readers import S, at, confirmed, following, live, news, up_to, viewed, waiting
 from tests.support.raw_origin import Wire, answer
 from tests.support.serving import Serving, get
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from gateway.edge.followed.followed_stream import FollowedStream
-    from gateway.rules.cached_response import StreamKey
+    from headgate_gateway.edge.followed.followed_stream import FollowedStream
+    from headgate_gateway.rules.cached_response import StreamKey
     from tests.support.event_stream import Event
     from tests.support.live_origin import LiveOrigin
 

@@ -9,22 +9,22 @@ from unittest.mock import Mock
 
 import pytest
 
-from gateway.edge.followed.checks import LONGEST_EVIDENCE, StreamChecks
-from gateway.edge.followed.comparison import UNKNOWN, Evidence
-from gateway.edge.followed.evidence import (
+from headgate_gateway.edge.followed.checks import LONGEST_EVIDENCE, StreamChecks
+from headgate_gateway.edge.followed.comparison import UNKNOWN, Evidence
+from headgate_gateway.edge.followed.evidence import (
     MAX_ENDS,
     MAX_READS,
     MAX_STREAMS,
     WHOLE_BYTES,
     StreamEvidence,
 )
-from gateway.edge.followed.followed_table import FollowedTable
-from gateway.edge.reads.shared_response import FETCHED
-from gateway.rules.read_rules import LostOffsets
-from gateway.rules.repair import StreamRead
+from headgate_gateway.edge.followed.followed_table import FollowedTable
+from headgate_gateway.edge.reads.shared_response import FETCHED
+from headgate_gateway.rules.read_rules import LostOffsets
+from headgate_gateway.rules.repair import StreamRead
 
 if TYPE_CHECKING:
-    from gateway.edge.reads.fetches import Fetch
+    from headgate_gateway.edge.reads.fetches import Fetch
 
 KEY = ("h", "/s", (), "")
 TEXT, JSON = "text/plain", "application/json"

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.features.origin_auth import requests as origin_auth_requests
-from gateway.features.origin_auth.requests import PERMISSION_S, AskingRequests
-from gateway.features.questions.streams import ExplainRequest, Explanation
-from gateway.telemetry import traffic as counted
+from headgate_gateway.features.origin_auth import requests as origin_auth_requests
+from headgate_gateway.features.origin_auth.requests import PERMISSION_S, AskingRequests
+from headgate_gateway.features.questions.streams import ExplainRequest, Explanation
+from headgate_gateway.telemetry import traffic as counted
 from tests.support.raw_origin import RawOrigin, Steps, Wire, answer
 from tests.support.serving import EDGE, Serving, edge_serving, get, request
 from tests.support.waiting import until

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.origin.reuse import SILENCE_S
+from headgate_gateway.origin.reuse import SILENCE_S
 from tests.support.examples import IS_WHOLE
 from tests.support.serving import EDGE, Serving, edge_serving, get, post, request
 from tests.support.surplus_origin import FORGED, SPOILING, SURPLUS, SurplusOrigin, name_of

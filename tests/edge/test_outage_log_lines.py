@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from structlog.testing import capture_logs
 
-from gateway.telemetry import rare_lines
+from headgate_gateway.telemetry import rare_lines
 from tests.support.raw_origin import RawOrigin, answer, close
 from tests.support.serving import EDGE, edge_serving, get, request
 from tests.support.waiting import until

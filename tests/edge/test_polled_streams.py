@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from multidict import CIMultiDict
 
-from gateway.edge.followed import poll_loop
-from gateway.edge.followed.evidence import StreamEvidence
-from gateway.edge.followed.followed_streams import NEWS_BYTES
-from gateway.edge.followed.poll_loop import OriginPollLoop
-from gateway.edge.followed.poller import PolledOrigin, Poller
-from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
-from gateway.origin.reader import GATHERED_BYTES
-from gateway.protocol.cache_headers import Freshness
-from gateway.protocol.http.forwarding import IdentityHeaders
-from gateway.rules.followed import Span
-from gateway.rules.read_rules import LostOffsets
+from headgate_gateway.edge.followed import poll_loop
+from headgate_gateway.edge.followed.evidence import StreamEvidence
+from headgate_gateway.edge.followed.followed_streams import NEWS_BYTES
+from headgate_gateway.edge.followed.poll_loop import OriginPollLoop
+from headgate_gateway.edge.followed.poller import PolledOrigin, Poller
+from headgate_gateway.edge.followed.recent_window import RecentWindow, WindowBudget
+from headgate_gateway.origin.reader import GATHERED_BYTES
+from headgate_gateway.protocol.cache_headers import Freshness
+from headgate_gateway.protocol.http.forwarding import IdentityHeaders
+from headgate_gateway.rules.followed import Span
+from headgate_gateway.rules.read_rules import LostOffsets
 from tests.edge.followed_parts import reading, state_of
 from tests.origin.opening import TARGET, opened
 from tests.support.raw_origin import RawOrigin, Steps, answer, close
@@ -29,9 +29,9 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from gateway.edge.followed.origin_reads import PollResult
-    from gateway.errors import HeadgateError
-    from gateway.origin.client import Origin
+    from headgate_gateway.edge.followed.origin_reads import PollResult
+    from headgate_gateway.errors import HeadgateError
+    from headgate_gateway.origin.client import Origin
     from tests.support.raw_origin import Play, Wire
 
 TEXT = "Content-Type: text/plain"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.edge.followed.origin_reads import MOST, ReaderRequests
+from headgate_gateway.edge.followed.origin_reads import MOST, ReaderRequests
 from tests.edge.followed_parts import reading
 
 

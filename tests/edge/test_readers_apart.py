@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.protocol.streams.offsets import MAX_JITTER_INTERVALS
+from headgate_gateway.protocol.streams.offsets import MAX_JITTER_INTERVALS
 from tests.edge.events import Events
 from tests.edge.gateways import PlayedGateway, edge
 from tests.support.blocking_origin import BlockingOrigin, Exchange

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.reads.decision import LATELY_S
-from gateway.edge.reads.http_cache import REFRESH_PAUSE_S
+from headgate_gateway.edge.reads.decision import LATELY_S
+from headgate_gateway.edge.reads.http_cache import REFRESH_PAUSE_S
 from tests.edge.live_readers import S, at, following, live, news, polling, up_to
 from tests.support.raw_origin import answer, reset
 from tests.support.serving import Serving, get

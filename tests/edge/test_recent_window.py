@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.edge.followed.comparison import LONGEST_COUNTED, MOST_COUNTED
-from gateway.edge.followed.recent_window import (
+from headgate_gateway.edge.followed.comparison import LONGEST_COUNTED, MOST_COUNTED
+from headgate_gateway.edge.followed.recent_window import (
     MAX_KNOWN,
     MAX_PIECES,
     WINDOW_BYTES,
     RecentWindow,
     WindowBudget,
 )
-from gateway.rules.followed import Span
+from headgate_gateway.rules.followed import Span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from multidict import CIMultiDict
 
-from gateway.protocol.http.repeated_fields import join_lines
+from headgate_gateway.protocol.http.repeated_fields import join_lines
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import EDGE, edge_serving, get, post, request
 

@@ -10,22 +10,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict, MultiMapping
 
-from gateway.origin.requests import field_block
-from gateway.protocol.http.forwarding import SCHEME, IdentityHeaders, RequestSender, hop_names
-from gateway.protocol.http.paths import canonical_host
-from gateway.protocol.requests import CatchUp
-from gateway.protocol.streams.state import Lifetime
-from gateway.rules.directives import wants_all
-from gateway.rules.edge_target import parse_edge_target
-from gateway.runtime.request_fields import RequestFields
-from gateway.web.handlers.plain_reads import ReadPlan, read_plan
-from gateway.web.requests.blocks import own_of
+from headgate_gateway.origin.requests import field_block
+from headgate_gateway.protocol.http.forwarding import (
+    SCHEME,
+    IdentityHeaders,
+    RequestSender,
+    hop_names,
+)
+from headgate_gateway.protocol.http.paths import canonical_host
+from headgate_gateway.protocol.requests import CatchUp
+from headgate_gateway.protocol.streams.state import Lifetime
+from headgate_gateway.rules.directives import wants_all
+from headgate_gateway.rules.edge_target import parse_edge_target
+from headgate_gateway.runtime.request_fields import RequestFields
+from headgate_gateway.web.handlers.plain_reads import ReadPlan, read_plan
+from headgate_gateway.web.requests.blocks import own_of
 from tests.support.raw_origin import RawOrigin
 from tests.support.serving import EDGE, edge_serving
 
 if TYPE_CHECKING:
-    from gateway.edge.origin_requests import OriginRequests
-    from gateway.rules.cached_response import CacheRequest
+    from headgate_gateway.edge.origin_requests import OriginRequests
+    from headgate_gateway.rules.cached_response import CacheRequest
 
 FIELDS = st.lists(
     st.sampled_from(

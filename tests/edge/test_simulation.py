@@ -14,7 +14,7 @@ from tests.support.processes import ROOT
 # In a process of its own: the order of sets is part of what a seed means.
 PLAY = """
 import json, sys
-from gateway.telemetry.logs import configure
+from headgate_gateway.telemetry.logs import configure
 from tests.edge.simulation.world import simulate
 
 configure("error", "console")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.protocol.streams.chunks import CHUNK_BYTES
+from headgate_gateway.protocol.streams.chunks import CHUNK_BYTES
 from tests.edge.audience import Tools
 from tests.edge.gateways import PREFIX, edge, metric
 from tests.support.blocking_origin import BlockingOrigin

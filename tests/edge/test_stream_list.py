@@ -9,8 +9,8 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.features.questions.contract import AnswerFailure
-from gateway.features.questions.streams import (
+from headgate_gateway.features.questions.contract import AnswerFailure
+from headgate_gateway.features.questions.streams import (
     DescribeStream,
     ListStreams,
     StreamDescription,

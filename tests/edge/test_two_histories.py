@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.followed import known_state
+from headgate_gateway.edge.followed import known_state
 from tests.edge.live_readers import (
     S,
     at,

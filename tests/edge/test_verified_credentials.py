@@ -7,7 +7,7 @@ import contextlib
 from itertools import product
 from typing import TYPE_CHECKING
 
-from gateway.web.connections.connection import Connection
+from headgate_gateway.web.connections.connection import Connection
 from tests.support.guarded_gateway import CANARY, bearer, token, tokens_file
 from tests.support.raw_origin import RawOrigin, Wire, answer
 from tests.support.serving import EDGE, Serving, edge_serving, get, request

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.followed import known_state
-from gateway.edge.followed.comparison import LONGEST_COUNTED, MOST_COUNTED
-from gateway.edge.followed.origin_reads import PollResult
-from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
-from gateway.live.source import LONGEST_ROUND
-from gateway.protocol.streams.offsets import TailBound
+from headgate_gateway.edge.followed import known_state
+from headgate_gateway.edge.followed.comparison import LONGEST_COUNTED, MOST_COUNTED
+from headgate_gateway.edge.followed.origin_reads import PollResult
+from headgate_gateway.edge.followed.recent_window import RecentWindow, WindowBudget
+from headgate_gateway.live.source import LONGEST_ROUND
+from headgate_gateway.protocol.streams.offsets import TailBound
 from tests.edge.followed_parts import KIND, reading, state_of
 from tests.edge.live_readers import confirmed, following, live, news, polling, told, up_to
 from tests.support.cache_status import said
@@ -22,7 +22,7 @@ from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import EDGE, edge_serving, get, request
 
 if TYPE_CHECKING:
-    from gateway.edge.followed.known_state import KnownState
+    from headgate_gateway.edge.followed.known_state import KnownState
 
 S = f"{EDGE}/s"
 MINUTE = "Cache-Control: max-age=60"

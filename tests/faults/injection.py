@@ -10,14 +10,14 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import gateway
+import headgate_gateway
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType, TracebackType
     from typing import Self
 
-ROOT = f"{Path(gateway.__file__).parent}/"
+ROOT = f"{Path(headgate_gateway.__file__).parent}/"
 # They tell of what goes wrong, or come by a timer whatever is asked.
 NOT_ON_THE_WAY = ("telemetry/", "settings/")
 BY_TIMERS = frozenset({"Connections._sweep_slow", "Connection.end_if_slow"})

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 import structlog
 
-from gateway.edge.followed import followed_streams
-from gateway.telemetry.logs import log
-from gateway.telemetry.rare_lines import OutageLine
+from headgate_gateway.edge.followed import followed_streams
+from headgate_gateway.telemetry.logs import log
+from headgate_gateway.telemetry.rare_lines import OutageLine
 from tests.faults.injection import Fault, Watched
 from tests.faults.kinds_before_an_origin import BEFORE_AN_ORIGIN, Origin
 from tests.faults.kinds_of_own_logs import OF_OWN_LOGS

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.errors import LogUnavailable
-from gateway.logs.sqlite.log import SqliteLog
-from gateway.logs.sqlite.reserve import FULL, RESERVE_BYTES, Reserve
+from headgate_gateway.errors import LogUnavailable
+from headgate_gateway.logs.sqlite.log import SqliteLog
+from headgate_gateway.logs.sqlite.reserve import FULL, RESERVE_BYTES, Reserve
 from tests.faults import disk
 from tests.faults.disk import FaultyDisk, append, append_at_once, assert_refused, content, create
 from tests.faults.ledger import Faults, Ledger

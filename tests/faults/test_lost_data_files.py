@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import apsw
 import pytest
 
-from gateway.logs.sqlite.writer import file_bytes
+from headgate_gateway.logs.sqlite.writer import file_bytes
 from tests.faults.disk import append, content, create
 from tests.support.http1 import ask
 from tests.support.processes import Headgate, headgate

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import gateway
+import headgate_gateway
 from tests.faults.injection import GIVES_BACK, GUARDS, LEFT_OUT
 from tests.faults.requests_that_fail import KINDS, faults_in, wrong_after
 
@@ -25,7 +25,7 @@ async def test_a_request_that_raises_anywhere_leaves_nothing_behind(kind: str) -
 
 def test_each_function_without_faults_exists() -> None:
     defined = set()
-    for file in Path(gateway.__file__).parent.rglob("*.py"):
+    for file in Path(headgate_gateway.__file__).parent.rglob("*.py"):
         tree = ast.parse(file.read_text())
         functions = (ast.FunctionDef, ast.AsyncFunctionDef)
         defined |= {node.name for node in tree.body if isinstance(node, functions)}

@@ -46,7 +46,7 @@ def next_version(tmp_path: Path) -> Path:
     folder.mkdir()
     source = ROOT
     target = folder
-    for part in ("gateway", "logs", "redis"):
+    for part in ("gateway", "headgate_gateway", "logs", "redis"):
         for entry in source.iterdir():
             if not entry.name.startswith(".") and entry.name != part:
                 (target / entry.name).symlink_to(entry)
@@ -60,7 +60,7 @@ def next_version(tmp_path: Path) -> Path:
     program = folder / "program"
     program.write_text(
         f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(folder)!r})\n"
-        "from gateway.entry import main\nsys.exit(main())\n"
+        "from headgate_gateway.entry import main\nsys.exit(main())\n"
     )
     program.chmod(0o700)
     return program

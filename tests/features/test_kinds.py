@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
-from admin.pages.console_page import ConsolePage
-from gateway.features import kinds
-from gateway.features.kinds import KINDS
-from gateway.features.kinds.declaration import FirstUse
-from gateway.features.on_demand import FeatureOnDemand
-from gateway.features.questions.streams import ListStreams
-from gateway.features.questions.subscriptions import ListSubscriptions, SubscriptionQuery
-from gateway.logs.memory import MemoryLog
-from gateway.protocol.http.paths import MCP, RESERVED
-from gateway.routes.feature import RouteFeature
-from gateway.settings import Route
+from headgate_admin.pages.console_page import ConsolePage
+from headgate_gateway.features import kinds
+from headgate_gateway.features.kinds import KINDS
+from headgate_gateway.features.kinds.declaration import FirstUse
+from headgate_gateway.features.on_demand import FeatureOnDemand
+from headgate_gateway.features.questions.streams import ListStreams
+from headgate_gateway.features.questions.subscriptions import ListSubscriptions, SubscriptionQuery
+from headgate_gateway.logs.memory import MemoryLog
+from headgate_gateway.protocol.http.paths import MCP, RESERVED
+from headgate_gateway.routes.feature import RouteFeature
+from headgate_gateway.settings import Route
 from tests.support.serving import PREFIX, get, put, request, serving
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gateway.features.kinds.declaration import FeatureKind
-    from gateway.logs.contract import Log
-    from gateway.streams.route import HostedRoute
+    from headgate_gateway.features.kinds.declaration import FeatureKind
+    from headgate_gateway.logs.contract import Log
+    from headgate_gateway.streams.route import HostedRoute
     from tests.support.serving import Serving
 
 JSON = ["Content-Type: application/json"]

@@ -8,12 +8,12 @@ from urllib.parse import quote
 
 import pytest
 
-from gateway.access.bans import Ban
-from gateway.features.listing import LARGEST_PAGE, PAGE
-from gateway.features.questions.readers import ApplyBans
-from gateway.logs.memory import MemoryLog
-from gateway.protocol.requests import CreateRequest, ForkRequest
-from gateway.protocol.streams.state import Lifetime
+from headgate_gateway.access.bans import Ban
+from headgate_gateway.features.listing import LARGEST_PAGE, PAGE
+from headgate_gateway.features.questions.readers import ApplyBans
+from headgate_gateway.logs.memory import MemoryLog
+from headgate_gateway.protocol.requests import CreateRequest, ForkRequest
+from headgate_gateway.protocol.streams.state import Lifetime
 from tests.reloading.reloadable import STREAMS, reloadable, token_entry
 from tests.support.serving import PREFIX, Serving, get, request, serving
 from tests.support.tokens_files import token, write_tokens
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from gateway.logs.contract import ListingPage
+    from headgate_gateway.logs.contract import ListingPage
 
 GRANTS = {
     "all": [("*", "read")],

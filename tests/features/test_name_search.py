@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from gateway.errors import BadRequest
-from gateway.features.console.name_search import LONGEST_PATTERN, glob_beginning, name_test
+from headgate_gateway.errors import BadRequest
+from headgate_gateway.features.console.name_search import LONGEST_PATTERN, glob_beginning, name_test
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.settings import load
-from gateway.settings.added import of_plain
+from headgate_gateway.settings import load
+from headgate_gateway.settings.added import of_plain
 from tests.support.http1 import ask
 from tests.support.processes import ANEW, HEADGATE, ROOT, headgate, run
 from tests.support.waiting import wait_until
@@ -97,10 +97,11 @@ def test_commands_of_a_feature_from_outside_are_found(where: str, tmp_path: Path
     )
 
 
+RUNS = "headgate_gateway.features.kinds.runs"
 NO_FEATURES = {
     "no.such.module": "must name Python modules of features that are installed here",
     "tests.features": "must name modules that have a KIND, and tests.features has none",
-    "gateway.features.kinds.runs": "gateway.features.kinds.runs brings runs, which is there",
+    RUNS: f"{RUNS} brings runs, which is there",
     f"{TOY},{TOY}": "must name each feature once, and greeting is there twice",
     "tests.features.toy.mistaken": "no section of Headgate's own, as tests.features.toy.mistaken",
 }

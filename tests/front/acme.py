@@ -9,7 +9,7 @@ import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from gateway.front.caddy_process import find_caddy
+from headgate_gateway.front.caddy_process import find_caddy
 from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.front.certificates import CertificateFailures, find_hosts_with_certificates
+from headgate_gateway.front.certificates import CertificateFailures, find_hosts_with_certificates
 from tests.front.fronted import HERE
 from tests.support.certificates import Authority
 from tests.support.http1 import ask

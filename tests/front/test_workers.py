@@ -19,7 +19,7 @@ def workers(server: Fronted) -> list[int]:
     """The pids of the workers."""
     listed = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
     commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in listed}
-    return [pid for pid, command in commands.items() if b"gateway.workers" in command]
+    return [pid for pid, command in commands.items() if b"headgate_gateway.workers" in command]
 
 
 @pytest.mark.usefixtures("processes")

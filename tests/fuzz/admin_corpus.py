@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from admin.api.openapi import OPERATIONS
-from admin.pages.views import pages
+from headgate_admin.api.openapi import OPERATIONS
+from headgate_admin.pages.views import pages
 from tests.fuzz.corpus import NAMES, PREFIX, spoiled
 
 if TYPE_CHECKING:

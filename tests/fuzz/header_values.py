@@ -226,8 +226,8 @@ def stream_headers(upstream: str) -> tuple[HeaderTarget, ...]:
 
 def admin_headers() -> tuple[HeaderTarget, ...]:
     """Return the requests to the admin listener: every page, and every operation of the API."""
-    from admin.api.openapi import OPERATIONS
-    from admin.pages.views import pages
+    from headgate_admin.api.openapi import OPERATIONS
+    from headgate_admin.pages.views import pages
 
     reads = [HeaderTarget("GET", path, _AUTHORIZED) for path in ("/healthz", "/readyz", "/metrics")]
     fields = (*_AUTHORIZED, _JSON, ("X-CSRF-Token", "x"))

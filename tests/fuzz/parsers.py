@@ -12,39 +12,43 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from unittest.mock import patch
 from urllib.parse import urlsplit
 
-from headgate.events import EventDecoder
 from multidict import CIMultiDict
 from yarl import URL
 
-from gateway.background import at_once
-from gateway.errors import HeadgateError, RecordDamaged
-from gateway.logs.sqlite.rows import ChunkBuilder, row_of
-from gateway.origin import heads
-from gateway.origin.heads import HeadPatterns
-from gateway.protocol.bodies import json_text, multi_append
-from gateway.protocol.bodies.content import (
+from headgate.events import EventDecoder
+from headgate_gateway.background import at_once
+from headgate_gateway.errors import HeadgateError, RecordDamaged
+from headgate_gateway.logs.sqlite.rows import ChunkBuilder, row_of
+from headgate_gateway.origin import heads
+from headgate_gateway.origin.heads import HeadPatterns
+from headgate_gateway.protocol.bodies import json_text, multi_append
+from headgate_gateway.protocol.bodies.content import (
     check_content_type,
     data_event,
     json_messages,
     long_records,
     records_of,
 )
-from gateway.protocol.bodies.multi_append import long_multi_records, messages_of, multi_records
-from gateway.protocol.http import forwarding
-from gateway.protocol.http.destinations import PORTS, destination_of
-from gateway.protocol.http.forwarding import RequestSender
-from gateway.protocol.http.header_names import parse_traceparent
-from gateway.protocol.http.paths import canonical_query, canonical_target, parse_query
-from gateway.protocol.requests import parse_append_head, parse_create, parse_target
-from gateway.protocol.streams.offsets import format_offset, parse_offset
-from gateway.protocol.streams.state import Record, Segment, StreamState
-from gateway.rules.directives import (
+from headgate_gateway.protocol.bodies.multi_append import (
+    long_multi_records,
+    messages_of,
+    multi_records,
+)
+from headgate_gateway.protocol.http import forwarding
+from headgate_gateway.protocol.http.destinations import PORTS, destination_of
+from headgate_gateway.protocol.http.forwarding import RequestSender
+from headgate_gateway.protocol.http.header_names import parse_traceparent
+from headgate_gateway.protocol.http.paths import canonical_query, canonical_target, parse_query
+from headgate_gateway.protocol.requests import parse_append_head, parse_create, parse_target
+from headgate_gateway.protocol.streams.offsets import format_offset, parse_offset
+from headgate_gateway.protocol.streams.state import Record, Segment, StreamState
+from headgate_gateway.rules.directives import (
     parse_date,
     parse_dictionary,
     parse_directives,
     requested_part,
 )
-from gateway.rules.edge_target import parse_edge_target
+from headgate_gateway.rules.edge_target import parse_edge_target
 from tests.origin.feeding import fed
 from tests.support.event_stream import parse_events
 from tests.support.multi_append import framed

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.protocol.cache_headers import PurgeTrust
-from gateway.protocol.streams.chunks import CHUNK_BYTES
-from gateway.streams.reads import RENEWED_S
+from headgate_gateway.protocol.cache_headers import PurgeTrust
+from headgate_gateway.protocol.streams.chunks import CHUNK_BYTES
+from headgate_gateway.streams.reads import RENEWED_S
 from tests.support.serving import (
     EDGE,
     PREFIX,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.errors import StreamGone, StreamNotFound
-from gateway.features.console.inspected_streams import streams_of
-from gateway.features.questions.streams import MOST_PRODUCERS, ProducerRow
-from gateway.protocol.appends import AppendOutcome
-from gateway.protocol.requests import Append, CreateRequest, ForkRequest
-from gateway.protocol.streams.state import Lifetime, Stamp
-from gateway.streams.active_stream import MINUTE_S
-from gateway.streams.outcomes import submitted
+from headgate_gateway.errors import StreamGone, StreamNotFound
+from headgate_gateway.features.console.inspected_streams import streams_of
+from headgate_gateway.features.questions.streams import MOST_PRODUCERS, ProducerRow
+from headgate_gateway.protocol.appends import AppendOutcome
+from headgate_gateway.protocol.requests import Append, CreateRequest, ForkRequest
+from headgate_gateway.protocol.streams.state import Lifetime, Stamp
+from headgate_gateway.streams.active_stream import MINUTE_S
+from headgate_gateway.streams.outcomes import submitted
 from tests.support.serving import PREFIX, Serving, get, post, put, request, serving, serving_with
 from tests.support.waiting import until
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from gateway.errors import LogUnavailable, RecordDamaged, StreamGone
-from gateway.live.contract import Parked, ReaderClient
-from gateway.protocol.requests import LongPoll, parse_target
-from gateway.protocol.streams.chunks import CHUNK_BYTES
-from gateway.protocol.streams.state import Record
-from gateway.protocol.views import PLAIN
+from headgate_gateway.errors import LogUnavailable, RecordDamaged, StreamGone
+from headgate_gateway.live.contract import Parked, ReaderClient
+from headgate_gateway.protocol.requests import LongPoll, parse_target
+from headgate_gateway.protocol.streams.chunks import CHUNK_BYTES
+from headgate_gateway.protocol.streams.state import Record
+from headgate_gateway.protocol.views import PLAIN
 from tests.live.test_feed import controls, follow, is_told, text
 from tests.streams.service import Service
 from tests.streams.shared_log import SharedLog
@@ -24,10 +24,10 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.live.contract import PollAnswer
-    from gateway.live.feed import Feed
-    from gateway.protocol.responses import Response
-    from gateway.protocol.streams.state import StreamState
+    from headgate_gateway.live.contract import PollAnswer
+    from headgate_gateway.live.feed import Feed
+    from headgate_gateway.protocol.responses import Response
+    from headgate_gateway.protocol.streams.state import StreamState
     from tests.support.event_stream import Event
     from tests.support.http1 import Client
 

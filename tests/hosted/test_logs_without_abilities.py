@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.features.console.inspected_streams import streams_of
-from gateway.features.questions.contract import AnswerFailure, PeerMetrics, ShareMetrics
-from gateway.features.questions.streams import ListStreams, StreamDescription, StreamOrder
-from gateway.logs.contract import Log
-from gateway.logs.memory import MemoryLog
+from headgate_gateway.features.console.inspected_streams import streams_of
+from headgate_gateway.features.questions.contract import AnswerFailure, PeerMetrics, ShareMetrics
+from headgate_gateway.features.questions.streams import ListStreams, StreamDescription, StreamOrder
+from headgate_gateway.logs.contract import Log
+from headgate_gateway.logs.memory import MemoryLog
 from tests.support.serving import PREFIX, Serving, get, post, put, serving
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Sequence
 
-    from gateway.logs.contract import LoadedStream, Settled
-    from gateway.protocol.streams.chunks import Chunk
-    from gateway.protocol.streams.state import Change, ClockReading, StreamState
+    from headgate_gateway.logs.contract import LoadedStream, Settled
+    from headgate_gateway.protocol.streams.chunks import Chunk
+    from headgate_gateway.protocol.streams.state import Change, ClockReading, StreamState
 
 
 class PlainLog(Log):

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
-from gateway.errors import RecordDamaged
-from gateway.protocol.streams.chunks import CHUNK_BYTES
+from headgate_gateway.errors import RecordDamaged
+from headgate_gateway.protocol.streams.chunks import CHUNK_BYTES
 from tests.support.gated_log import GatedLog, turns
 from tests.support.serving import get, offset, post, put, request, serving, serving_with
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from gateway.protocol.streams.chunks import Chunk
-    from gateway.protocol.streams.state import StreamState
+    from headgate_gateway.protocol.streams.chunks import Chunk
+    from headgate_gateway.protocol.streams.state import StreamState
     from tests.support.http1 import Answer, Client
     from tests.support.serving import Serving
 

@@ -6,14 +6,14 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate.redis_url import parse_redis
 
-from gateway.features.questions.contract import AnswerFailure
-from gateway.features.questions.streams import LimitStream, StreamDescription
-from gateway.logs.redis.connector import RedisSettings
-from gateway.logs.redis.log import RedisLog
-from gateway.logs.sqlite.log import SqliteLog
-from gateway.protocol.streams.limits import LimitChanges, StreamLimits
+from headgate.redis_url import parse_redis
+from headgate_gateway.features.questions.contract import AnswerFailure
+from headgate_gateway.features.questions.streams import LimitStream, StreamDescription
+from headgate_gateway.logs.redis.connector import RedisSettings
+from headgate_gateway.logs.redis.log import RedisLog
+from headgate_gateway.logs.sqlite.log import SqliteLog
+from headgate_gateway.protocol.streams.limits import LimitChanges, StreamLimits
 from tests.hosted.test_lifetime_limits import expires_in, head
 from tests.hosted.test_retention import OWN, beginning, filled, log, numbered, redis
 from tests.support.serving import (
@@ -31,7 +31,7 @@ from tests.support.serving import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.logs.contract import Log
+    from headgate_gateway.logs.contract import Log
     from tests.support.redis_servers import RedisServer
 
 __all__ = ["log", "redis"]

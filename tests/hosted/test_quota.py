@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.logs.counts import RECORD_BYTES, STREAM_BYTES
-from gateway.logs.memory import MemoryLog
-from gateway.logs.sqlite.log import SqliteLog
+from headgate_gateway.logs.counts import RECORD_BYTES, STREAM_BYTES
+from headgate_gateway.logs.memory import MemoryLog
+from headgate_gateway.logs.sqlite.log import SqliteLog
 from tests.logs.contract import reclaimed
 from tests.support.serving import PREFIX, Serving, get, post, put, request, serving, serving_with
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.logs.contract import Log
+    from headgate_gateway.logs.contract import Log
 
 QUOTA = 1 << 20
 PIECE = b"x" * 64 * 1024

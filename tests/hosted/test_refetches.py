@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from gateway.protocol.streams.chunks import CHUNK_BYTES
-from gateway.streams.metrics import REFETCHES
-from gateway.streams.refetches import PLACES, Refetches
+from headgate_gateway.protocol.streams.chunks import CHUNK_BYTES
+from headgate_gateway.streams.metrics import REFETCHES
+from headgate_gateway.streams.refetches import PLACES, Refetches
 from tests.streams.service import two
 from tests.streams.shared_log import SharedLog
 from tests.support.serving import Serving, get, post, put, serving

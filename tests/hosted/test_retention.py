@@ -6,13 +6,13 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate.redis_url import parse_redis
 
-from gateway.logs.memory import MemoryLog
-from gateway.logs.redis.connector import RedisSettings
-from gateway.logs.redis.log import RedisLog
-from gateway.logs.sqlite.log import SqliteLog
-from gateway.protocol.streams.chunks import CHUNK_BYTES
+from headgate.redis_url import parse_redis
+from headgate_gateway.logs.memory import MemoryLog
+from headgate_gateway.logs.redis.connector import RedisSettings
+from headgate_gateway.logs.redis.log import RedisLog
+from headgate_gateway.logs.sqlite.log import SqliteLog
+from headgate_gateway.protocol.streams.chunks import CHUNK_BYTES
 from tests.logs.contract import reclaimed
 from tests.support.redis_servers import RedisServer, redis_server
 from tests.support.serving import (
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gateway.logs.contract import Log
+    from headgate_gateway.logs.contract import Log
 
 RECORD = 100
 KEPT = 800  # bytes; marks are an eighth apart

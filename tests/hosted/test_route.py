@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.protocol.streams.chunks import CHUNK_BYTES
-from gateway.protocol.streams.offsets import current_cursor
+from headgate_gateway.protocol.streams.chunks import CHUNK_BYTES
+from headgate_gateway.protocol.streams.offsets import current_cursor
 from tests.support.gated_log import GatedLog, turns
 from tests.support.serving import Serving, get, offset, post, put, request, serving, serving_with
 from tests.support.waiting import until

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+
 from headgate import records
 from headgate.records import RunState
-
-from gateway.features.runs.run_entry import (
+from headgate_gateway.features.runs.run_entry import (
     LONGEST_RECORD,
     MOST_PARSED,
     CommitSummary,
     contents_of,
     summarise,
 )
-from gateway.protocol.appends import AppendOutcome
-from gateway.protocol.streams.state import Change, StreamState, records_after
+from headgate_gateway.protocol.appends import AppendOutcome
+from headgate_gateway.protocol.streams.state import Change, StreamState, records_after
 
 STATE = StreamState("r", 1, 1, "application/json")
 FINISHED = RunState("finished")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from headgate import records
 
-from gateway.features.runs import run_table
-from gateway.features.runs.run_table import RunTable
-from gateway.protocol.streams.state import Change, StreamState, records_after
+from headgate import records
+from headgate_gateway.features.runs import run_table
+from headgate_gateway.features.runs.run_table import RunTable
+from headgate_gateway.protocol.streams.state import Change, StreamState, records_after
 
 
 def begun(path: str) -> Change:

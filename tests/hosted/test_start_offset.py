@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.protocol.streams.chunks import CHUNK_BYTES
+from headgate_gateway.protocol.streams.chunks import CHUNK_BYTES
 from tests.live.test_feed import controls, follow, up_to
 from tests.support.serving import (
     PREFIX,

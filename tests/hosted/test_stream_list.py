@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.features.console import stream_list
-from gateway.features.console.inspected_streams import streams_of
-from gateway.features.console.size_survey import KEPT_S, MOST_KEPT
-from gateway.features.questions.contract import AnswerFailure
-from gateway.features.questions.streams import LARGEST_PAGE, ListStreams, StreamPage
-from gateway.logs.memory import MemoryLog
-from gateway.protocol.requests import CreateRequest, ForkRequest
-from gateway.protocol.streams.state import Lifetime
+from headgate_gateway.features.console import stream_list
+from headgate_gateway.features.console.inspected_streams import streams_of
+from headgate_gateway.features.console.size_survey import KEPT_S, MOST_KEPT
+from headgate_gateway.features.questions.contract import AnswerFailure
+from headgate_gateway.features.questions.streams import LARGEST_PAGE, ListStreams, StreamPage
+from headgate_gateway.logs.memory import MemoryLog
+from headgate_gateway.protocol.requests import CreateRequest, ForkRequest
+from headgate_gateway.protocol.streams.state import Lifetime
 from tests.support.manual_clock import at
 from tests.support.serving import PREFIX, Serving, get, request, serving
 from tests.support.waiting import until
@@ -21,7 +21,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.features.questions.contract import Answer
+    from headgate_gateway.features.questions.contract import Answer
 
 
 async def listed(gateway: Serving, **question: object) -> StreamPage:

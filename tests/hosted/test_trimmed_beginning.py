@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.errors import StreamGone
-from gateway.protocol.streams.chunks import CHUNK_BYTES
-from gateway.protocol.streams.state import raised
+from headgate_gateway.errors import StreamGone
+from headgate_gateway.protocol.streams.chunks import CHUNK_BYTES
+from headgate_gateway.protocol.streams.state import raised
 from tests.live.test_feed import follow, is_told, text
 from tests.logs.contract import appended
 from tests.streams.service import Service
@@ -20,8 +20,8 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from gateway.protocol.streams.chunks import Chunk
-    from gateway.protocol.streams.state import StreamState
+    from headgate_gateway.protocol.streams.chunks import Chunk
+    from headgate_gateway.protocol.streams.state import StreamState
 
 THIRD, FOURTH = 8, 14  # where the records begin
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.logs.memory import MemoryLog
-from gateway.settings import Route
+from headgate_gateway.logs.memory import MemoryLog
+from headgate_gateway.settings import Route
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import PREFIX, Options, Serving, put
 

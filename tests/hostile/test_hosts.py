@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.routes.services import ServedHosts
+from headgate_gateway.routes.services import ServedHosts
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import EDGE, PREFIX, edge_serving
 

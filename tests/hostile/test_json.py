@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from gateway.protocol.bodies.json_text import MAX_DEPTH, MAX_DIGITS
+from headgate_gateway.protocol.bodies.json_text import MAX_DEPTH, MAX_DIGITS
 from tests.support.http1 import Answer, Wire, ask
 from tests.support.stalls import started
 

@@ -12,10 +12,10 @@ import pytest
 import uvloop
 from hypothesis import example, given, settings
 
-from gateway.access.token_guard import TokenGuard
-from gateway.errors import BadRequest
-from gateway.protocol.http.paths import canonical_host, canonical_target, split
-from gateway.routes.router import Router
+from headgate_gateway.access.token_guard import TokenGuard
+from headgate_gateway.errors import BadRequest
+from headgate_gateway.protocol.http.paths import canonical_host, canonical_target, split
+from headgate_gateway.routes.router import Router
 from tests.hostile.targets import fronts, head, hosts, names, plain, queries
 from tests.support.examples import IS_WHOLE, at_least, examples
 from tests.support.guarded_gateway import tokens_file
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
-    from gateway.access.operations import Need
-    from gateway.access.principal import Principal
-    from gateway.routes.contract import StreamRoute
+    from headgate_gateway.access.operations import Need
+    from headgate_gateway.access.principal import Principal
+    from headgate_gateway.routes.contract import StreamRoute
     from tests.support.http1 import Answer
 
 KEPT = answer(b"canary", "Content-Type: text/plain", "Cache-Control: max-age=600")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import admin
-import gateway
+import headgate_admin
+import headgate_gateway
 from tests.support.syntax import nodes_near
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def leaking(source: str) -> list[str]:
 def test_no_source_module_compares_a_secret_in_variable_time(tell: Callable[[str], None]) -> None:
     files = [
         file
-        for package in (gateway, admin)
+        for package in (headgate_gateway, headgate_admin)
         for file in sorted(Path(str(package.__file__)).parent.rglob("*.py"))
     ]
     found = {str(file): told for file in files if (told := leaking(file.read_text()))}

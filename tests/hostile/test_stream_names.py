@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from gateway.errors import BadRequest, StartError
-from gateway.logs.sqlite.log import SqliteLog
-from gateway.protocol.http.paths import canonical_path
+from headgate_gateway.errors import BadRequest, StartError
+from headgate_gateway.logs.sqlite.log import SqliteLog
+from headgate_gateway.protocol.http.paths import canonical_path
 from tests.logs.abilities import needed
 from tests.logs.contract import created, opened
 from tests.support.examples import IS_WHOLE
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from gateway.logs.contract import Log
+    from headgate_gateway.logs.contract import Log
 
 NAMES = 100_000 if IS_WHOLE else 10_000
 A_COMMIT = 5000  # creations

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.protocol.bodies.json_text import MAX_DEPTH, MAX_DIGITS
-from gateway.protocol.bodies.multi_append import MAX_MESSAGES
+from headgate_gateway.protocol.bodies.json_text import MAX_DEPTH, MAX_DIGITS
+from headgate_gateway.protocol.bodies.multi_append import MAX_MESSAGES
 from tests.subscriptions.receivers import subscribed, subscription_of
 from tests.subscriptions.test_patterns import hardest_patterns
 from tests.support.examples import IS_WHOLE

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from gateway.live.feed_state import DRAIN_S, LOT_S, drain_times
+from headgate_gateway.live.feed_state import DRAIN_S, LOT_S, drain_times
 
 
 @pytest.mark.parametrize(

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.logs.memory import MemoryLog
-from gateway.protocol.streams.offsets import current_cursor
-from gateway.settings import Settings
-from gateway.store import Store
+from headgate_gateway.logs.memory import MemoryLog
+from headgate_gateway.protocol.streams.offsets import current_cursor
+from headgate_gateway.settings import Settings
+from headgate_gateway.store import Store
 from tests.support.gated_log import GatedLog, turns
 from tests.support.serving import Serving, get, offset, post, put, serving, serving_with
 from tests.support.virtual_time import in_virtual_time
 from tests.support.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
-    from gateway.protocol.streams.chunks import Chunk
-    from gateway.protocol.streams.state import StreamState
+    from headgate_gateway.protocol.streams.chunks import Chunk
+    from headgate_gateway.protocol.streams.state import StreamState
     from tests.support.event_stream import Event
     from tests.support.http1 import Client
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from gateway.live import live_turns
-from gateway.live.feed import Feed
-from gateway.live.source import LONGEST_ROUND
-from gateway.live.sse_readers import SseReader
-from gateway.logs.memory import MemoryLog
-from gateway.protocol.bodies.content import HEARTBEAT
-from gateway.protocol.streams.chunks import CHUNK_BYTES
+from headgate_gateway.live import live_turns
+from headgate_gateway.live.feed import Feed
+from headgate_gateway.live.source import LONGEST_ROUND
+from headgate_gateway.live.sse_readers import SseReader
+from headgate_gateway.logs.memory import MemoryLog
+from headgate_gateway.protocol.bodies.content import HEARTBEAT
+from headgate_gateway.protocol.streams.chunks import CHUNK_BYTES
 from tests.live.test_feed import BIG, controls, follow, is_told, text, up_to
 from tests.support.event_stream import parse_events
 from tests.support.gated_log import GatedLog, turns
@@ -27,8 +27,8 @@ from tests.support.waiting import PATIENCE_S, until
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from gateway.protocol.streams.state import Change
-    from gateway.web.connections.connection import Connection
+    from headgate_gateway.protocol.streams.state import Change
+    from headgate_gateway.web.connections.connection import Connection
     from tests.support.http1 import Client
 
 FRESH_S = 1.0  # for so long a reader keeps its answer while the server drains

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.live import feed, live_turns
+from headgate_gateway.live import feed, live_turns
 from tests.live.test_feed import follow, text, up_to
 from tests.support.serving import Serving, get, offset, post, put, request, serving_with
 from tests.support.waiting import until
@@ -15,7 +15,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.live.live_turns import LiveTurns
+    from headgate_gateway.live.live_turns import LiveTurns
     from tests.support.event_stream import Event
     from tests.support.http1 import Client
 
@@ -89,7 +89,7 @@ async def test_a_round_that_every_reader_got_is_not_kept() -> None:
 async def test_readers_that_lack_too_many_rounds_by_their_turn_catch_up_from_the_log(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.streams.feeds.LONGEST_ROUND", 3 * len(LONG) - 1)
+    monkeypatch.setattr("headgate_gateway.streams.feeds.LONGEST_ROUND", 3 * len(LONG) - 1)
     async with living() as (gateway, readers, writer):
         most = 0
         for _ in range(12):

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.features.console.reader_states import reader_states
+from headgate_gateway.features.console.reader_states import reader_states
 from tests.live.test_feed_edges import ended_properly
 from tests.support.serving import Serving, get, offset, post, put, serving
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from gateway.live.feed import Feed
-    from gateway.telemetry.traffic import Ended
+    from headgate_gateway.live.feed import Feed
+    from headgate_gateway.telemetry.traffic import Ended
     from tests.support.http1 import Client
 
 LONG = 12 << 20  # bytes; more than the sockets take whose client reads nothing

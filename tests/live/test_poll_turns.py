@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from gateway.live.long_polls import AT_ONCE, HERD, HERD_S, MOST_BYTES, STORED_BYTES
-from gateway.live.poll_answers import PIECE_BYTES
+from headgate_gateway.live.long_polls import AT_ONCE, HERD, HERD_S, MOST_BYTES, STORED_BYTES
+from headgate_gateway.live.poll_answers import PIECE_BYTES
 from tests.support.serving import Serving, get, offset, post, put, request, serving
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.live.feed import Feed
+    from headgate_gateway.live.feed import Feed
     from tests.support.http1 import Client
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from gateway.errors import LogUnavailable
+from headgate_gateway.errors import LogUnavailable
 from tests.edge.live_readers import live, polling
 from tests.support.raw_origin import answer
 from tests.support.serving import get, offset, post, put, serving, serving_with
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from gateway.live.feed import Feed
-    from gateway.protocol.streams.state import Record, StreamState
+    from headgate_gateway.live.feed import Feed
+    from headgate_gateway.protocol.streams.state import Record, StreamState
     from tests.support.http1 import Answer, Client
     from tests.support.serving import Serving
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.logs.redis.names import RedisNames
+from headgate_gateway.logs.redis.names import RedisNames
 from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from gateway.logs.redis.log import RedisLog
+    from headgate_gateway.logs.redis.log import RedisLog
     from tests.support.redis_servers import RedisServer
 
 

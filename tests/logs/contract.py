@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from headgate.redis_url import parse_redis
 
-from gateway.errors import StreamGone, StreamNotFound
-from gateway.logs.contract import Conflict, LoadedStream
-from gateway.logs.memory import MemoryLog
-from gateway.logs.redis.connector import RedisSettings
-from gateway.logs.redis.log import RedisLog
-from gateway.logs.sqlite.log import SqliteLog
-from gateway.protocol.lifecycle import PathState
-from gateway.protocol.streams.chunks import Chunk
-from gateway.protocol.streams.state import (
+from headgate.redis_url import parse_redis
+from headgate_gateway.errors import StreamGone, StreamNotFound
+from headgate_gateway.logs.contract import Conflict, LoadedStream
+from headgate_gateway.logs.memory import MemoryLog
+from headgate_gateway.logs.redis.connector import RedisSettings
+from headgate_gateway.logs.redis.log import RedisLog
+from headgate_gateway.logs.sqlite.log import SqliteLog
+from headgate_gateway.protocol.lifecycle import PathState
+from headgate_gateway.protocol.streams.chunks import Chunk
+from headgate_gateway.protocol.streams.state import (
     Change,
     ForkPoint,
     Lifetime,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from _pytest.mark import ParameterSet
 
-    from gateway.logs.contract import Log
+    from headgate_gateway.logs.contract import Log
     from tests.support.redis_servers import RedisServer
 
     Factory = Callable[[Path, int], Log]

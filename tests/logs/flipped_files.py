@@ -10,11 +10,11 @@ import contextlib
 import random
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.errors import StartError
-from gateway.logs.sqlite.log import SqliteLog
-from gateway.protocol.streams.state import Lifetime, ProducerState
-from gateway.tools.backups.source import SourceFile
-from gateway.tools.backups.verification import DamageReport, FileVerification
+from headgate_gateway.errors import StartError
+from headgate_gateway.logs.sqlite.log import SqliteLog
+from headgate_gateway.protocol.streams.state import Lifetime, ProducerState
+from headgate_gateway.tools.backups.source import SourceFile
+from headgate_gateway.tools.backups.verification import DamageReport, FileVerification
 from tests.logs.contract import (
     appended,
     branched_off,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from gateway.protocol.streams.state import StreamState
+    from headgate_gateway.protocol.streams.state import StreamState
 
 ROOMS = 12  # streams, each of which has a fork
 FILE = "headgate.db"

@@ -9,8 +9,8 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.logs.sqlite import recent
-from gateway.logs.sqlite.place_rows import SPARE_PAGES
+from headgate_gateway.logs.sqlite import recent
+from headgate_gateway.logs.sqlite.place_rows import SPARE_PAGES
 from tests.logs.contract import data_file, reclaimed
 from tests.streams.service import Service
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from gateway.protocol.streams.limits import Retention
+    from headgate_gateway.protocol.streams.limits import Retention
 
 
 HOUR_S, DAY_S = 3600, 24 * 3600

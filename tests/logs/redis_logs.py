@@ -7,15 +7,15 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING
 
-from headgate.redis_url import parse_redis
 from typing_extensions import override
 
-from gateway.errors import LogUnavailable
-from gateway.logs.redis.commits import commit_call
-from gateway.logs.redis.connector import RedisSettings
-from gateway.logs.redis.log import RedisLog
-from gateway.logs.redis.names import RedisNames
-from gateway.logs.sharing import LogListener
+from headgate.redis_url import parse_redis
+from headgate_gateway.errors import LogUnavailable
+from headgate_gateway.logs.redis.commits import commit_call
+from headgate_gateway.logs.redis.connector import RedisSettings
+from headgate_gateway.logs.redis.log import RedisLog
+from headgate_gateway.logs.redis.names import RedisNames
+from headgate_gateway.logs.sharing import LogListener
 from tests.logs import contract
 from tests.support.listener import Listener
 from tests.support.redis_servers import redis_server
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from gateway.protocol.streams.state import Change, StreamState
+    from headgate_gateway.protocol.streams.state import Change, StreamState
     from tests.support.redis_servers import RedisServer
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.logs.sqlite.log import SqliteLog
+from headgate_gateway.logs.sqlite.log import SqliteLog
 from tests.logs.contract import created, removed
 from tests.logs.test_power_loss import PAIR, SEED, Campaign, Cut, lost
 from tests.support.examples import IS_WHOLE
@@ -16,7 +16,7 @@ from tests.support.examples import IS_WHOLE
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.protocol.streams.state import Change
+    from headgate_gateway.protocol.streams.state import Change
 
 SEEDS = 3 if IS_WHOLE else 1
 CUTS = 10

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.logs.contract import Conflict
-from gateway.logs.counts import APPENDS
+from headgate_gateway.logs.contract import Conflict
+from headgate_gateway.logs.counts import APPENDS
 from tests.logs.contract import appended, committed, created, kinds, opened, reclaimed, removed
 from tests.logs.contract import kind as kind
 from tests.support.waiting import until
@@ -16,7 +16,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.logs.contract import Log
+    from headgate_gateway.logs.contract import Log
 
 PHASES = {
     "memory": {"appends"},

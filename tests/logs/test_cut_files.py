@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.errors import StartError
-from gateway.logs.sqlite.log import SqliteLog
+from headgate_gateway.errors import StartError
+from headgate_gateway.logs.sqlite.log import SqliteLog
 from tests.logs.contract import created, data_file
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import apsw
 import pytest
 
-from gateway.errors import StartError, StreamGone
-from gateway.logs.sqlite.log import SqliteLog
-from gateway.logs.sqlite.recovery import MAX_KEPT
-from gateway.protocol.streams.offsets import parse_offset
-from gateway.protocol.streams.state import position_of
+from headgate_gateway.errors import StartError, StreamGone
+from headgate_gateway.logs.sqlite.log import SqliteLog
+from headgate_gateway.logs.sqlite.recovery import MAX_KEPT
+from headgate_gateway.protocol.streams.offsets import parse_offset
+from headgate_gateway.protocol.streams.state import position_of
 from tests.logs.contract import appended, committed, created, data_file
 from tests.support.examples import IS_WHOLE
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gateway.protocol.streams.state import StreamState
+    from headgate_gateway.protocol.streams.state import StreamState
 
 HEADER, HEAD, PAGE = 32, 24, 4096
 FRAME = HEAD + PAGE

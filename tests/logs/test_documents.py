@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import apsw
 import pytest
 
-from gateway.errors import LogUnavailable
-from gateway.features.redis.documents import RedisDocuments, RedisOwnership
-from gateway.features.redis.mailboxes import RedisMailboxes
-from gateway.features.redis.store import NOBODY
-from gateway.features.subscriptions.delivery.documents import FileDocuments, documents_in
-from gateway.logs.memory import MemoryLog
-from gateway.logs.sqlite.log import SqliteLog
-from gateway.tools.backups.copying import back_up, restore
-from gateway.tools.backups.source import SourceFile
-from gateway.tools.backups.verification import FileVerification
+from headgate_gateway.errors import LogUnavailable
+from headgate_gateway.features.redis.documents import RedisDocuments, RedisOwnership
+from headgate_gateway.features.redis.mailboxes import RedisMailboxes
+from headgate_gateway.features.redis.store import NOBODY
+from headgate_gateway.features.subscriptions.delivery.documents import FileDocuments, documents_in
+from headgate_gateway.logs.memory import MemoryLog
+from headgate_gateway.logs.sqlite.log import SqliteLog
+from headgate_gateway.tools.backups.copying import back_up, restore
+from headgate_gateway.tools.backups.source import SourceFile
+from headgate_gateway.tools.backups.verification import FileVerification
 from tests.logs.abilities import needed
 from tests.logs.contract import created, kinds
 from tests.logs.redis_logs import connected
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from gateway.features.subscriptions.delivery.documents import Documents
-    from gateway.logs.contract import Log
-    from gateway.logs.redis.names import RedisNames
+    from headgate_gateway.features.subscriptions.delivery.documents import Documents
+    from headgate_gateway.logs.contract import Log
+    from headgate_gateway.logs.redis.names import RedisNames
     from tests.support.redis_servers import RedisServer
 
 

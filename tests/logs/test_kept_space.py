@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.protocol.streams.limits import Retention
+from headgate_gateway.protocol.streams.limits import Retention
 from tests.logs.kept_space import DAY_S, FIXED_BYTES, Writing, size_after
 from tests.support.examples import cases
 

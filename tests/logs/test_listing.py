@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.logs.contract import Conflict
+from headgate_gateway.logs.contract import Conflict
 from tests.logs.abilities import needed
 from tests.logs.contract import appended, committed, created, removed, replace
 from tests.logs.contract import kind as kind
@@ -16,8 +16,8 @@ from tests.logs.contract import log as log
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from gateway.logs.contract import Log
-    from gateway.protocol.streams.state import StreamState
+    from headgate_gateway.logs.contract import Log
+    from headgate_gateway.protocol.streams.state import StreamState
 
 STREAMS = 1_500  # some pages
 SEGMENTS = ["a", "b", "ab", "B", "z~", "%C3%A9", "a-", "a.b", "0"]

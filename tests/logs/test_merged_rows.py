@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import apsw
 import pytest
 
-from gateway.errors import RecordDamaged
-from gateway.logs.sqlite import place_rows
-from gateway.logs.sqlite.recent import COMPACTED_BYTES, LONGEST
-from gateway.tools.backups import verification
-from gateway.tools.backups.source import SourceFile
-from gateway.tools.backups.verification import FileVerification
+from headgate_gateway.errors import RecordDamaged
+from headgate_gateway.logs.sqlite import place_rows
+from headgate_gateway.logs.sqlite.recent import COMPACTED_BYTES, LONGEST
+from headgate_gateway.tools.backups import verification
+from headgate_gateway.tools.backups.source import SourceFile
+from headgate_gateway.tools.backups.verification import FileVerification
 from tests.logs.contract import (
     appended,
     committed,
@@ -29,8 +29,8 @@ from tests.logs.contract import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.logs.contract import Log
-    from gateway.protocol.streams.state import StreamState
+    from headgate_gateway.logs.contract import Log
+    from headgate_gateway.protocol.streams.state import StreamState
 
 MANY = 40
 

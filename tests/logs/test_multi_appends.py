@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.errors import BadRequest, HeadgateError
-from gateway.protocol.appends import AppendOutcome
-from gateway.protocol.streams.state import Stamp
+from headgate_gateway.errors import BadRequest, HeadgateError
+from headgate_gateway.protocol.appends import AppendOutcome
+from headgate_gateway.protocol.streams.state import Stamp
 from tests.logs.contract import kind as kind
 from tests.logs.contract import opened
 from tests.streams.service import Service
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from gateway.logs.contract import Log
-    from gateway.protocol.streams.state import StreamState
+    from headgate_gateway.logs.contract import Log
+    from headgate_gateway.protocol.streams.state import StreamState
 
 WRITERS = 50
 MESSAGES = 2000 if IS_WHOLE else 400  # of a writer

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import apsw
 import pytest
 
-from gateway.errors import LogUnavailable
-from gateway.logs.sqlite.log import SqliteLog
-from gateway.protocol.streams.state import Change, ProducerState, StreamState
+from headgate_gateway.errors import LogUnavailable
+from headgate_gateway.logs.sqlite.log import SqliteLog
+from headgate_gateway.protocol.streams.state import Change, ProducerState, StreamState
 from tests.logs.contract import appended, created, removed, with_producers
 from tests.logs.power_loss_vfs import PowerLossVFS
 from tests.support.examples import IS_WHOLE, cases

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import apsw
 import pytest
 
-from gateway.errors import RecordDamaged, StreamNotFound
-from gateway.logs.sqlite import recent
-from gateway.logs.sqlite.log import SqliteLog
-from gateway.protocol.streams.state import ProducerState
+from headgate_gateway.errors import RecordDamaged, StreamNotFound
+from headgate_gateway.logs.sqlite import recent
+from headgate_gateway.logs.sqlite.log import SqliteLog
+from headgate_gateway.protocol.streams.state import ProducerState
 from tests.logs.abilities import needed
 from tests.logs.contract import (
     appended,
@@ -29,8 +29,8 @@ from tests.logs.contract import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.logs.contract import Log
-    from gateway.protocol.streams.state import Change, StreamState
+    from headgate_gateway.logs.contract import Log
+    from headgate_gateway.protocol.streams.state import Change, StreamState
 
 
 def counted(folder: Path, table: str = "recent") -> int:

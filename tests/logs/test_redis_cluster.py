@@ -7,15 +7,15 @@ import uuid
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import pytest
-from headgate.redis_url import parse_redis
 
-from gateway.errors import LogUnavailable, StreamGone
-from gateway.logs.redis.connector import RedisConnector, RedisSettings
-from gateway.logs.redis.names import RedisNames
-from gateway.logs.redis.store import RedisStore
-from gateway.protocol.appends import AppendOutcome
-from gateway.protocol.streams.offsets import parse_offset
-from gateway.protocol.streams.state import Lifetime, Stamp, position_of
+from headgate.redis_url import parse_redis
+from headgate_gateway.errors import LogUnavailable, StreamGone
+from headgate_gateway.logs.redis.connector import RedisConnector, RedisSettings
+from headgate_gateway.logs.redis.names import RedisNames
+from headgate_gateway.logs.redis.store import RedisStore
+from headgate_gateway.protocol.appends import AppendOutcome
+from headgate_gateway.protocol.streams.offsets import parse_offset
+from headgate_gateway.protocol.streams.state import Lifetime, Stamp, position_of
 from tests.logs.contract import appended, loaded
 from tests.logs.redis_logs import Hearing, connected
 from tests.streams.service import Service
@@ -26,7 +26,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from gateway.logs.redis.log import RedisLog
+    from headgate_gateway.logs.redis.log import RedisLog
     from tests.support.redis_servers import RedisServer
 
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from gateway.errors import LogUnavailable
-from gateway.logs.contract import Conflict, LoadedStream
-from gateway.protocol.appends import MAX_PRODUCERS
-from gateway.protocol.lifecycle import PathState
-from gateway.protocol.streams.offsets import parse_offset
-from gateway.protocol.streams.state import Lifetime, ProducerState, position_of
-from gateway.streams.writes import MAX_BATCH
+from headgate_gateway.errors import LogUnavailable
+from headgate_gateway.logs.contract import Conflict, LoadedStream
+from headgate_gateway.protocol.appends import MAX_PRODUCERS
+from headgate_gateway.protocol.lifecycle import PathState
+from headgate_gateway.protocol.streams.offsets import parse_offset
+from headgate_gateway.protocol.streams.state import Lifetime, ProducerState, position_of
+from headgate_gateway.streams.writes import MAX_BATCH
 from tests.logs.contract import (
     appended,
     commit_each,
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from gateway.logs.redis.log import RedisLog
-    from gateway.logs.redis.names import RedisNames
-    from gateway.protocol.streams.state import Change, StreamState
+    from headgate_gateway.logs.redis.log import RedisLog
+    from headgate_gateway.logs.redis.names import RedisNames
+    from headgate_gateway.protocol.streams.state import Change, StreamState
 
 replace = msgspec.structs.replace
 MOST_WRITERS = 64  # as in headgate.lua

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import hiredis
 import pytest
-from headgate.redis_url import parse_redis
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from gateway.logs.redis.connection import LONG, RedisConnection, pack, size_of
-from gateway.logs.redis.connector import ONLY, RedisConnector, RedisSettings
+from headgate.redis_url import parse_redis
+from headgate_gateway.logs.redis.connection import LONG, RedisConnection, pack, size_of
+from headgate_gateway.logs.redis.connector import ONLY, RedisConnector, RedisSettings
 from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.protocol.streams.chunks import CHUNK_BYTES
-from gateway.streams.reads import SURE_S
+from headgate_gateway.protocol.streams.chunks import CHUNK_BYTES
+from headgate_gateway.streams.reads import SURE_S
 from tests.logs.contract import redis_log
 from tests.support.serving import get, post, put, serving
 
 if TYPE_CHECKING:
-    from gateway.logs.redis.names import RedisNames
+    from headgate_gateway.logs.redis.names import RedisNames
     from tests.support.http1 import Answer
     from tests.support.redis_servers import RedisServer
     from tests.support.serving import Serving

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import hiredis
 import pytest
-from headgate.redis_url import parse_redis
 
-from gateway.logs.redis.connection import LOST, Unreachable
-from gateway.logs.redis.connector import ONLY, RedisConnector, RedisSettings
+from headgate.redis_url import parse_redis
+from headgate_gateway.logs.redis.connection import LOST, Unreachable
+from headgate_gateway.logs.redis.connector import ONLY, RedisConnector, RedisSettings
 from tests.support.certificates import Authority
 from tests.support.event_loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories
 from tests.support.gated_log import turns
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from gateway.logs.redis.connection import RedisConnection
+    from headgate_gateway.logs.redis.connection import RedisConnection
 
 FOR_EVER_S = 600.0
 LONG_S = 20.0  # a server that answers does so in far less

@@ -12,8 +12,8 @@ from tests.support.manual_clock import at
 from tests.support.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
-    from gateway.logs.redis.log import RedisLog
-    from gateway.logs.redis.names import RedisNames
+    from headgate_gateway.logs.redis.log import RedisLog
+    from headgate_gateway.logs.redis.names import RedisNames
     from tests.support.redis_servers import RedisServer
 
 STRANGERS = {

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.features.redis.heartbeats import RedisHeartbeats
-from gateway.features.redis.writers import RedisWriters
+from headgate_gateway.features.redis.heartbeats import RedisHeartbeats
+from headgate_gateway.features.redis.writers import RedisWriters
 
 if TYPE_CHECKING:
-    from gateway.logs.redis.log import RedisLog
-    from gateway.logs.redis.names import RedisNames
+    from headgate_gateway.logs.redis.log import RedisLog
+    from headgate_gateway.logs.redis.names import RedisNames
     from tests.support.redis_servers import RedisServer
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from redis.exceptions import ResponseError
 
-from gateway.errors import LogUnavailable, StreamGone
-from gateway.logs.contract import Conflict
-from gateway.logs.redis.names import LIBRARY, VERSION
-from gateway.protocol.streams.offsets import parse_offset
-from gateway.protocol.streams.state import position_of
+from headgate_gateway.errors import LogUnavailable, StreamGone
+from headgate_gateway.logs.contract import Conflict
+from headgate_gateway.logs.redis.names import LIBRARY, VERSION
+from headgate_gateway.protocol.streams.offsets import parse_offset
+from headgate_gateway.protocol.streams.state import position_of
 from tests.logs.contract import appended, commit_each, committed, created
 from tests.logs.redis_logs import Hearing, connected, stood, with_a_stream
 from tests.support.redis_servers import redis_server
@@ -22,7 +22,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.logs.redis.log import RedisLog
+    from headgate_gateway.logs.redis.log import RedisLog
     from tests.support.redis_servers import RedisServer
 
 pytestmark = pytest.mark.usefixtures("processes")

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from headgate.redis_url import parse_redis
 from structlog.testing import capture_logs
 
-from gateway.logs.redis import losses
-from gateway.logs.redis.losses import LOST, LastCommit
-from gateway.logs.redis.names import RedisNames
-from gateway.logs.redis.replies import CommitState
-from gateway.protocol.streams.state import PastGeneration, StreamState
+from headgate.redis_url import parse_redis
+from headgate_gateway.logs.redis import losses
+from headgate_gateway.logs.redis.losses import LOST, LastCommit
+from headgate_gateway.logs.redis.names import RedisNames
+from headgate_gateway.logs.redis.replies import CommitState
+from headgate_gateway.protocol.streams.state import PastGeneration, StreamState
 from tests.logs.contract import appended, committed, created, removed
 from tests.logs.redis_logs import connected, stood, with_a_stream
 from tests.support.redis_servers import redis_server
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from gateway.logs.redis.log import RedisLog
-    from gateway.logs.redis.losses import Lost
+    from headgate_gateway.logs.redis.log import RedisLog
+    from headgate_gateway.logs.redis.losses import Lost
     from tests.support.redis_servers import RedisServer
 
 REPORTS: dict[Lost, str] = {

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import pytest
-from headgate.redis_url import parse_redis
 
-from gateway.logs.redis.commits import MOST_PUBLISHED
-from gateway.logs.redis.connection import RedisConnection
-from gateway.logs.redis.connector import ONLY, RedisConnector, RedisSettings
-from gateway.logs.redis.notifications import AT_ONCE, Subscription
-from gateway.protocol.http.header_names import TraceContext
-from gateway.protocol.streams.state import Change, ProducerState
+from headgate.redis_url import parse_redis
+from headgate_gateway.logs.redis.commits import MOST_PUBLISHED
+from headgate_gateway.logs.redis.connection import RedisConnection
+from headgate_gateway.logs.redis.connector import ONLY, RedisConnector, RedisSettings
+from headgate_gateway.logs.redis.notifications import AT_ONCE, Subscription
+from headgate_gateway.protocol.http.header_names import TraceContext
+from headgate_gateway.protocol.streams.state import Change, ProducerState
 from tests.logs.contract import appended, committed, created, redis_log, removed, with_producers
 from tests.logs.redis_logs import Hearing, connected
 from tests.support import virtual_time
@@ -27,8 +27,8 @@ from tests.support.waiting import PATIENCE_S, until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.logs.redis.log import RedisLog
-    from gateway.protocol.streams.state import StreamState
+    from headgate_gateway.logs.redis.log import RedisLog
+    from headgate_gateway.protocol.streams.state import StreamState
     from tests.support.redis_servers import RedisServer
 
 replace = msgspec.structs.replace

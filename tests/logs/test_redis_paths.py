@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.errors import LogUnavailable
-from gateway.logs.contract import Conflict
-from gateway.logs.redis import indexes
+from headgate_gateway.errors import LogUnavailable
+from headgate_gateway.logs.contract import Conflict
+from headgate_gateway.logs.redis import indexes
 from tests.logs.contract import created, loaded, removed
 from tests.logs.redis_logs import connected
 from tests.logs.test_listing import everything, listed_are
@@ -20,8 +20,8 @@ from tests.support.redis_groups import ClusterServers
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from gateway.logs.redis.log import RedisLog
-    from gateway.logs.redis.names import RedisNames
+    from headgate_gateway.logs.redis.log import RedisLog
+    from headgate_gateway.logs.redis.names import RedisNames
     from tests.support.redis_servers import RedisServer
 
 LIST_RIGHTS = ("+zrangebylex", "+zcard")

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import hiredis
 import pytest
 
-from gateway.logs.redis import pipeline
-from gateway.logs.redis.connection import RedisConnection, Unreachable, pack
-from gateway.logs.redis.pipeline import Pipeline
+from headgate_gateway.logs.redis import pipeline
+from headgate_gateway.logs.redis.connection import RedisConnection, Unreachable, pack
+from headgate_gateway.logs.redis.pipeline import Pipeline
 from tests.support.gated_log import turns
 from tests.support.listener import Listener
 from tests.support.waiting import until
@@ -20,8 +20,8 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.logs.redis.connection import Packed
-    from gateway.logs.redis.pipeline import Answer
+    from headgate_gateway.logs.redis.connection import Packed
+    from headgate_gateway.logs.redis.pipeline import Answer
 
 PATIENCE_S = 1.0
 ENDLESS_S = 60.0  # where patience is not what is tested: a busy machine may be still for a second

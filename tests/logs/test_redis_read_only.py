@@ -9,9 +9,9 @@ import pytest
 from redis.exceptions import ResponseError
 from structlog.testing import capture_logs
 
-from gateway.errors import LogUnavailable
-from gateway.logs.redis import notifications
-from gateway.logs.redis.names import HISTORY_LIBRARY, LIBRARY, VERSION
+from headgate_gateway.errors import LogUnavailable
+from headgate_gateway.logs.redis import notifications
+from headgate_gateway.logs.redis.names import HISTORY_LIBRARY, LIBRARY, VERSION
 from tests.faults.redis_gateway import lose_the_disk
 from tests.logs.contract import appended, committed, created
 from tests.logs.redis_logs import Hearing, connected, stood, with_a_stream

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from gateway.errors import RecordDamaged, StreamGone
-from gateway.logs.contract import Conflict
-from gateway.protocol.streams.chunks import Chunk
-from gateway.protocol.streams.limits import Retention
-from gateway.protocol.streams.state import Segment
+from headgate_gateway.errors import RecordDamaged, StreamGone
+from headgate_gateway.logs.contract import Conflict
+from headgate_gateway.protocol.streams.chunks import Chunk
+from headgate_gateway.protocol.streams.limits import Retention
+from headgate_gateway.protocol.streams.state import Segment
 from tests.logs.contract import appended, commit_each, committed, created
 from tests.streams.service import Service
 from tests.support.manual_clock import at
 
 if TYPE_CHECKING:
-    from gateway.logs.redis.log import RedisLog
-    from gateway.logs.redis.names import RedisNames
-    from gateway.protocol.streams.state import StreamState
+    from headgate_gateway.logs.redis.log import RedisLog
+    from headgate_gateway.logs.redis.names import RedisNames
+    from headgate_gateway.protocol.streams.state import StreamState
     from tests.support.redis_servers import RedisServer
 
 DATAS = (b"abc", b"de", b"fghi")

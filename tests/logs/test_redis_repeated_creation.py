@@ -16,7 +16,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.logs.redis.names import RedisNames
+    from headgate_gateway.logs.redis.names import RedisNames
     from tests.support.redis_servers import RedisServer
 
 

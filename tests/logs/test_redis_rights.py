@@ -7,11 +7,11 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate.redis_url import parse_redis
 
-from gateway.errors import LogUnavailable
-from gateway.logs.redis.connector import RedisSettings
-from gateway.logs.redis.log import RedisLog
+from headgate.redis_url import parse_redis
+from headgate_gateway.errors import LogUnavailable
+from headgate_gateway.logs.redis.connector import RedisSettings
+from headgate_gateway.logs.redis.log import RedisLog
 from tests.logs.redis_logs import connected
 from tests.streams.service import Service
 from tests.support.processes import ROOT
@@ -20,7 +20,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.logs.redis.names import RedisNames
+    from headgate_gateway.logs.redis.names import RedisNames
     from tests.support.redis_servers import RedisServer
 
 

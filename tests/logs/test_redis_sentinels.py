@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING
 
 import hiredis
 import pytest
-from headgate.redis_url import parse_redis
 
-from gateway.errors import LogUnavailable
-from gateway.logs.redis import connector
-from gateway.logs.redis.connection import Unreachable
-from gateway.logs.redis.connector import AT_MOST_S, TOGETHER_S, RedisConnector, RedisSettings
+from headgate.redis_url import parse_redis
+from headgate_gateway.errors import LogUnavailable
+from headgate_gateway.logs.redis import connector
+from headgate_gateway.logs.redis.connection import Unreachable
+from headgate_gateway.logs.redis.connector import (
+    AT_MOST_S,
+    TOGETHER_S,
+    RedisConnector,
+    RedisSettings,
+)
 from tests.logs.redis_logs import connected
 from tests.streams.service import Service
 from tests.support.listener import Listener
@@ -26,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from gateway.logs.redis.connector import Address
+    from headgate_gateway.logs.redis.connector import Address
 
 OLD, NEW = ("10.0.0.1", 6379), ("10.0.0.2", 6380)
 CONNECT_S = 5.0

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.logs.redis import log as redis_log
-from gateway.logs.redis.connector import parse_info
-from gateway.logs.redis.log import server_status
+from headgate_gateway.logs.redis import log as redis_log
+from headgate_gateway.logs.redis.connector import parse_info
+from headgate_gateway.logs.redis.log import server_status
 from tests.logs.contract import created
 from tests.logs.redis_logs import connected
 from tests.support.redis_servers import redis_server

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.errors import BadRequest
-from gateway.features.questions.contract import LONGEST_FIGURES
-from gateway.features.redis.figures import KEPT_S, MOST, instances, key_of, share_figures
+from headgate_gateway.errors import BadRequest
+from headgate_gateway.features.questions.contract import LONGEST_FIGURES
+from headgate_gateway.features.redis.figures import KEPT_S, MOST, instances, key_of, share_figures
 from tests.logs.redis_logs import connected
 from tests.logs.test_redis_rights import User
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from gateway.logs.redis.log import RedisLog
-    from gateway.logs.redis.names import RedisNames
+    from headgate_gateway.logs.redis.log import RedisLog
+    from headgate_gateway.logs.redis.names import RedisNames
     from tests.support.redis_servers import RedisServer
 
 ODD = 'gw\n"<b>{x} \u202e'

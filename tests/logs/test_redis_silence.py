@@ -7,12 +7,12 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate.redis_url import parse_redis
 
-from gateway.errors import LogUnavailable
-from gateway.logs.redis import primary, store
-from gateway.logs.redis.connector import ONLY, RedisConnector, RedisSettings
-from gateway.logs.redis.log import RedisLog
+from headgate.redis_url import parse_redis
+from headgate_gateway.errors import LogUnavailable
+from headgate_gateway.logs.redis import primary, store
+from headgate_gateway.logs.redis.connector import ONLY, RedisConnector, RedisSettings
+from headgate_gateway.logs.redis.log import RedisLog
 from tests.logs.contract import appended, committed, created
 from tests.logs.redis_logs import connected
 from tests.support.gated_log import turns
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from gateway.protocol.streams.state import StreamState
+    from headgate_gateway.protocol.streams.state import StreamState
     from tests.support.redis_servers import RedisServer
 
 ANSWER_S = 1.0  # in place of three seconds

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.logs.redis import records as redis_records
-from gateway.logs.redis.connection import MUCH, RedisConnection
-from gateway.logs.redis.records import Run, Stretch
+from headgate_gateway.logs.redis import records as redis_records
+from headgate_gateway.logs.redis.connection import MUCH, RedisConnection
+from headgate_gateway.logs.redis.records import Run, Stretch
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from gateway.logs.redis.connection import Reply
+    from headgate_gateway.logs.redis.connection import Reply
 
 ALL = 1 << 40
 WHOLE = Stretch(1, "s", 0, ALL)

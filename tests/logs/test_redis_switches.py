@@ -8,14 +8,14 @@ import uuid
 from typing import TYPE_CHECKING, Self
 
 import pytest
-from headgate.redis_url import parse_redis
 from structlog.testing import capture_logs
 
-from gateway.logs.redis import notifications, primary, store
-from gateway.logs.redis.connection import Unreachable
-from gateway.logs.redis.connector import RedisConnector, RedisSettings
-from gateway.logs.redis.names import RedisNames
-from gateway.logs.redis.notifications import Notifications
+from headgate.redis_url import parse_redis
+from headgate_gateway.logs.redis import notifications, primary, store
+from headgate_gateway.logs.redis.connection import Unreachable
+from headgate_gateway.logs.redis.connector import RedisConnector, RedisSettings
+from headgate_gateway.logs.redis.names import RedisNames
+from headgate_gateway.logs.redis.notifications import Notifications
 from tests.logs.contract import appended, created
 from tests.logs.redis_logs import Hearing, connected
 from tests.support.processes import ROOT
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gateway.logs.redis.connector import Address
+    from headgate_gateway.logs.redis.connector import Address
     from tests.support.redis_servers import RedisServer
 
 FOR_EVER_S = 600.0

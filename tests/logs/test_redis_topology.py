@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.logs.redis import losses
-from gateway.logs.redis.losses import LOST
+from headgate_gateway.logs.redis import losses
+from headgate_gateway.logs.redis.losses import LOST
 from tests.faults.disk import append, content, create
 from tests.faults.redis_gateway import append_until_taken, redis_gateway
 from tests.logs.redis_logs import Hearing, connected
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gateway.logs.redis.log import RedisLog
+    from headgate_gateway.logs.redis.log import RedisLog
     from tests.support.redis_servers import RedisServer
 
 LOG = "/v1/stream/log"

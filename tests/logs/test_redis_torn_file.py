@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from gateway.errors import StreamClosed, StreamNotFound
-from gateway.logs.contract import Conflict
-from gateway.protocol.streams.state import Stamp
+from headgate_gateway.errors import StreamClosed, StreamNotFound
+from headgate_gateway.logs.contract import Conflict
+from headgate_gateway.protocol.streams.state import Stamp
 from tests.logs.contract import appended, committed, created
 from tests.logs.redis_logs import commit_words, connected
 from tests.streams.service import Service
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
-    from gateway.logs.redis.log import RedisLog
-    from gateway.protocol.streams.state import StreamState
+    from headgate_gateway.logs.redis.log import RedisLog
+    from headgate_gateway.protocol.streams.state import StreamState
 
 pytestmark = pytest.mark.usefixtures("processes")
 

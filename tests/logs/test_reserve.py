@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from gateway.logs.memory import MemoryLog
-from gateway.logs.sqlite.reserve import RESERVE_BYTES, ROOM_BYTES, Reserve, removes
+from headgate_gateway.logs.memory import MemoryLog
+from headgate_gateway.logs.sqlite.reserve import RESERVE_BYTES, ROOM_BYTES, Reserve, removes
 from tests.faults.disk import small_disk
 from tests.logs.contract import appended, created, removed
 

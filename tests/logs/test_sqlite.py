@@ -13,16 +13,16 @@ import apsw
 import msgspec
 import pytest
 
-from gateway.errors import RecordDamaged, StartError
-from gateway.logs.contract import Conflict, LoadedStream
-from gateway.logs.sqlite import writer
-from gateway.logs.sqlite.data_folder import SCHEMA_VERSION, DataFolder
-from gateway.logs.sqlite.log import SqliteLog
-from gateway.logs.sqlite.row_readers import MAX_LOADS
-from gateway.logs.sqlite.rows import STATE_COLUMNS, row_of_state, state_of
-from gateway.logs.sqlite.writer_thread import MAX_GROUP
-from gateway.protocol.lifecycle import PathState
-from gateway.protocol.streams.state import (
+from headgate_gateway.errors import RecordDamaged, StartError
+from headgate_gateway.logs.contract import Conflict, LoadedStream
+from headgate_gateway.logs.sqlite import writer
+from headgate_gateway.logs.sqlite.data_folder import SCHEMA_VERSION, DataFolder
+from headgate_gateway.logs.sqlite.log import SqliteLog
+from headgate_gateway.logs.sqlite.row_readers import MAX_LOADS
+from headgate_gateway.logs.sqlite.rows import STATE_COLUMNS, row_of_state, state_of
+from headgate_gateway.logs.sqlite.writer_thread import MAX_GROUP
+from headgate_gateway.protocol.lifecycle import PathState
+from headgate_gateway.protocol.streams.state import (
     ForkPoint,
     Lifetime,
     Mark,
@@ -46,7 +46,7 @@ from tests.logs.contract import (
 )
 
 if TYPE_CHECKING:
-    from gateway.protocol.streams.state import Change
+    from headgate_gateway.protocol.streams.state import Change
 
 
 def database(folder: Path) -> apsw.Connection:

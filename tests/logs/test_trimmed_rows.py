@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import apsw
 import msgspec
 
-from gateway.logs.sqlite import place_rows
-from gateway.logs.sqlite.place_rows import RECLAIM_STREAMS
-from gateway.logs.sqlite.recent import LONGEST
+from headgate_gateway.logs.sqlite import place_rows
+from headgate_gateway.logs.sqlite.place_rows import RECLAIM_STREAMS
+from headgate_gateway.logs.sqlite.recent import LONGEST
 from tests.logs.contract import appended, committed, created, opened, reclaimed, removed
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from gateway.logs.contract import Log
-    from gateway.protocol.streams.state import StreamState
+    from headgate_gateway.logs.contract import Log
+    from headgate_gateway.protocol.streams.state import StreamState
 
 replace = msgspec.structs.replace
 

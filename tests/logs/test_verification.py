@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.logs.sqlite import recent
-from gateway.tools.backups.source import SourceFile
-from gateway.tools.backups.verification import SNAPSHOT_BYTES, FileVerification
+from headgate_gateway.logs.sqlite import recent
+from headgate_gateway.tools.backups.source import SourceFile
+from headgate_gateway.tools.backups.verification import SNAPSHOT_BYTES, FileVerification
 from tests.support.http1 import ask
 from tests.support.processes import headgate
 

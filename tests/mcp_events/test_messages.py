@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.errors import StartError
-from gateway.features.mcp.event_types import event_types
+from headgate_gateway.errors import StartError
+from headgate_gateway.features.mcp.event_types import event_types
 from tests.mcp_events.hosts import create, guarded, offering
 from tests.support.serving import PREFIX, get, post, put, request, serving
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from gateway.__main__ import cli
+from headgate_gateway.__main__ import cli
 from tests.mcp_events.hosts import types_file
 from tests.reloading.reloadable import STREAMS, TEXT, Reloadable, reloadable, token_entry
 from tests.support.http1 import Client, request

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from multidict import CIMultiDict
 
-from gateway.features.models.provider.requests import AnswerRequest, RequestBody
-from gateway.features.proxies.answer_routes import AnswerRoutes
-from gateway.settings import Settings
+from headgate_gateway.features.models.provider.requests import AnswerRequest, RequestBody
+from headgate_gateway.features.proxies.answer_routes import AnswerRoutes
+from headgate_gateway.settings import Settings
 from tests.models.serving import models
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.features.models.answer_route import AnswerRoute
+    from headgate_gateway.features.models.answer_route import AnswerRoute
     from tests.models.provider import Provider
     from tests.support.serving import Serving
 

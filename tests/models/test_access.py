@@ -12,7 +12,7 @@ import anthropic
 import openai
 import pytest
 
-from gateway.settings.loading import SettingsError, load
+from headgate_gateway.settings.loading import SettingsError, load
 from tests.models.answers import chat_completion, without_ids
 from tests.models.provider import providing
 from tests.models.serving import ANTHROPIC, OPENAI, STREAMS, gateway_before

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.errors import ClientLimitReached, LimitReached
-from gateway.features.models.running import MOST_ACCEPTED, AnswerPlaces, TakenPlace
+from headgate_gateway.errors import ClientLimitReached, LimitReached
+from headgate_gateway.features.models.running import MOST_ACCEPTED, AnswerPlaces, TakenPlace
 from tests.models.accumulators import chat_message, data_of
 from tests.models.answers import ID_LINE, chat_completion, without_ids
 from tests.models.provider import providing

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.features.models.provider.bodies import STEP_BYTES
+from headgate_gateway.features.models.provider.bodies import STEP_BYTES
 from tests.models.scripted import ended, scripted
 from tests.models.serving import OPENAI, answering, gateway_before
 from tests.proxies.serving import PREFIX, SERVICE, gateway_with_proxy, written

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.features.models.provider.bodies import WINDOW_LOG
-from gateway.runtime.decoding_queue import LONGEST_S
-from gateway.web.requests.request_body import MOST_BUFFERED
+from headgate_gateway.features.models.provider.bodies import WINDOW_LOG
+from headgate_gateway.runtime.decoding_queue import LONGEST_S
+from headgate_gateway.web.requests.request_body import MOST_BUFFERED
 from tests.models.coded_bodies import ASKED, KINDS, costly, windowed
 from tests.models.scripted import ended
 from tests.models.serving import OPENAI, answering, gateway_before

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from multidict import CIMultiDict
+
 from headgate.dialects import progress
 from headgate.dialects.contract import dialect_at, provider
 from headgate.dialects.progress import TokenUsage, cursor_in, is_cut_json
 from headgate.events import parse
-from multidict import CIMultiDict
-
 from tests.models.answers import chat_completion, event, interaction, message, response
 
 if TYPE_CHECKING:

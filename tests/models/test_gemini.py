@@ -6,10 +6,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from headgate.dialects.parts import ModelFailed
 from headgate.events import events_of, parse
 from headgate.runs.formats import FORMATS
-
 from tests.models.answers import WORDS, interaction, without_ids
 from tests.models.serving import GEMINI, answering
 from tests.views.reading import rendered

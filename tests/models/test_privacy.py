@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from gateway.features.models.answer_route import AnswerRoute
+    from headgate_gateway.features.models.answer_route import AnswerRoute
     from tests.support.processes import Headgate
     from tests.support.serving import Serving
 

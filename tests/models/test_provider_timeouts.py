@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from multidict import CIMultiDict
 
-from gateway.errors import OriginTimeout
-from gateway.features.models.provider.client import ProviderClient, body_parts
+from headgate_gateway.errors import OriginTimeout
+from headgate_gateway.features.models.provider.client import ProviderClient, body_parts
 from tests.support.raw_origin import RawOrigin, answer
 
 if TYPE_CHECKING:

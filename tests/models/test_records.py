@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.features.models import record
+from headgate_gateway.features.models import record
 from tests.models.in_process import model_route
 from tests.models.provider import providing
 from tests.support.serving import serving
@@ -12,7 +12,7 @@ from tests.support.serving import serving
 if TYPE_CHECKING:
     import pytest
 
-    from gateway.features.models.streams import StreamEnd
+    from headgate_gateway.features.models.streams import StreamEnd
 
 REQUEST = record.RequestEntry("/v1/chat/completions", "0", "m", 0.0)
 

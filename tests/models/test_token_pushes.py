@@ -8,8 +8,8 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gateway.features.models.following import AnswerBody
-from gateway.features.models.live_answer import LiveAnswer
+from headgate_gateway.features.models.following import AnswerBody
+from headgate_gateway.features.models.live_answer import LiveAnswer
 from tests.models.answers import chat_completion, without_ids
 from tests.models.in_process import model_route, request_of
 from tests.models.provider import providing
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from gateway.features.models.answer_route import AnswerRoute
+    from headgate_gateway.features.models.answer_route import AnswerRoute
 
 EVENTS, ID = chat_completion(), b"\nid: "
 # From the bytes of the provider to those for the client, without what aiohttp calls.
@@ -58,7 +58,7 @@ async def test_a_waiting_reader_is_pushed_each_token_in_few_calls() -> None:
     calls: Counter[str] = Counter()
 
     def note(frame: FrameType, event: str, _: Any) -> None:
-        if event == "call" and frame.f_globals.get("__name__", "?").startswith("gateway."):
+        if event == "call" and frame.f_globals.get("__name__", "?").startswith("headgate_gateway."):
             calls[f"{frame.f_globals['__name__']}.{frame.f_code.co_name}"] += 1
 
     async with providing() as provider, serving() as gateway:

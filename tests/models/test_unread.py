@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.features.models.unread import LOOK_S, UNREAD_S
+from headgate_gateway.features.models.unread import LOOK_S, UNREAD_S
 from tests.models.serving import OPENAI, answering
 from tests.support.waiting import until
 

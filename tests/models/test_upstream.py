@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.features.models.answer import WrittenAnswer
+from headgate_gateway.features.models.answer import WrittenAnswer
 from tests.models.answers import chat_completion, response, without_ids
 from tests.models.in_process import model_route, request_of
 from tests.models.provider import FLOOD_BYTES, providing

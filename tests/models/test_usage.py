@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
-from headgate.dialects.progress import TokenUsage
 
-from gateway.features.models import counts as model_counts
-from gateway.features.models.counts import LONGEST_MODEL, OTHER, TokenCounts
+from headgate.dialects.progress import TokenUsage
+from headgate_gateway.features.models import counts as model_counts
+from headgate_gateway.features.models.counts import LONGEST_MODEL, OTHER, TokenCounts
 from tests.models.answers import response
 from tests.models.provider import providing
 from tests.models.serving import OPENAI, answering, gateway_before

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from anthropic.types import ErrorResponse
-from headgate.events import events_of, parse
 from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.responses import ResponseErrorEvent
 from openai.types.shared import ErrorObject
 
-from gateway.features.models.live_answer import with_id
+from headgate.events import events_of, parse
+from headgate_gateway.features.models.live_answer import with_id
 from tests.models.answers import chat_completion, message, response
 from tests.models.provider import Provider, providing
 from tests.models.read_answers import SDKS, Call, reading

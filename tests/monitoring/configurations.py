@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.settings import PurgedCache, Route, Settings
+from headgate_gateway.settings import PurgedCache, Route, Settings
 
 EVERYTHING = Settings(
     workers=1,

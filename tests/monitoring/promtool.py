@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from gateway.monitoring.rules_file import rules_file
+from headgate_gateway.monitoring.rules_file import rules_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from gateway.settings import Settings
+    from headgate_gateway.settings import Settings
 
 DEADLINE_S = 150  # all cases together take 15 s on a quiet machine, and many more on a busy one
 # It lives for seconds: to look for garbage seldom saves a fifth of its time.

@@ -11,10 +11,10 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from gateway.__main__ import cli
-from gateway.monitoring.alerts import alerts
-from gateway.monitoring.rules_file import rules_file
-from gateway.settings import AdminToken, Settings
+from headgate_gateway.__main__ import cli
+from headgate_gateway.monitoring.alerts import alerts
+from headgate_gateway.monitoring.rules_file import rules_file
+from headgate_gateway.settings import AdminToken, Settings
 from tests.monitoring.configurations import (
     EVERYTHING,
     FILES,

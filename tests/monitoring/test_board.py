@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.monitoring.board import PANELS
-from gateway.monitoring.grafana import dashboard
+from headgate_gateway.monitoring.board import PANELS
+from headgate_gateway.monitoring.grafana import dashboard
 from tests.monitoring.configurations import EVERYTHING, FILES, MEMORY, ORIGIN, REDIS, WORKERS
 from tests.monitoring.promtool import check_expressions
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.settings import Settings
+    from headgate_gateway.settings import Settings
 
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from gateway.logs.redis.losses import READ_AFTER_S
+from headgate_gateway.logs.redis.losses import READ_AFTER_S
 from tests.monitoring.prometheus import Firing, Prometheus, prometheus
 from tests.support.guarded_gateway import tokens_file
 from tests.support.http1 import Wire, ask, request

@@ -8,14 +8,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from gateway.monitoring.alerts import alerts
-from gateway.monitoring.board import PANELS
-from gateway.monitoring.recordings import RECORDINGS
+from headgate_gateway.monitoring.alerts import alerts
+from headgate_gateway.monitoring.board import PANELS
+from headgate_gateway.monitoring.recordings import RECORDINGS
 from tests.monitoring.configurations import EVERYTHING, WORKERS
 from tests.telemetry.declared import DECLARED
 
 if TYPE_CHECKING:
-    from gateway.telemetry.metrics import Metric
+    from headgate_gateway.telemetry.metrics import Metric
 
 
 EXPRESSIONS = [

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from typing_extensions import override
 
-from gateway.origin.answer import Loss, OriginAnswer
-from gateway.origin.connection import OriginConnection
-from gateway.origin.requests import OriginMetrics
-from gateway.origin.reuse import ServerConnections
+from headgate_gateway.origin.answer import Loss, OriginAnswer
+from headgate_gateway.origin.connection import OriginConnection
+from headgate_gateway.origin.requests import OriginMetrics
+from headgate_gateway.origin.reuse import ServerConnections
 from tests.origin.opening import DEFAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.errors import OriginBroken
-    from gateway.origin.heads import HeadPatterns
+    from headgate_gateway.errors import OriginBroken
+    from headgate_gateway.origin.heads import HeadPatterns
 
 FRAMING = frozenset({"content-length", "transfer-encoding"})
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from multidict import CIMultiDict
 
-from gateway.origin.answer import OriginAnswer, PendingAnswer
-from gateway.origin.client import Origin
-from gateway.origin.requests import OriginRequest, field_block
-from gateway.origin.servers import OriginSettings
+from headgate_gateway.origin.answer import OriginAnswer, PendingAnswer
+from headgate_gateway.origin.client import Origin
+from headgate_gateway.origin.requests import OriginRequest, field_block
+from headgate_gateway.origin.servers import OriginSettings
 from tests.support.raw_origin import RawOrigin
 
 if TYPE_CHECKING:

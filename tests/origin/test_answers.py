@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.errors import LimitReached, OriginBroken, OriginTimeout
+from headgate_gateway.errors import LimitReached, OriginBroken, OriginTimeout
 from tests.origin.opening import LIMIT, TARGET, ask, opened, send
 from tests.support.origin_connections import idle_count
 from tests.support.raw_origin import RawOrigin, Steps, answer, close, reset, silence
@@ -129,7 +129,7 @@ async def test_a_connection_with_unread_bytes_of_an_answer_is_closed() -> None:
 async def test_an_idle_origin_connection_is_closed_after_keep_alive_s(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.origin.reuse.KEEP_ALIVE_S", 0.05)
+    monkeypatch.setattr("headgate_gateway.origin.reuse.KEEP_ALIVE_S", 0.05)
     async with RawOrigin(answer()) as server, opened(server) as origin:
         await ask(origin)
         await until(lambda: server.closed == 1)

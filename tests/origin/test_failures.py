@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.errors import OriginBroken, OriginTimeout, OriginUnreachable
-from gateway.origin import health as health_checks
-from gateway.origin import servers
-from gateway.origin.health import FIRST_WAIT_S
-from gateway.origin.pool import ConnectionPool
+from headgate_gateway.errors import OriginBroken, OriginTimeout, OriginUnreachable
+from headgate_gateway.origin import health as health_checks
+from headgate_gateway.origin import servers
+from headgate_gateway.origin.health import FIRST_WAIT_S
+from headgate_gateway.origin.pool import ConnectionPool
 from tests.origin.opening import PREFIX, TARGET, ask, full_queue, opened
 from tests.support.ports import free_port
 from tests.support.raw_origin import RawOrigin, answer, close, reset, silence
@@ -20,8 +20,8 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.origin.connection import OriginConnection
-    from gateway.origin.servers import OriginServer
+    from headgate_gateway.origin.connection import OriginConnection
+    from headgate_gateway.origin.servers import OriginServer
     from tests.support.raw_origin import Play, Wire
 
 REFUSED = "the origin cannot be connected to: Connection refused"

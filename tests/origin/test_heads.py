@@ -9,8 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.origin import heads
-from gateway.origin.heads import LONGEST_PATTERN, MOST_PATTERNS, WORTH_A_PATTERN, HeadPatterns
+from headgate_gateway.origin import heads
+from headgate_gateway.origin.heads import (
+    LONGEST_PATTERN,
+    MOST_PATTERNS,
+    WORTH_A_PATTERN,
+    HeadPatterns,
+)
 from tests.origin.feeding import Fed, fed
 from tests.support.examples import IS_WHOLE
 from tests.support.raw_origin import answer

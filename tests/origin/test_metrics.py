@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.errors import HeadgateError
+from headgate_gateway.errors import HeadgateError
 from tests.origin.opening import TARGET, ask, opened, send
 from tests.support.ports import free_port
 from tests.support.raw_origin import RawOrigin, Steps, answer, close, silence
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from gateway.origin.client import Origin
+    from headgate_gateway.origin.client import Origin
     from tests.support.raw_origin import Play
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"

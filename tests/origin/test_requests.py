@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.errors import BadRequest, OriginTimeout
+from headgate_gateway.errors import BadRequest, OriginTimeout
 from tests.origin.opening import PREFIX, TARGET, ask, opened, send
 from tests.support.origin_connections import idle_count
 from tests.support.raw_origin import RawOrigin, Steps, Wire, answer

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from multidict import CIMultiDict
 
-from gateway.errors import BadRequest, OriginBroken, OriginUnreachable
-from gateway.origin import connection
-from gateway.origin.answer import OriginAnswer, PendingAnswer
-from gateway.origin.reader import GATHERED_BYTES
-from gateway.origin.requests import OriginRequest, field_block
-from gateway.origin.servers import OriginServer
+from headgate_gateway.errors import BadRequest, OriginBroken, OriginUnreachable
+from headgate_gateway.origin import connection
+from headgate_gateway.origin.answer import OriginAnswer, PendingAnswer
+from headgate_gateway.origin.reader import GATHERED_BYTES
+from headgate_gateway.origin.requests import OriginRequest, field_block
+from headgate_gateway.origin.servers import OriginServer
 from tests.origin.opening import LIMIT, TARGET, ask, full_queue, opened, send
 from tests.support.origin_connections import idle_count
 from tests.support.raw_origin import RawOrigin, Steps, Wire, answer, silence
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from gateway.origin.client import Origin, SentRequest
+    from headgate_gateway.origin.client import Origin, SentRequest
 
 OK = b"HTTP/1.1 200 OK\r\n"
 

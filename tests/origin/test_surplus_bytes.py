@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.origin import reuse
-from gateway.origin.connection import OriginConnection
-from gateway.origin.reuse import MOST_COPIES, PROOFS, ConnectionHistory, ServerConnections
+from headgate_gateway.origin import reuse
+from headgate_gateway.origin.connection import OriginConnection
+from headgate_gateway.origin.reuse import MOST_COPIES, PROOFS, ConnectionHistory, ServerConnections
 from tests.origin.opening import ask, opened, send
 from tests.support.raw_origin import RawOrigin, Steps, answer
 from tests.support.surplus_origin import HEADS, SURPLUS
@@ -20,7 +20,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.origin.client import Origin
+    from headgate_gateway.origin.client import Origin
     from tests.support.raw_origin import Play, Wire
 
 WHOLE = answer(b"whole")
@@ -70,7 +70,7 @@ async def test_a_204_that_announces_a_body_closes_its_connection(kind: str) -> N
 async def test_a_server_without_surplus_bytes_is_trusted_after_responses_of_this_kind(
     monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    monkeypatch.setattr("gateway.origin.reuse.SILENCE_S", 0.001)
+    monkeypatch.setattr("headgate_gateway.origin.reuse.SILENCE_S", 0.001)
     async with serving(as_asked) as (server, origin):
         for _ in range(PROOFS):
             await ask(origin, method)
@@ -80,7 +80,9 @@ async def test_a_server_without_surplus_bytes_is_trusted_after_responses_of_this
             await ask(origin, method)
             assert conduct(origin).resting == 0
         assert len({heard.connection for heard in server.heard}) == 1
-        monkeypatch.setattr("gateway.origin.reuse.SILENCE_S", 60.0)  # so it rests when looked at
+        monkeypatch.setattr(
+            "headgate_gateway.origin.reuse.SILENCE_S", 60.0
+        )  # so it rests when looked at
         await ask(origin, "POST" if method == "HEAD" else "HEAD")
         assert conduct(origin).resting == 1
 
@@ -161,7 +163,7 @@ async def test_surplus_bytes_drop_responses_of_their_connection_including_late_o
 async def test_a_slow_response_begins_a_new_connection_history(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.origin.connection.SILENCE_S", 0.0)
+    monkeypatch.setattr("headgate_gateway.origin.connection.SILENCE_S", 0.0)
     async with serving(as_asked) as (_, origin):
         first, second = await send(origin), await send(origin)
         assert first.history is not second.history
@@ -198,7 +200,7 @@ async def test_the_number_of_resting_connections_is_bounded(
 ) -> None:
     monkeypatch.setattr(reuse, "MOST_RESTING", 2)
     # A busy machine takes longer for three answers than a rest takes.
-    monkeypatch.setattr("gateway.origin.reuse.SILENCE_S", 60.0)
+    monkeypatch.setattr("headgate_gateway.origin.reuse.SILENCE_S", 60.0)
     async with serving(as_asked) as (server, origin):
         for _ in range(3):
             await ask(origin, "HEAD")
@@ -211,7 +213,7 @@ async def test_a_connection_with_unread_bytes_is_not_reused(
 ) -> None:
     async with serving(WHOLE) as (server, origin):
         await ask(origin)
-        monkeypatch.setattr("gateway.origin.reuse.SILENCE_S", 0.0)
+        monkeypatch.setattr("headgate_gateway.origin.reuse.SILENCE_S", 0.0)
         monkeypatch.setattr(OriginConnection, "has_unread", True)
         assert (await ask(origin)).body == b"whole"
         assert server.heard[0].connection != server.heard[1].connection

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.errors import OriginUnreachable, StartError
+from headgate_gateway.errors import OriginUnreachable, StartError
 from tests.origin.opening import ask, opened
 from tests.support.http1 import Answer
 from tests.support.http1 import ask as ask_on_a_socket

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from yarl import URL
 
-from gateway.outbound import client as client_module
-from gateway.outbound import failures
-from gateway.outbound.client import (
+from headgate_gateway.outbound import client as client_module
+from headgate_gateway.outbound import failures
+from headgate_gateway.outbound.client import (
     READ_BYTES,
     OutboundClient,
     OutboundRequest,
     usual_connector,
 )
-from gateway.outbound.connections import Connector
-from gateway.outbound.failures import NoResponse
-from gateway.protocol.http.destinations import AllowedHosts, allowed_host
+from headgate_gateway.outbound.connections import Connector
+from headgate_gateway.outbound.failures import NoResponse
+from headgate_gateway.protocol.http.destinations import AllowedHosts, allowed_host
 from tests.outbound.test_connections import serving
 from tests.support.certificates import Authority
 from tests.support.http1 import Answer, ask

@@ -10,15 +10,15 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from gateway.outbound.connections import AddressRefused, Connector, addresses_of
-from gateway.protocol.http.destinations import AllowedHosts, allowed_host
+from headgate_gateway.outbound.connections import AddressRefused, Connector, addresses_of
+from headgate_gateway.protocol.http.destinations import AllowedHosts, allowed_host
 from tests.support.certificates import Authority
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from gateway.outbound.connections import LookUp
+    from headgate_gateway.outbound.connections import LookUp
 
 OPEN = AllowedHosts([allowed_host("http://localhost:*")])
 INSIDE = AllowedHosts([], [allowed_host("http://localhost:*")])

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from yarl import URL
 
-from gateway.outbound.client import OutboundClient, OutboundRequest
-from gateway.outbound.connections import Connector
-from gateway.outbound.failures import NoResponse
-from gateway.telemetry.outbound import CONNECTIONS, UNSENT, samples
+from headgate_gateway.outbound.client import OutboundClient, OutboundRequest
+from headgate_gateway.outbound.connections import Connector
+from headgate_gateway.outbound.failures import NoResponse
+from headgate_gateway.telemetry.outbound import CONNECTIONS, UNSENT, samples
 from tests.outbound.test_client import client_of
 from tests.support.certificates import Authority
 from tests.support.outbound import trusting

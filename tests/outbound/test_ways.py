@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 from yarl import URL
 
-from gateway.open_files import OPEN_FILES
-from gateway.outbound import connections, failures
-from gateway.outbound.client import OutboundClient, OutboundRequest, usual_connector
-from gateway.outbound.failures import NoResponse
-from gateway.protocol.http.destinations import AllowedHosts, allowed_host
-from gateway.protocol.http.outgoing_proxies import (
+from headgate_gateway.open_files import OPEN_FILES
+from headgate_gateway.outbound import connections, failures
+from headgate_gateway.outbound.client import OutboundClient, OutboundRequest, usual_connector
+from headgate_gateway.outbound.failures import NoResponse
+from headgate_gateway.protocol.http.destinations import AllowedHosts, allowed_host
+from headgate_gateway.protocol.http.outgoing_proxies import (
     SETTING,
     proxies_by_environment,
     proxies_by_setting,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
     from pathlib import Path
 
-    from gateway.protocol.http.outgoing_proxies import OutgoingProxies
+    from headgate_gateway.protocol.http.outgoing_proxies import OutgoingProxies
     from tests.support.raw_origin import Play
 
 NAME = "provider.example"  # which resolves nowhere but at the proxy

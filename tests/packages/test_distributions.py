@@ -26,9 +26,13 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(180)  # the first test builds all four
 
+PARTS = {"gateway": "headgate_gateway", "admin": "headgate_admin", "cdn_configs": "headgate_cdn"}
 # The expected output of the configurations is for the tests alone.
 SERVER_FILES = {
-    name for name in package_files("gateway", "admin", "cdn_configs") if "/golden/" not in name
+    name
+    for folder, package in PARTS.items()
+    for name in package_files(package, below=ROOT / folder)
+    if "/golden/" not in name
 }
 
 
@@ -140,7 +144,8 @@ def test_the_library_is_imported_without_the_server_in_a_clean_environment(
     found = subprocess.run(
         [
             *(programs / "python", "-c"),
-            "import headgate, importlib.util as u; print(u.find_spec('gateway'), headgate.__all__)",
+            "import headgate, importlib.util as u;"
+            "print(u.find_spec('headgate_gateway'), headgate.__all__)",
         ],
         cwd=tmp_path,
         env={"PATH": os.environ["PATH"]},

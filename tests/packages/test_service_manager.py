@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.process.service_manager import ServiceManager
+from headgate_gateway.process.service_manager import ServiceManager
 from tests.support.processes import ANEW, headgate
 from tests.support.waiting import wait_until
 from tests.workers.several import Several
@@ -150,7 +150,7 @@ def test_a_server_that_its_watchdog_ends_prints_the_stack_it_hung_in(manager: Ma
         assert server.process is not None
         assert server.process.wait(20) == -signal.SIGABRT
         assert "Fatal Python error: Aborted" in server.output()
-        assert "gateway/process/serve.py" in server.output()
+        assert "gateway/headgate_gateway/process/serve.py" in server.output()
 
 
 @pytest.mark.usefixtures("processes")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.workers.worker_slot import MOST_MISSED
+from headgate_gateway.workers.worker_slot import MOST_MISSED
 from tests.support.http1 import ask
 from tests.support.ports import free_port
 from tests.support.processes import HEADGATE

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway import errors
-from gateway.errors import HeadgateError, StartError
-from gateway.features import errors as of_features
+from headgate_gateway import errors
+from headgate_gateway.errors import HeadgateError, StartError
+from headgate_gateway.features import errors as of_features
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

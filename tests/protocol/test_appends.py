@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.errors import (
+from headgate_gateway.errors import (
     BadRequest,
     ContentTypeMismatch,
     HeadgateError,
@@ -22,9 +22,9 @@ from gateway.errors import (
     StreamLimit,
     StreamNotFound,
 )
-from gateway.logs.memory import MemoryLog
-from gateway.protocol import appends
-from gateway.protocol.appends import (
+from headgate_gateway.logs.memory import MemoryLog
+from headgate_gateway.protocol import appends
+from headgate_gateway.protocol.appends import (
     MAX_PRODUCERS,
     MOST_TRACED,
     PRODUCER_IDLE_S,
@@ -32,11 +32,11 @@ from gateway.protocol.appends import (
     AppendOutcome,
     by_last_use,
 )
-from gateway.protocol.http.header_names import TraceContext
-from gateway.protocol.requests import Append
-from gateway.protocol.streams.limits import Retention
-from gateway.protocol.streams.offsets import MAX_POSITION, format_offset
-from gateway.protocol.streams.state import (
+from headgate_gateway.protocol.http.header_names import TraceContext
+from headgate_gateway.protocol.requests import Append
+from headgate_gateway.protocol.streams.limits import Retention
+from headgate_gateway.protocol.streams.offsets import MAX_POSITION, format_offset
+from headgate_gateway.protocol.streams.state import (
     Change,
     Lifetime,
     Mark,
@@ -45,7 +45,7 @@ from gateway.protocol.streams.state import (
     Stamp,
     StreamState,
 )
-from gateway.streams.outcomes import submitted
+from headgate_gateway.streams.outcomes import submitted
 from tests.streams.service import Service
 from tests.support.manual_clock import at
 

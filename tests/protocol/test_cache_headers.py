@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gateway.protocol.cache_headers import (
+from headgate_gateway.protocol.cache_headers import (
     Freshness,
     chunk_lifetime,
     closed_lifetime,
@@ -16,10 +16,10 @@ from gateway.protocol.cache_headers import (
     poll_timeout,
     tail_lifetime,
 )
-from gateway.protocol.requests import CatchUp
-from gateway.protocol.responses import data
-from gateway.protocol.streams.chunks import Chunk
-from gateway.protocol.streams.state import StreamState
+from headgate_gateway.protocol.requests import CatchUp
+from headgate_gateway.protocol.responses import data
+from headgate_gateway.protocol.streams.chunks import Chunk
+from headgate_gateway.protocol.streams.state import StreamState
 
 FRESHNESS = Freshness(chunk_max_age=60, stale_while_revalidate=300, tail_max_age=5)
 

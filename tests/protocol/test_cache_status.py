@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.protocol.http import cache_status
+from headgate_gateway.protocol.http import cache_status
 from tests.support.cache_status import said
 
 if TYPE_CHECKING:
-    from gateway.protocol.http.cache_status import CacheUse
+    from headgate_gateway.protocol.http.cache_status import CacheUse
 
 
 def read(lines: bytes) -> tuple[dict[str, str], dict[str, object]]:

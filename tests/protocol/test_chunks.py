@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.protocol.responses import end_of
-from gateway.protocol.streams.chunks import (
+from headgate_gateway.protocol.responses import end_of
+from headgate_gateway.protocol.streams.chunks import (
     CHUNK_BYTES,
     Chunk,
     boundary,
@@ -15,8 +15,8 @@ from gateway.protocol.streams.chunks import (
     segments_from,
     start_position,
 )
-from gateway.protocol.streams.offsets import NOW, Offset
-from gateway.protocol.streams.state import Segment, StreamState
+from headgate_gateway.protocol.streams.offsets import NOW, Offset
+from headgate_gateway.protocol.streams.state import Segment, StreamState
 
 STATE = StreamState("s", 9, 3, "text/plain", tail=100)
 

@@ -8,7 +8,7 @@ from time import process_time
 import pytest
 from multidict import CIMultiDict
 
-from gateway.protocol.http.client_address import TrustedProxies, counted_as
+from headgate_gateway.protocol.http.client_address import TrustedProxies, counted_as
 from tests.support.examples import IS_WHOLE
 
 PEER = "10.0.0.1"

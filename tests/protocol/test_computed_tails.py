@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.protocol.streams.offsets import is_one_past
+from headgate_gateway.protocol.streams.offsets import is_one_past
 
 
 @pytest.mark.parametrize(

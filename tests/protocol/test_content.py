@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.background import at_once
-from gateway.errors import BadRequest
-from gateway.protocol.bodies.content import (
+from headgate_gateway.background import at_once
+from headgate_gateway.errors import BadRequest
+from headgate_gateway.protocol.bodies.content import (
     check_content_type,
     is_json,
     is_text,

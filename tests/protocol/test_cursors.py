@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.protocol.streams.offsets import (
+from headgate_gateway.protocol.streams.offsets import (
     EPOCH_S,
     INTERVAL_S,
     LARGEST,

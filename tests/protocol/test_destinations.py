@@ -6,8 +6,8 @@ import ipaddress
 
 import pytest
 
-from gateway.errors import DestinationRefused
-from gateway.protocol.http.destinations import (
+from headgate_gateway.errors import DestinationRefused
+from headgate_gateway.protocol.http.destinations import (
     AllowedHost,
     AllowedHosts,
     allowed_host,

@@ -9,13 +9,21 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from gateway.errors import BadRequest
-from gateway.protocol.cache_headers import Freshness, tag_mark
-from gateway.protocol.requests import CatchUp, Events, LongPoll, Read
-from gateway.protocol.streams.offsets import current_cursor
-from gateway.rules.edge_target import catch_up, parse_edge_target, poll_target
-from gateway.rules.followed import Snapshot, Span, data, is_cut, is_whole, joined, poll_ended
-from gateway.rules.repair import data_tag
+from headgate_gateway.errors import BadRequest
+from headgate_gateway.protocol.cache_headers import Freshness, tag_mark
+from headgate_gateway.protocol.requests import CatchUp, Events, LongPoll, Read
+from headgate_gateway.protocol.streams.offsets import current_cursor
+from headgate_gateway.rules.edge_target import catch_up, parse_edge_target, poll_target
+from headgate_gateway.rules.followed import (
+    Snapshot,
+    Span,
+    data,
+    is_cut,
+    is_whole,
+    joined,
+    poll_ended,
+)
+from headgate_gateway.rules.repair import data_tag
 
 NOW = 1_800_000_000.0
 CURSOR = current_cursor(NOW)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from gateway.errors import LoopDetected
-from gateway.protocol.http.forwarding import (
+from headgate_gateway.errors import LoopDetected
+from headgate_gateway.protocol.http.forwarding import (
     CONDITIONS,
     HOP_BY_HOP,
     MAX_HOPS,

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import BadRequest, HeadgateError, StreamGone
-from gateway.protocol.streams.offsets import Offset, format_offset, parse_offset
-from gateway.protocol.streams.state import (
+from headgate_gateway.errors import BadRequest, HeadgateError, StreamGone
+from headgate_gateway.protocol.streams.offsets import Offset, format_offset, parse_offset
+from headgate_gateway.protocol.streams.state import (
     MAX_PAST_GENERATIONS,
     ZERO,
     PastGeneration,

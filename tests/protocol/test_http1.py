@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.protocol import http1
+from headgate_gateway.protocol import http1
 
 
 @given(st.lists(st.binary(min_size=1, max_size=300), max_size=6))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from multidict import CIMultiDict
 
-from gateway.protocol.http.forwarding import IdentityHeaders
+from headgate_gateway.protocol.http.forwarding import IdentityHeaders
 
 IDENTIFYING = """
 Authorization Cookie X-Authorization X-Amz-Security-Token X-Access-Token X-Auth-Token X-Token

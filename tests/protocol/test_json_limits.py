@@ -9,10 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.background import at_once
-from gateway.errors import BadRequest
-from gateway.protocol.bodies.content import long_records, records_of
-from gateway.protocol.bodies.json_text import MAX_DEPTH, MAX_DIGITS, SLICE_BYTES, check_readable
+from headgate_gateway.background import at_once
+from headgate_gateway.errors import BadRequest
+from headgate_gateway.protocol.bodies.content import long_records, records_of
+from headgate_gateway.protocol.bodies.json_text import (
+    MAX_DEPTH,
+    MAX_DIGITS,
+    SLICE_BYTES,
+    check_readable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.background import at_once
-from gateway.errors import BadRequest
-from gateway.protocol.bodies import json_text
-from gateway.protocol.bodies.content import Records, json_messages, long_records, prefix_of
+from headgate_gateway.background import at_once
+from headgate_gateway.errors import BadRequest
+from headgate_gateway.protocol.bodies import json_text
+from headgate_gateway.protocol.bodies.content import Records, json_messages, long_records, prefix_of
 from tests.protocol.test_content import JSON, SPACE, VALUES
 
 SHORTEST = 13  # bytes of a slice in which an escaped pair of surrogates still finds its place

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import (
+from headgate_gateway.errors import (
     BadRequest,
     ConfigurationConflict,
     ContentTypeMismatch,
@@ -17,11 +17,11 @@ from gateway.errors import (
     StreamGone,
     StreamNotFound,
 )
-from gateway.protocol import lifecycle
-from gateway.protocol.lifecycle import CreationOutcome, PathState
-from gateway.protocol.requests import CreateRequest, ForkRequest
-from gateway.protocol.streams.offsets import Offset
-from gateway.protocol.streams.state import (
+from headgate_gateway.protocol import lifecycle
+from headgate_gateway.protocol.lifecycle import CreationOutcome, PathState
+from headgate_gateway.protocol.requests import CreateRequest, ForkRequest
+from headgate_gateway.protocol.streams.offsets import Offset
+from headgate_gateway.protocol.streams.state import (
     NEVER,
     Change,
     ForkPoint,
@@ -37,7 +37,7 @@ from tests.support.manual_clock import at
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.protocol.streams.state import ClockReading
+    from headgate_gateway.protocol.streams.state import ClockReading
 
 NOW = 1_000_000.0
 TEXT = "text/plain"

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.background import at_once
-from gateway.errors import BadRequest
-from gateway.protocol.bodies import json_text, multi_append
-from gateway.protocol.bodies.json_text import SLICE_BYTES
-from gateway.protocol.bodies.multi_append import (
+from headgate_gateway.background import at_once
+from headgate_gateway.errors import BadRequest
+from headgate_gateway.protocol.bodies import json_text, multi_append
+from headgate_gateway.protocol.bodies.json_text import SLICE_BYTES
+from headgate_gateway.protocol.bodies.multi_append import (
     MAX_MESSAGES,
     NO_MESSAGE,
     is_multi,
@@ -22,7 +22,7 @@ from gateway.protocol.bodies.multi_append import (
     messages_of,
     multi_records,
 )
-from gateway.protocol.requests import parse_append_head, parse_create
+from headgate_gateway.protocol.requests import parse_append_head, parse_create
 from tests.protocol.test_content import JSON, SPACE, VALUES
 from tests.support.multi_append import MULTI, framed
 

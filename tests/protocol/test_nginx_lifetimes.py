@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.protocol.http.nginx_lifetimes import lines_for_nginx, stored_s
+from headgate_gateway.protocol.http.nginx_lifetimes import lines_for_nginx, stored_s
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import BadRequest
-from gateway.protocol.streams.offsets import MAX_POSITION, Offset, format_offset, parse_offset
+from headgate_gateway.errors import BadRequest
+from headgate_gateway.protocol.streams.offsets import (
+    MAX_POSITION,
+    Offset,
+    format_offset,
+    parse_offset,
+)
 
 FIELD = st.integers(min_value=0, max_value=MAX_POSITION)
 

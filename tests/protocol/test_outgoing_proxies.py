@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.protocol.http.destinations import AllowedHosts, allowed_host
-from gateway.protocol.http.outgoing_proxies import (
+from headgate_gateway.protocol.http.destinations import AllowedHosts, allowed_host
+from headgate_gateway.protocol.http.outgoing_proxies import (
     SETTING,
     DirectHosts,
     MalformedProxy,

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.errors import BadRequest
-from gateway.protocol.http.paths import (
+from headgate_gateway.errors import BadRequest
+from headgate_gateway.protocol.http.paths import (
     MAX_PATH_BYTES,
     canonical_path,
     canonical_query,

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.errors import BadRequest
-from gateway.protocol.http.paths import MAX_PATH_BYTES
-from gateway.rules.edge_target import parse_edge_target, plain_catch_up
+from headgate_gateway.errors import BadRequest
+from headgate_gateway.protocol.http.paths import MAX_PATH_BYTES
+from headgate_gateway.rules.edge_target import parse_edge_target, plain_catch_up
 
 PARTS = st.sampled_from(
     [

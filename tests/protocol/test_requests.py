@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from gateway.errors import BadRequest
-from gateway.protocol.http.paths import canonical_target
-from gateway.protocol.requests import (
+from headgate_gateway.errors import BadRequest
+from headgate_gateway.protocol.http.paths import canonical_target
+from headgate_gateway.protocol.requests import (
     MAX_INTEGER,
     MAX_PRODUCER_ID,
     MAX_STREAM_SEQ,
@@ -27,8 +27,8 @@ from gateway.protocol.requests import (
     parse_create,
     parse_target,
 )
-from gateway.protocol.streams.offsets import NOW, Offset
-from gateway.protocol.streams.state import Lifetime, Stamp
+from headgate_gateway.protocol.streams.offsets import NOW, Offset
+from headgate_gateway.protocol.streams.state import Lifetime, Stamp
 
 OFFSET = "0000000000000001_0000000000000002"
 AT = Offset(1, 2)

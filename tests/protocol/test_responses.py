@@ -7,16 +7,16 @@ import json
 import msgspec
 import pytest
 
-from gateway import errors
-from gateway.errors import HeadgateError
-from gateway.features import errors as of_features
-from gateway.protocol import responses
-from gateway.protocol.cache_headers import Freshness
-from gateway.protocol.requests import CatchUp, LongPoll, Read
-from gateway.protocol.responses import Facts, Response
-from gateway.protocol.streams.chunks import CHUNK_BYTES, Chunk
-from gateway.protocol.streams.offsets import EPOCH_S, MAX_JITTER_INTERVALS, Offset
-from gateway.protocol.streams.state import Lifetime, StreamState
+from headgate_gateway import errors
+from headgate_gateway.errors import HeadgateError
+from headgate_gateway.features import errors as of_features
+from headgate_gateway.protocol import responses
+from headgate_gateway.protocol.cache_headers import Freshness
+from headgate_gateway.protocol.requests import CatchUp, LongPoll, Read
+from headgate_gateway.protocol.responses import Facts, Response
+from headgate_gateway.protocol.streams.chunks import CHUNK_BYTES, Chunk
+from headgate_gateway.protocol.streams.offsets import EPOCH_S, MAX_JITTER_INTERVALS, Offset
+from headgate_gateway.protocol.streams.state import Lifetime, StreamState
 from tests.protocol.error_kinds import answered_errors
 
 NOW = EPOCH_S + 7 * 20.0 + 3  # in the cursor interval 7

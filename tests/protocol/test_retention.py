@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.protocol.streams.limits import (
+from headgate_gateway.protocol.streams.limits import (
     EVERYTHING,
     OPEN_S,
     PARTS,
@@ -19,7 +19,7 @@ from gateway.protocol.streams.limits import (
     trim,
     trimmed,
 )
-from gateway.protocol.streams.state import Change, Mark, StreamState
+from headgate_gateway.protocol.streams.state import Change, Mark, StreamState
 
 TEXT = "text/plain"
 NOW = 1_000_000.0

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.background import at_once
-from gateway.protocol.bodies import content
-from gateway.protocol.bodies.content import (
+from headgate_gateway.background import at_once
+from headgate_gateway.protocol.bodies import content
+from headgate_gateway.protocol.bodies.content import (
     EVENT_SLICE_BYTES,
     HEARTBEAT,
     control_event,

@@ -8,8 +8,8 @@ import subprocess
 import pytest
 from multidict import CIMultiDict
 
-from gateway.protocol import cache_headers
-from gateway.protocol.cache_headers import (
+from headgate_gateway.protocol import cache_headers
+from headgate_gateway.protocol.cache_headers import (
     TAG_DIGITS,
     Freshness,
     retag,
@@ -18,7 +18,7 @@ from gateway.protocol.cache_headers import (
     tag_lines,
     tagged,
 )
-from gateway.protocol.http.paths import MAX_PATH_BYTES
+from headgate_gateway.protocol.http.paths import MAX_PATH_BYTES
 
 PATH, PREFIX = "/v1/stream/a%2Fb", "/v1/stream"
 ROUTE = route_tag(PREFIX)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.protocol.http.header_names import TraceContext, parse_traceparent
-from gateway.telemetry.spans import format_traceparent
+from headgate_gateway.protocol.http.header_names import TraceContext, parse_traceparent
+from headgate_gateway.telemetry.spans import format_traceparent
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SPAN = "b7ad6b7169203331"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.features.proxies.guard import UrlSignatures
+from headgate_gateway.features.proxies.guard import UrlSignatures
 from tests.proxies.serving import (
     PREFIX,
     READER,

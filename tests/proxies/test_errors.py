@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from gateway import errors
-from gateway.features.proxies.responses import error_response
-from gateway.protocol import responses
+from headgate_gateway import errors
+from headgate_gateway.features.proxies.responses import error_response
+from headgate_gateway.protocol import responses
 
 if TYPE_CHECKING:
-    from gateway.errors import HeadgateError
+    from headgate_gateway.errors import HeadgateError
 
 # Those that no request of the other tests meets.
 ERRORS: dict[str, tuple[HeadgateError, int, str]] = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.features.models.record import ABORTED
+from headgate_gateway.features.models.record import ABORTED
 from tests.models.shared.gateways import held_ends, in_thread
 from tests.proxies.serving import SERVICE, STREAMS, created, gateway_with_proxy
 from tests.proxies.test_streams import ended, head, stored, unsigned, until_stored

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.features.questions.streams import LARGEST_PAGE
+from headgate_gateway.features.questions.streams import LARGEST_PAGE
 from tests.proxies.serving import (
     PREFIX,
     SERVICE,

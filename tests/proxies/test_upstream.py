@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from multidict import CIMultiDict
 
-from gateway.features.models.answer import WrittenAnswer
-from gateway.features.models.provider.requests import AnswerRequest, RequestBody
-from gateway.features.models.record import ABORTED
-from gateway.features.proxies.answer_routes import AnswerRoutes
-from gateway.settings import Settings
+from headgate_gateway.features.models.answer import WrittenAnswer
+from headgate_gateway.features.models.provider.requests import AnswerRequest, RequestBody
+from headgate_gateway.features.models.record import ABORTED
+from headgate_gateway.features.proxies.answer_routes import AnswerRoutes
+from headgate_gateway.settings import Settings
 from tests.proxies.serving import proxies, written
 from tests.proxies.upstream import serving
 from tests.support.gated_log import GatedLog, turns
@@ -20,7 +20,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.features.models.answer_route import AnswerRoute
+    from headgate_gateway.features.models.answer_route import AnswerRoute
 
 
 async def begun(route: AnswerRoute, url: str) -> WrittenAnswer:

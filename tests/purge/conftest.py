@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.purge import purger
+from headgate_gateway.purge import purger
 
 
 @pytest.fixture(autouse=True)

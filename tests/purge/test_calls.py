@@ -14,11 +14,11 @@ from botocore.credentials import Credentials
 from botocore.serialize import create_serializer
 from structlog.testing import capture_logs
 
-from gateway.errors import StartError
-from gateway.protocol.cache_headers import stream_tag
-from gateway.purge.drivers import driver_of
-from gateway.purge.purges import Purges
-from gateway.settings import PurgedCache
+from headgate_gateway.errors import StartError
+from headgate_gateway.protocol.cache_headers import stream_tag
+from headgate_gateway.purge.drivers import driver_of
+from headgate_gateway.purge.purges import Purges
+from headgate_gateway.settings import PurgedCache
 from tests.purge.double import NOW_S, SUCCESS, Double, file_of, refusal
 from tests.support.raw_origin import answer
 from tests.support.waiting import until

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import ClientSession
 from structlog.testing import capture_logs
 
-from gateway.process.gateway import Gateway
-from gateway.protocol.cache_headers import stream_tag
-from gateway.purge.purger import CALL_S
-from gateway.settings import Address, Settings
+from headgate_gateway.process.gateway import Gateway
+from headgate_gateway.protocol.cache_headers import stream_tag
+from headgate_gateway.purge.purger import CALL_S
+from headgate_gateway.settings import Address, Settings
 from tests.purge.double import Double, file_of
 from tests.support.given_settings import sections
 from tests.support.http1 import Client

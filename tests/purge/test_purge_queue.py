@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.protocol.cache_headers import route_tag, stream_tag
-from gateway.purge.purge_queue import Copies, PendingPurge, PurgeQueue
+from headgate_gateway.protocol.cache_headers import route_tag, stream_tag
+from headgate_gateway.purge.purge_queue import Copies, PendingPurge, PurgeQueue
 
 A, B = "/a", "/b"
 

@@ -17,7 +17,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.logs.contract import Log
+    from headgate_gateway.logs.contract import Log
     from tests.support.serving import Serving
 
 Purged = list[tuple[str, str]]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdn_configs.options import Options
-from cdn_configs.render import render
-from cdn_configs.targets import target
+from headgate_cdn.options import Options
+from headgate_cdn.render import render
+from headgate_cdn.targets import target
 from tests.support.given_settings import variables
 from tests.support.http1 import ask
 from tests.support.ports import free_port

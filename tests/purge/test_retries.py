@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.outbound import client
-from gateway.outbound.client import READ_BYTES, OutboundClient
-from gateway.purge import purger as of_purger
-from gateway.purge.drivers import Call, driver_of
-from gateway.purge.purge_queue import GIVE_UP_S, Copies
-from gateway.purge.purger import Purger
-from gateway.purge.purges import Purges, longest_copy_s
-from gateway.settings import PurgedCache, Route
+from headgate_gateway.outbound import client
+from headgate_gateway.outbound.client import READ_BYTES, OutboundClient
+from headgate_gateway.purge import purger as of_purger
+from headgate_gateway.purge.drivers import Call, driver_of
+from headgate_gateway.purge.purge_queue import GIVE_UP_S, Copies
+from headgate_gateway.purge.purger import Purger
+from headgate_gateway.purge.purges import Purges, longest_copy_s
+from headgate_gateway.settings import PurgedCache, Route
 from tests.purge.double import NOW_S, SUCCESS, Double, file_of, refusal
 from tests.support.gated_log import turns
 from tests.support.manual_clock import ManualClock

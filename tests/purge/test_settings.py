@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.settings import Settings, SettingsError, load
+from headgate_gateway.settings import Settings, SettingsError, load
 from tests.purge.double import file_of
 from tests.support.given_settings import variables
 

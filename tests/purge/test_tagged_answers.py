@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.protocol.cache_headers import TAG_HEADERS, route_tag, stream_tag
+from headgate_gateway.protocol.cache_headers import TAG_HEADERS, route_tag, stream_tag
 from tests.support.raw_origin import RawOrigin, Wire, answer
 from tests.support.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.protocol.cache_headers import PurgeTrust, stream_tag
-from gateway.purge.purger import CHECKED_EVERY_S, NEEDED_S, TRUSTED_S
-from gateway.purge.purges import UNKNOWN_S, Purges
-from gateway.settings import PurgedCache
+from headgate_gateway.protocol.cache_headers import PurgeTrust, stream_tag
+from headgate_gateway.purge.purger import CHECKED_EVERY_S, NEEDED_S, TRUSTED_S
+from headgate_gateway.purge.purges import UNKNOWN_S, Purges
+from headgate_gateway.settings import PurgedCache
 from tests.purge.double import Double, file_of, refusal
 from tests.support.gated_log import turns
 from tests.support.manual_clock import ManualClock

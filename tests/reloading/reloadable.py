@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.process import reconfiguration
-from gateway.process.gateway import Gateway
-from gateway.settings import load
+from headgate_gateway.process import reconfiguration
+from headgate_gateway.process.gateway import Gateway
+from headgate_gateway.settings import load
 from tests.support.given_settings import lines as lines_of
 from tests.support.http1 import Answer, Client, request
 from tests.support.ports import free_port

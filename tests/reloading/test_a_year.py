@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.settings.reading.token_hashes import token_digest, written_digest
+from headgate_gateway.settings.reading.token_hashes import token_digest, written_digest
 from tests.support.certificates import Authority
 from tests.support.examples import IS_WHOLE
 from tests.support.processes import Headgate

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.route import EdgeRoute
-from gateway.process import reconfiguration
-from gateway.process.gateway import Gateway
-from gateway.process.reconfiguration import collect_frozen
-from gateway.settings import load
+from headgate_gateway.edge.route import EdgeRoute
+from headgate_gateway.process import reconfiguration
+from headgate_gateway.process.gateway import Gateway
+from headgate_gateway.process.reconfiguration import collect_frozen
+from headgate_gateway.settings import load
 from tests.reloading.reloadable import STREAMS, TEXT, Reloadable, reloadable, token_entry
 from tests.support.examples import cases
 from tests.support.http1 import Client, request

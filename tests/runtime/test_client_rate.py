@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.runtime import quotas
-from gateway.runtime.quotas import ClientRate
+from headgate_gateway.runtime import quotas
+from headgate_gateway.runtime.quotas import ClientRate
 from tests.support.manual_clock import ManualClock
 
 

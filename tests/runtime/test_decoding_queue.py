@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.background import LONGEST_TURN_S, Turns
-from gateway.errors import BadRequest, LimitReached
-from gateway.runtime.decoding_queue import (
+from headgate_gateway.background import LONGEST_TURN_S, Turns
+from headgate_gateway.errors import BadRequest, LimitReached
+from headgate_gateway.runtime.decoding_queue import (
     LONGEST_S,
     LONGEST_WAIT_S,
     S_PER_BYTE,
     DecodingQueue,
 )
-from gateway.runtime.limits import Bounds, ServerLimits
+from headgate_gateway.runtime.limits import Bounds, ServerLimits
 
 if TYPE_CHECKING:
     from collections.abc import Generator

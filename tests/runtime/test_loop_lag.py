@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from gateway.runtime import shedding
+from headgate_gateway.runtime import shedding
 from tests.support.serving import serving
 from tests.support.waiting import until
 

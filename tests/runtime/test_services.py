@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError, fields
 
 import pytest
 
-from gateway import app
+from headgate_gateway import app
 from tests.support.manual_clock import ManualClock
 from tests.support.serving import DEFAULTS
 

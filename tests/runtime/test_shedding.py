@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.errors import LimitReached
-from gateway.runtime.shedding import (
+from headgate_gateway.errors import LimitReached
+from headgate_gateway.runtime.shedding import (
     APPENDS,
     APPENDS_AT,
     CALM_IN_A_ROW,
@@ -23,7 +23,7 @@ from gateway.runtime.shedding import (
     READS_AT,
     SheddingLevel,
 )
-from gateway.web.metrics import snapshot
+from headgate_gateway.web.metrics import snapshot
 from tests.support.serving import (
     EDGE,
     PREFIX,

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from gateway.errors import LogUnavailable
-from gateway.runtime.single_flight import SingleFlight
-from gateway.stepped import Step
-from gateway.telemetry.metrics import Histogram
+from headgate_gateway.errors import LogUnavailable
+from headgate_gateway.runtime.single_flight import SingleFlight
+from headgate_gateway.stepped import Step
+from headgate_gateway.telemetry.metrics import Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Hashable

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from gateway.errors import StartError
-from gateway.protocol.streams.state import Lifetime
-from gateway.runtime.write_journal import RING_BYTES, Write, WriteJournal, share_memory
+from headgate_gateway.errors import StartError
+from headgate_gateway.protocol.streams.state import Lifetime
+from headgate_gateway.runtime.write_journal import RING_BYTES, Write, WriteJournal, share_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.streams.follower import StreamFollower
+from headgate_gateway.streams.follower import StreamFollower
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.protocol.streams.state import Record, StreamState
+    from headgate_gateway.protocol.streams.state import Record, StreamState
 
 
 class Readers(StreamFollower):

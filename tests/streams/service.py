@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.errors import HeadgateError
-from gateway.protocol.requests import Append, CreateRequest, ForkRequest
-from gateway.protocol.streams.limits import EVERYTHING, Retention
-from gateway.protocol.streams.offsets import Offset
-from gateway.protocol.streams.state import Lifetime, Stamp
-from gateway.runtime.limits import Bounds, ServerLimits
-from gateway.store import Caches
-from gateway.streams.clock import StreamClock
-from gateway.streams.lifecycle import Lifecycle, Sweeper
-from gateway.streams.outcomes import submitted
-from gateway.streams.stream_table import StreamTable
-from gateway.streams.writes import WriteQueue
+from headgate_gateway.errors import HeadgateError
+from headgate_gateway.protocol.requests import Append, CreateRequest, ForkRequest
+from headgate_gateway.protocol.streams.limits import EVERYTHING, Retention
+from headgate_gateway.protocol.streams.offsets import Offset
+from headgate_gateway.protocol.streams.state import Lifetime, Stamp
+from headgate_gateway.runtime.limits import Bounds, ServerLimits
+from headgate_gateway.store import Caches
+from headgate_gateway.streams.clock import StreamClock
+from headgate_gateway.streams.lifecycle import Lifecycle, Sweeper
+from headgate_gateway.streams.outcomes import submitted
+from headgate_gateway.streams.stream_table import StreamTable
+from headgate_gateway.streams.writes import WriteQueue
 from tests.streams.shared_log import SharedLog
 from tests.support.gated_log import GatedLog
 from tests.support.manual_clock import PAST, ManualClock
@@ -26,10 +26,10 @@ from tests.support.manual_clock import PAST, ManualClock
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.logs.contract import Log
-    from gateway.protocol.appends import AppendOutcome
-    from gateway.protocol.lifecycle import CreationOutcome
-    from gateway.protocol.streams.state import StreamState
+    from headgate_gateway.logs.contract import Log
+    from headgate_gateway.protocol.appends import AppendOutcome
+    from headgate_gateway.protocol.lifecycle import CreationOutcome
+    from headgate_gateway.protocol.streams.state import StreamState
 
 TEXT = "text/plain"
 NONE = Lifetime()

@@ -6,19 +6,19 @@ import asyncio
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
-from gateway.logs.contract import Conflict, LoadedStream
-from gateway.logs.memory import MemoryLog
-from gateway.logs.sharing import Sharing
-from gateway.protocol.lifecycle import PathState
-from gateway.protocol.streams.chunks import Chunk
-from gateway.protocol.streams.state import raised
+from headgate_gateway.logs.contract import Conflict, LoadedStream
+from headgate_gateway.logs.memory import MemoryLog
+from headgate_gateway.logs.sharing import Sharing
+from headgate_gateway.protocol.lifecycle import PathState
+from headgate_gateway.protocol.streams.chunks import Chunk
+from headgate_gateway.protocol.streams.state import raised
 from tests.support.gated_log import GatedLog
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.logs.sharing import LogListener
-    from gateway.protocol.streams.state import Change, ClockReading, StreamState
+    from headgate_gateway.logs.sharing import LogListener
+    from headgate_gateway.protocol.streams.state import Change, ClockReading, StreamState
 
 
 class Server:

@@ -12,19 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from gateway.errors import HeadgateError, LogUnavailable
-from gateway.protocol.requests import Append
-from gateway.protocol.streams.limits import LimitChanges
-from gateway.protocol.streams.state import Stamp
-from gateway.streams.active_stream import MINUTE_S, AppendRate
-from gateway.streams.outcomes import submitted
+from headgate_gateway.errors import HeadgateError, LogUnavailable
+from headgate_gateway.protocol.requests import Append
+from headgate_gateway.protocol.streams.limits import LimitChanges
+from headgate_gateway.protocol.streams.state import Stamp
+from headgate_gateway.streams.active_stream import MINUTE_S, AppendRate
+from headgate_gateway.streams.outcomes import submitted
 from tests.streams.readers import Readers
 from tests.streams.service import Service, gated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.protocol.streams.state import Record, StreamState
+    from headgate_gateway.protocol.streams.state import Record, StreamState
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 JSON = "application/json"

@@ -7,14 +7,20 @@ from functools import partial
 
 import pytest
 
-from gateway.errors import HeadgateError, LimitReached, LogUnavailable, StreamClosed, StreamNotFound
-from gateway.logs.contract import Conflict
-from gateway.protocol.appends import LEAST_BYTES, QUICK_BYTES, AppendOutcome
-from gateway.protocol.streams.offsets import format_offset
-from gateway.protocol.streams.state import ProducerState, Stamp
-from gateway.streams import outcomes, writes
-from gateway.streams.outcomes import UNKNOWN
-from gateway.streams.writes import MAX_BATCH, MAX_CONFLICTS
+from headgate_gateway.errors import (
+    HeadgateError,
+    LimitReached,
+    LogUnavailable,
+    StreamClosed,
+    StreamNotFound,
+)
+from headgate_gateway.logs.contract import Conflict
+from headgate_gateway.protocol.appends import LEAST_BYTES, QUICK_BYTES, AppendOutcome
+from headgate_gateway.protocol.streams.offsets import format_offset
+from headgate_gateway.protocol.streams.state import ProducerState, Stamp
+from headgate_gateway.streams import outcomes, writes
+from headgate_gateway.streams.outcomes import UNKNOWN
+from headgate_gateway.streams.writes import MAX_BATCH, MAX_CONFLICTS
 from tests.logs.contract import appended
 from tests.streams.service import Service, gated
 from tests.support.gated_log import GatedLog, turns

@@ -17,14 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from gateway.errors import HeadgateError
-from gateway.logs.memory import MemoryLog
-from gateway.logs.sqlite.log import SqliteLog
-from gateway.logs.sqlite.row_readers import ROWS_FOR_EACH
-from gateway.logs.sqlite.writer import NOTE_EVERY_S
-from gateway.process.clock_watch import ClockWatch
-from gateway.protocol.streams.state import ClockReading, ClockRecord, Lifetime
-from gateway.streams.clock import HOUR_S, LEAST_JUMP_S, StreamClock
+from headgate_gateway.errors import HeadgateError
+from headgate_gateway.logs.memory import MemoryLog
+from headgate_gateway.logs.sqlite.log import SqliteLog
+from headgate_gateway.logs.sqlite.row_readers import ROWS_FOR_EACH
+from headgate_gateway.logs.sqlite.writer import NOTE_EVERY_S
+from headgate_gateway.process.clock_watch import ClockWatch
+from headgate_gateway.protocol.streams.state import ClockReading, ClockRecord, Lifetime
+from headgate_gateway.streams.clock import HOUR_S, LEAST_JUMP_S, StreamClock
 from tests.streams.service import Service
 from tests.support.examples import examples
 from tests.support.manual_clock import ManualClock

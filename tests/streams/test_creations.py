@@ -7,28 +7,28 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
-from gateway.errors import (
+from headgate_gateway.errors import (
     ConfigurationConflict,
     HeadgateError,
     LimitReached,
     LogUnavailable,
     StreamNotFound,
 )
-from gateway.logs.contract import Conflict
-from gateway.protocol.lifecycle import CreationOutcome
-from gateway.protocol.requests import CreateRequest
-from gateway.protocol.streams.state import Lifetime
-from gateway.streams import writes
-from gateway.streams.lifecycle import MAX_RACES
-from gateway.streams.outcomes import SubmittedCreation
-from gateway.streams.writes import MAX_CONFLICTS
+from headgate_gateway.logs.contract import Conflict
+from headgate_gateway.protocol.lifecycle import CreationOutcome
+from headgate_gateway.protocol.requests import CreateRequest
+from headgate_gateway.protocol.streams.state import Lifetime
+from headgate_gateway.streams import writes
+from headgate_gateway.streams.lifecycle import MAX_RACES
+from headgate_gateway.streams.outcomes import SubmittedCreation
+from headgate_gateway.streams.writes import MAX_CONFLICTS
 from tests.streams.service import TEXT, Service
 from tests.support.gated_log import GatedLog, turns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.logs.contract import LoadedStream
+    from headgate_gateway.logs.contract import LoadedStream
 
 MINUTE = Lifetime(ttl_s=60)
 MOST = 10  # bytes of bodies that wait

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.errors import StreamGone
-from gateway.logs.memory import MemoryLog
-from gateway.protocol.streams.state import Lifetime
+from headgate_gateway.errors import StreamGone
+from headgate_gateway.logs.memory import MemoryLog
+from headgate_gateway.protocol.streams.state import Lifetime
 from tests.streams.service import Service
 
 TTL_S = 10

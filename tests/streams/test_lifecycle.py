@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from gateway.errors import BadRequest, ConfigurationConflict, StreamGone, StreamNotFound
-from gateway.protocol.streams.state import Lifetime
+from headgate_gateway.errors import BadRequest, ConfigurationConflict, StreamGone, StreamNotFound
+from headgate_gateway.protocol.streams.state import Lifetime
 from tests.streams.service import Service, gated
 from tests.support.gated_log import GatedLog, turns
 

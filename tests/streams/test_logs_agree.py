@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from gateway.errors import HeadgateError
-from gateway.logs.memory import MemoryLog
-from gateway.logs.sqlite.log import SqliteLog
-from gateway.protocol.lifecycle import CreationOutcome
-from gateway.protocol.streams import chunks
-from gateway.protocol.streams.offsets import NOW, Offset
-from gateway.protocol.streams.state import Lifetime, Segment, Stamp, StreamState
+from headgate_gateway.errors import HeadgateError
+from headgate_gateway.logs.memory import MemoryLog
+from headgate_gateway.logs.sqlite.log import SqliteLog
+from headgate_gateway.protocol.lifecycle import CreationOutcome
+from headgate_gateway.protocol.streams import chunks
+from headgate_gateway.protocol.streams.offsets import NOW, Offset
+from headgate_gateway.protocol.streams.state import Lifetime, Segment, Stamp, StreamState
 from tests.streams.service import Service
 from tests.support.examples import IS_WHOLE
 from tests.support.manual_clock import PAST, ManualClock
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from gateway.logs.contract import Log
+    from headgate_gateway.logs.contract import Log
 
     Act = Callable[[Service], Awaitable[object]]
 

@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.background import LONGEST_TURN_S
-from gateway.errors import LogUnavailable, ProducerFenced, SequenceGap, StreamClosed, StreamNotFound
-from gateway.protocol.appends import AppendOutcome
-from gateway.protocol.streams.state import ProducerState, Stamp
-from gateway.streams.writes import MOST_PACKED
+from headgate_gateway.background import LONGEST_TURN_S
+from headgate_gateway.errors import (
+    LogUnavailable,
+    ProducerFenced,
+    SequenceGap,
+    StreamClosed,
+    StreamNotFound,
+)
+from headgate_gateway.protocol.appends import AppendOutcome
+from headgate_gateway.protocol.streams.state import ProducerState, Stamp
+from headgate_gateway.streams.writes import MOST_PACKED
 from tests.streams.readers import Readers
 from tests.streams.service import Service, two
 from tests.support.gated_log import turns
@@ -20,8 +26,8 @@ from tests.support.gated_log import turns
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.logs.contract import Settled
-    from gateway.protocol.streams.state import Change
+    from headgate_gateway.logs.contract import Settled
+    from headgate_gateway.protocol.streams.state import Change
 
 
 STAMP = Stamp("p", 0, 0)

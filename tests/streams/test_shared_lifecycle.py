@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.errors import ConfigurationConflict, LogUnavailable, StreamNotFound
-from gateway.logs.contract import Conflict
-from gateway.protocol.streams.limits import Retention
-from gateway.protocol.streams.state import Lifetime
+from headgate_gateway.errors import ConfigurationConflict, LogUnavailable, StreamNotFound
+from headgate_gateway.logs.contract import Conflict
+from headgate_gateway.protocol.streams.limits import Retention
+from headgate_gateway.protocol.streams.state import Lifetime
 from tests.streams.service import Service, two
 from tests.streams.shared_log import SharedLog
 from tests.support.gated_log import turns
 
 if TYPE_CHECKING:
-    from gateway.protocol.lifecycle import CreationOutcome
+    from headgate_gateway.protocol.lifecycle import CreationOutcome
 
 MINUTE = Lifetime(ttl_s=60)
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from gateway.errors import LogUnavailable, StreamNotFound
-from gateway.protocol.streams.state import Change, Lifetime, StreamState
-from gateway.streams.clock import LEAST_MARGIN_S, MOST_MARGIN_S
-from gateway.streams.follower import RELOAD_S
-from gateway.streams.stream_loader import LINGER_S
+from headgate_gateway.errors import LogUnavailable, StreamNotFound
+from headgate_gateway.protocol.streams.state import Change, Lifetime, StreamState
+from headgate_gateway.streams.clock import LEAST_MARGIN_S, MOST_MARGIN_S
+from headgate_gateway.streams.follower import RELOAD_S
+from headgate_gateway.streams.stream_loader import LINGER_S
 from tests.logs.contract import appended, removed
 from tests.streams.readers import Readers
 from tests.streams.service import Service, two
@@ -21,7 +21,7 @@ from tests.support.gated_log import turns
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from gateway.streams.active_stream import ActiveStream
+    from headgate_gateway.streams.active_stream import ActiveStream
     from tests.streams.shared_log import SharedLog
 
 replace = msgspec.structs.replace

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from gateway.streams import outcomes, writes
+from headgate_gateway.streams import outcomes, writes
 from tests.streams.simulation.run import run
 from tests.support.examples import cases
 

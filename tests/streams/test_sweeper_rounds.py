@@ -6,9 +6,9 @@ import asyncio
 
 from structlog.testing import capture_logs
 
-from gateway.errors import LogUnavailable
-from gateway.protocol.streams.state import ClockReading, Lifetime
-from gateway.streams.lifecycle import EXPIRIES, INTERVAL_S
+from headgate_gateway.errors import LogUnavailable
+from headgate_gateway.protocol.streams.state import ClockReading, Lifetime
+from headgate_gateway.streams.lifecycle import EXPIRIES, INTERVAL_S
 from tests.streams.service import Service
 from tests.streams.shared_log import SharedLog
 from tests.support import virtual_time

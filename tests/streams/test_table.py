@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.errors import LogUnavailable, StreamNotFound
-from gateway.protocol.requests import Append
-from gateway.protocol.streams.offsets import format_offset
-from gateway.protocol.streams.state import Lifetime, Stamp
-from gateway.streams.clock import TOUCH_SHARE
-from gateway.streams.outcomes import submitted
+from headgate_gateway.errors import LogUnavailable, StreamNotFound
+from headgate_gateway.protocol.requests import Append
+from headgate_gateway.protocol.streams.offsets import format_offset
+from headgate_gateway.protocol.streams.state import Lifetime, Stamp
+from headgate_gateway.streams.clock import TOUCH_SHARE
+from headgate_gateway.streams.outcomes import submitted
 from tests.logs.contract import appended, created, removed
 from tests.streams.readers import Readers
 from tests.streams.service import Service, gated
 from tests.support.gated_log import GatedLog, turns
 
 if TYPE_CHECKING:
-    from gateway.logs.contract import LoadedStream
+    from headgate_gateway.logs.contract import LoadedStream
 
 MINUTE = Lifetime(ttl_s=60)
 HUNDRED = Lifetime(ttl_s=100)

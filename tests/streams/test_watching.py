@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.streams.stream_loader import LINGER_S
+from headgate_gateway.streams.stream_loader import LINGER_S
 from tests.streams.service import two
 from tests.streams.test_shared_table import change_of
 from tests.support import virtual_time
@@ -14,7 +14,7 @@ from tests.support.gated_log import turns
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.protocol.streams.state import Record, StreamState
+    from headgate_gateway.protocol.streams.state import Record, StreamState
 
 
 class Watch:

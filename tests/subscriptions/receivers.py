@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from headgate.redis_url import parse_redis
 
-from gateway.features.redis.mailboxes import RedisMailboxes
-from gateway.features.subscriptions.engine import RouteSubscriptions
-from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
-from gateway.features.subscriptions.state.configuration import SubscriptionConfiguration
-from gateway.features.subscriptions.state.subscription import DurableSubscription
-from gateway.features.subscriptions.subscription_handlers import SubscriptionsOfRoute
-from gateway.logs.redis.connector import RedisSettings
-from gateway.logs.redis.log import RedisLog
+from headgate.redis_url import parse_redis
+from headgate_gateway.features.redis.mailboxes import RedisMailboxes
+from headgate_gateway.features.subscriptions.engine import RouteSubscriptions
+from headgate_gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
+from headgate_gateway.features.subscriptions.state.configuration import SubscriptionConfiguration
+from headgate_gateway.features.subscriptions.state.subscription import DurableSubscription
+from headgate_gateway.features.subscriptions.subscription_handlers import SubscriptionsOfRoute
+from headgate_gateway.logs.redis.connector import RedisSettings
+from headgate_gateway.logs.redis.log import RedisLog
 from tests.support.serving import Serving, get, post, put, request, serving
 from tests.support.waiting import until
 from tests.support.web_servers import web_server
@@ -27,8 +27,8 @@ from tests.support.web_servers import web_server
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
-    from gateway.logs.contract import Log
-    from gateway.routes.contract import StreamRoute
+    from headgate_gateway.logs.contract import Log
+    from headgate_gateway.routes.contract import StreamRoute
     from tests.support.http1 import Answer
 
     Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]

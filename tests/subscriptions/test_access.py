@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.access.bans import Ban
-from gateway.features.questions.readers import ApplyBans
-from gateway.logs.sqlite.log import SqliteLog
+from headgate_gateway.access.bans import Ban
+from headgate_gateway.features.questions.readers import ApplyBans
+from headgate_gateway.logs.sqlite.log import SqliteLog
 from tests.subscriptions.receivers import Subscribed, receiver, subscribed
 from tests.support.serving import PREFIX, get, post, put, request
 from tests.support.tokens_files import token, write_tokens

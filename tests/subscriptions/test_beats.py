@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.features.subscriptions.shared.beats import (
+from headgate_gateway.features.subscriptions.shared.beats import (
     BEAT_S,
     LEAST_ROUND_S,
     MISSES,

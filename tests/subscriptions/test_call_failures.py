@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING
 import pytest
 from yarl import URL
 
-from gateway.features.subscriptions.delivery.receivers import DeliveryFailed, failure_of, refusal_of
-from gateway.outbound.client import OutboundClient, OutboundRequest
-from gateway.outbound.connections import Connector
-from gateway.outbound.failures import NoResponse
-from gateway.protocol.http.destinations import AllowedHosts, allowed_host
+from headgate_gateway.features.subscriptions.delivery.receivers import (
+    DeliveryFailed,
+    failure_of,
+    refusal_of,
+)
+from headgate_gateway.outbound.client import OutboundClient, OutboundRequest
+from headgate_gateway.outbound.connections import Connector
+from headgate_gateway.outbound.failures import NoResponse
+from headgate_gateway.protocol.http.destinations import AllowedHosts, allowed_host
 from tests.outbound.test_connections import serving
 from tests.subscriptions.receivers import receiver, subscribed
 from tests.support.certificates import Authority

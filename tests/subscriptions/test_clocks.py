@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.features.subscriptions.delivery.queue import STUCK_AFTER_S
-from gateway.logs.sqlite.log import SqliteLog
+from headgate_gateway.features.subscriptions.delivery.queue import STUCK_AFTER_S
+from headgate_gateway.logs.sqlite.log import SqliteLog
 from tests.subscriptions.receivers import receiver, subscribed
 from tests.support.waiting import until
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from gateway.logs.memory import MemoryLog
+from headgate_gateway.logs.memory import MemoryLog
 from tests.subscriptions.receivers import receiver, subscribed
 from tests.support.serving import PREFIX, request, serving
 

@@ -7,7 +7,11 @@ import asyncio
 import pytest
 from aiohttp import web
 
-from gateway.features.subscriptions.delivery.queue import LEAST_FAILURES, STUCK_AFTER_S, pause_s
+from headgate_gateway.features.subscriptions.delivery.queue import (
+    LEAST_FAILURES,
+    STUCK_AFTER_S,
+    pause_s,
+)
 from tests.subscriptions.receivers import receiver, subscribed
 
 DONE = {"done": True}

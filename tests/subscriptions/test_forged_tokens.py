@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 import pytest
 
-from gateway.features.subscriptions.delivery.documents import MemoryDocuments, documents_in
-from gateway.features.subscriptions.delivery.keys import DOCUMENT, KeyRing
-from gateway.features.subscriptions.wakes.acknowledgements import token_for
+from headgate_gateway.features.subscriptions.delivery.documents import MemoryDocuments, documents_in
+from headgate_gateway.features.subscriptions.delivery.keys import DOCUMENT, KeyRing
+from headgate_gateway.features.subscriptions.wakes.acknowledgements import token_for
 from tests.logs.abilities import needed
 from tests.subscriptions.receivers import Receiver, Subscribed, ends_of, receiver, subscribed
 from tests.support.serving import PREFIX, request

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.logs.sqlite.log import SqliteLog
+from headgate_gateway.logs.sqlite.log import SqliteLog
 from tests.subscriptions.histories import History
 from tests.subscriptions.receivers import receiver, subscribed
 from tests.support.examples import IS_WHOLE

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from gateway.features.subscriptions.delivery import receivers
-from gateway.outbound.client import LONGEST_ON_THE_WIRE
+from headgate_gateway.features.subscriptions.delivery import receivers
+from headgate_gateway.outbound.client import LONGEST_ON_THE_WIRE
 from tests.subscriptions.receivers import Receiver, Subscribed, receiver, subscribed
 from tests.support.listener import Listener
 from tests.support.waiting import until

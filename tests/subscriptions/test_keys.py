@@ -10,10 +10,16 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.exceptions import InvalidSignature
 
-from gateway.errors import LogUnavailable
-from gateway.features.subscriptions.delivery.documents import MemoryDocuments
-from gateway.features.subscriptions.delivery.keys import AHEAD_S, BEHIND_S, FILE, ROTATE_S, KeyRing
-from gateway.logs.sqlite.log import SqliteLog
+from headgate_gateway.errors import LogUnavailable
+from headgate_gateway.features.subscriptions.delivery.documents import MemoryDocuments
+from headgate_gateway.features.subscriptions.delivery.keys import (
+    AHEAD_S,
+    BEHIND_S,
+    FILE,
+    ROTATE_S,
+    KeyRing,
+)
+from headgate_gateway.logs.sqlite.log import SqliteLog
 from tests.subscriptions.receivers import is_signed, receiver, subscribed
 from tests.support.serving import PREFIX, get
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from gateway.features.subscriptions import bodies, membership
-from gateway.features.subscriptions.engine import SubscriptionRules
-from gateway.features.subscriptions.state import patterns
+from headgate_gateway.features.subscriptions import bodies, membership
+from headgate_gateway.features.subscriptions.engine import SubscriptionRules
+from headgate_gateway.features.subscriptions.state import patterns
 from tests.subscriptions.receivers import Subscribed, ends_of, receiver, subscribed
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def refused(gateway: Subscribed) -> dict[str, float]:
 
 
 def test_the_defaults_are_those_of_the_settings() -> None:
-    from gateway.settings import Settings
+    from headgate_gateway.settings import Settings
 
     settings, rules = Settings(), SubscriptionRules()
     assert rules.max_per_client == settings.subscriptions.max_per_client

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from gateway.features.subscriptions.shared import streams
+from headgate_gateway.features.subscriptions.shared import streams
 from tests.subscriptions.receivers import subscribed
 from tests.support.serving import PREFIX
 

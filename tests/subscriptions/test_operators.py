@@ -7,20 +7,20 @@ from urllib.parse import quote
 
 import pytest
 
-from gateway.errors import BadRequest
-from gateway.features.questions.subscriptions import (
+from headgate_gateway.errors import BadRequest
+from headgate_gateway.features.questions.subscriptions import (
     DescribeSubscription,
     ListSubscriptions,
     SubscriptionDescription,
     SubscriptionPage,
     SubscriptionQuery,
 )
-from gateway.features.subscriptions.operators import answer_for
+from headgate_gateway.features.subscriptions.operators import answer_for
 from tests.subscriptions.receivers import receiver, subscribed
 from tests.support.serving import PREFIX
 
 if TYPE_CHECKING:
-    from gateway.features.questions.subscriptions import SubscriptionQuestion
+    from headgate_gateway.features.questions.subscriptions import SubscriptionQuestion
     from tests.subscriptions.receivers import Subscribed
 
 DONE = {"done": True}

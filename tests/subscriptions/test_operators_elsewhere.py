@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.features.questions.contract import AnswerFailure
-from gateway.features.questions.subscriptions import (
+from headgate_gateway.features.questions.contract import AnswerFailure
+from headgate_gateway.features.questions.subscriptions import (
     DeleteSubscription,
     DeletionResult,
     DescribeSubscription,
@@ -22,7 +22,7 @@ from tests.subscriptions.receivers import receiver, two
 from tests.support.serving import PREFIX
 
 if TYPE_CHECKING:
-    from gateway.features.questions.subscriptions import SubscriptionQuestion
+    from headgate_gateway.features.questions.subscriptions import SubscriptionQuestion
     from tests.subscriptions.receivers import Subscribed
 
 DONE = {"done": True}

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import BadRequest
-from gateway.features.subscriptions.state.patterns import (
+from headgate_gateway.errors import BadRequest
+from headgate_gateway.features.subscriptions.state.patterns import (
     PatternIndex,
     pattern_of,
     stream_name,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gateway.features.questions.subscriptions import PauseSubscription
-from gateway.features.subscriptions.delivery.queue import STUCK_AFTER_S
-from gateway.features.subscriptions.operators import answer_for
-from gateway.logs.sqlite.log import SqliteLog
+from headgate_gateway.features.questions.subscriptions import PauseSubscription
+from headgate_gateway.features.subscriptions.delivery.queue import STUCK_AFTER_S
+from headgate_gateway.features.subscriptions.operators import answer_for
+from headgate_gateway.logs.sqlite.log import SqliteLog
 from tests.subscriptions.receivers import ends_of, receiver, subscribed
 from tests.support.serving import PREFIX
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.protocol.streams.state import Change, StreamState
+from headgate_gateway.protocol.streams.state import Change, StreamState
 from tests.subscriptions.receivers import ends_of, subscribed
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NoReturn
 
-from gateway.errors import LogUnavailable
-from gateway.features.subscriptions import engine
-from gateway.features.subscriptions.engine import SoleLogSubscriptions
-from gateway.logs.sqlite.log import SqliteLog
+from headgate_gateway.errors import LogUnavailable
+from headgate_gateway.features.subscriptions import engine
+from headgate_gateway.features.subscriptions.engine import SoleLogSubscriptions
+from headgate_gateway.logs.sqlite.log import SqliteLog
 from tests.subscriptions.receivers import Subscribed, ends_of, subscribed, subscriptions_of
 from tests.support.serving import serving
 

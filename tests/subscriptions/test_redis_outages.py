@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.errors import LogUnavailable
-from gateway.features.subscriptions.shared.subscriptions import BeatFailures
+from headgate_gateway.errors import LogUnavailable
+from headgate_gateway.features.subscriptions.shared.subscriptions import BeatFailures
 from tests.subscriptions.receivers import log_at, shared, subscribed, two
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import until
@@ -56,7 +56,9 @@ async def test_an_owner_whose_redis_is_away_logs_the_reason_once_and_no_tracebac
 async def test_requests_while_redis_is_away_are_told_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.features.subscriptions.shared.subscriptions.PATIENCE_S", 1.0)
+    monkeypatch.setattr(
+        "headgate_gateway.features.subscriptions.shared.subscriptions.PATIENCE_S", 1.0
+    )
     with redis_server(tmp_path) as redis:
         async with subscribed(log_at(redis.url)) as gateway:
             redis.kill()

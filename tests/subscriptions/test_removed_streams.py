@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.features.subscriptions.delivery.documents import documents_in
-from gateway.logs.sqlite.log import SqliteLog
+from headgate_gateway.features.subscriptions.delivery.documents import documents_in
+from headgate_gateway.logs.sqlite.log import SqliteLog
 from tests.subscriptions.receivers import ends_of, receiver, stream_of, subscribed
 from tests.support.serving import PREFIX, get
 from tests.support.waiting import until

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.features.questions.contract import AnswerFailure
-from gateway.features.questions.subscriptions import ReplayResult, ReplaySubscription
-from gateway.features.subscriptions.operators import answer_for
-from gateway.logs.sqlite.log import SqliteLog
+from headgate_gateway.features.questions.contract import AnswerFailure
+from headgate_gateway.features.questions.subscriptions import ReplayResult, ReplaySubscription
+from headgate_gateway.features.subscriptions.operators import answer_for
+from headgate_gateway.logs.sqlite.log import SqliteLog
 from tests.subscriptions.receivers import ends_of, receiver, stream_of, subscribed
 from tests.subscriptions.test_pauses import pause
 from tests.support.serving import PREFIX

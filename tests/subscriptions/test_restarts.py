@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.errors import LogUnavailable
-from gateway.features.subscriptions.delivery.documents import MemoryDocuments
-from gateway.features.subscriptions.rows import SubscriptionRows
-from gateway.logs.sqlite.log import SqliteLog
+from headgate_gateway.errors import LogUnavailable
+from headgate_gateway.features.subscriptions.delivery.documents import MemoryDocuments
+from headgate_gateway.features.subscriptions.rows import SubscriptionRows
+from headgate_gateway.logs.sqlite.log import SqliteLog
 from tests.subscriptions.receivers import (
     Receiver,
     Subscribed,

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from gateway.features.subscriptions.shared import mail
-from gateway.features.subscriptions.shared.beats import BEAT_S, MISSES
-from gateway.features.subscriptions.shared.changes import ReportedChanges
-from gateway.features.subscriptions.shared.lease import work_sharing_of
+from headgate_gateway.features.subscriptions.shared import mail
+from headgate_gateway.features.subscriptions.shared.beats import BEAT_S, MISSES
+from headgate_gateway.features.subscriptions.shared.changes import ReportedChanges
+from headgate_gateway.features.subscriptions.shared.lease import work_sharing_of
 from tests.subscriptions.in_processes import subscribe, write
 from tests.subscriptions.receivers import (
     deaf,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
-    from gateway.protocol.streams.state import StreamState
+    from headgate_gateway.protocol.streams.state import StreamState
     from tests.support.redis_servers import RedisServer
 
 DONE = {"done": True}
@@ -274,7 +274,9 @@ async def test_a_gateway_that_stood_still_delivers_nothing_any_more(redis_url: s
 async def test_requests_get_503_while_no_gateway_can_deliver(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.features.subscriptions.shared.subscriptions.PATIENCE_S", 1.0)
+    monkeypatch.setattr(
+        "headgate_gateway.features.subscriptions.shared.subscriptions.PATIENCE_S", 1.0
+    )
     async with two(redis_url) as (owner, other):
         await shared(owner).stop()
         with deaf(owner):

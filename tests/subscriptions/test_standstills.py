@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.features.redis.mailboxes import RedisMailboxes
-from gateway.features.subscriptions.shared import lease, owned
-from gateway.features.subscriptions.shared.beats import BEAT_S, MISSES
-from gateway.features.subscriptions.shared.lease import work_sharing_of
+from headgate_gateway.features.redis.mailboxes import RedisMailboxes
+from headgate_gateway.features.subscriptions.shared import lease, owned
+from headgate_gateway.features.subscriptions.shared.beats import BEAT_S, MISSES
+from headgate_gateway.features.subscriptions.shared.lease import work_sharing_of
 from tests.logs.abilities import needed
 from tests.subscriptions.receivers import deaf, ends_of, log_at, shared, two
 from tests.subscriptions.standstills import play

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from gateway.errors import DestinationRefused
-from gateway.features.subscriptions.delivery.receivers import (
+from headgate_gateway.errors import DestinationRefused
+from headgate_gateway.features.subscriptions.delivery.receivers import (
     DeliveryFailed,
     WebhookClient,
     WebhookHosts,
 )
-from gateway.protocol.http.destinations import destination_of
-from gateway.settings import Settings
-from gateway.settings.reached import callback_base, may_call_loopback
-from gateway.settings.reading.kinds import Address
+from headgate_gateway.protocol.http.destinations import destination_of
+from headgate_gateway.settings import Settings
+from headgate_gateway.settings.reached import callback_base, may_call_loopback
+from headgate_gateway.settings.reading.kinds import Address
 from tests.protocol.urls_inside import ADDRESSES, URLS
 from tests.subscriptions.receivers import receiver, subscribed
 from tests.support.given_settings import sections

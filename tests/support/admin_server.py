@@ -9,9 +9,9 @@ from aiohttp.test_utils import TestServer
 from typing_extensions import override
 from yarl import URL
 
-from gateway.app import make_services
-from gateway.process.admin_listener import AdminBounds, AdminListener, with_admin_bounds
-from gateway.settings import Address, Settings
+from headgate_gateway.app import make_services
+from headgate_gateway.process.admin_listener import AdminBounds, AdminListener, with_admin_bounds
+from headgate_gateway.settings import Address, Settings
 
 if TYPE_CHECKING:
     import asyncio

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import http_sf
 
-from gateway.protocol.http.cache_status import NAME
+from headgate_gateway.protocol.http.cache_status import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

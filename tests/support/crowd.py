@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
-    from gateway.web.connections.connection import Connection
+    from headgate_gateway.web.connections.connection import Connection
     from tests.support.serving import Serving
 
 WARM_ROUNDS = 30
@@ -105,7 +105,7 @@ def counted() -> Iterator[Counter[str]]:
 
     def note(frame: FrameType, event: str, _: Any) -> None:
         module = frame.f_globals.get("__name__", "")
-        if event == "call" and module.startswith(("gateway.", "aiohttp.")):
+        if event == "call" and module.startswith(("headgate_gateway.", "aiohttp.")):
             calls[frame.f_code.co_qualname] += 1
 
     sys.setprofile(note)

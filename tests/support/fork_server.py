@@ -25,24 +25,24 @@ from typing import NamedTuple
 
 # What the commands and the kinds of origins import, also as late as when they are used.
 PRELOADED = (
-    "admin.app",
-    "admin.pages.site",
-    "admin.api.openapi",
-    "gateway.process.serve",
-    "gateway.workers.supervisor",
-    "gateway.workers.worker",
-    "gateway.logs.redis.log",
-    "gateway.logs.sqlite.log",
-    "gateway.commands.running",
-    "gateway.commands.stream.append",
-    "gateway.commands.cdn",
-    "gateway.commands.doctor",
-    "gateway.commands.doctor.health",
-    "gateway.commands.token",
-    "gateway.tools.cdn_doctor.report",
+    "headgate_admin.app",
+    "headgate_admin.pages.site",
+    "headgate_admin.api.openapi",
+    "headgate_gateway.process.serve",
+    "headgate_gateway.workers.supervisor",
+    "headgate_gateway.workers.worker",
+    "headgate_gateway.logs.redis.log",
+    "headgate_gateway.logs.sqlite.log",
+    "headgate_gateway.commands.running",
+    "headgate_gateway.commands.stream.append",
+    "headgate_gateway.commands.cdn",
+    "headgate_gateway.commands.doctor",
+    "headgate_gateway.commands.doctor.health",
+    "headgate_gateway.commands.token",
+    "headgate_gateway.tools.cdn_doctor.report",
     "headgate.following",
-    "gateway.tools.redis_doctor.report",
-    "gateway.monitoring.grafana",
+    "headgate_gateway.tools.redis_doctor.report",
+    "headgate_gateway.monitoring.grafana",
     "encodings.idna",
 )
 STREAMS = 3  # stdin, stdout and stderr
@@ -171,7 +171,7 @@ def main() -> None:
     """Serve; in a child, run the command as the installed script does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those who ask
     server = ForkServer(socket.socket(fileno=int(sys.argv[1])))
-    program = importlib.import_module("gateway.__main__")
+    program = importlib.import_module("headgate_gateway.__main__")
     forked_workers = importlib.import_module("tests.support.forked_workers")
     for name in PRELOADED:
         importlib.import_module(name)

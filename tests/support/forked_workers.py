@@ -27,14 +27,14 @@ def is_asked_for(request: Request) -> bool:
 def number_of(pid: int) -> int | None:
     """Return which worker a process is, if it is one, forked or not."""
     words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    if b"gateway.workers" in words:
+    if b"headgate_gateway.workers" in words:
         return int(words[-2])
     name, _, number = Path(f"/proc/{pid}/comm").read_text().rstrip().partition(" ")
     return int(number) if name == "worker" else None
 
 
 def fork_workers() -> None:
-    """Have `gateway.workers` started by a fork of this process, as it is now.
+    """Have `headgate_gateway.workers` started by a fork of this process, as it is now.
 
     That process ends with this one. Its children do not: they notice by themselves that their
     supervisor is gone, which tests are about.
@@ -64,7 +64,7 @@ def _serve(requests: socket.socket) -> None:
     os.setsid()
     # As its command line is that of the first fork server.
     Path("/proc/self/comm").write_text(f"worker {request.arguments[-1]}")
-    from gateway.workers import worker
+    from headgate_gateway.workers import worker
 
     worker.main()
 
@@ -84,7 +84,7 @@ class _Workers:
         asyncio.create_subprocess_exec = self.start  # type: ignore[assignment]
 
     async def start(self, *command: str, **options: Any) -> Any:
-        if "gateway.workers" not in command:
+        if "headgate_gateway.workers" not in command:
             return await self._start(*command, **options)
         return Worker(self, command, **options)
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.logs.memory import MemoryLog
+from headgate_gateway.logs.memory import MemoryLog
 from tests.support.separate_commits import commit_separately
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.logs.contract import LoadedStream
-    from gateway.protocol.streams.chunks import Chunk
-    from gateway.protocol.streams.state import Change, StreamState
+    from headgate_gateway.logs.contract import LoadedStream
+    from headgate_gateway.protocol.streams.chunks import Chunk
+    from headgate_gateway.protocol.streams.state import Change, StreamState
 
 
 class GatedLog(MemoryLog):

@@ -6,15 +6,15 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from gateway.settings.declared import Settings
-from gateway.settings.reading.given import variable
-from gateway.settings.reading.toml_file import spell
+from headgate_gateway.settings.declared import Settings
+from headgate_gateway.settings.reading.given import variable
+from headgate_gateway.settings.reading.toml_file import spell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from gateway.settings.reading.tables import Table
-    from gateway.settings.reading.values import Place
+    from headgate_gateway.settings.reading.tables import Table
+    from headgate_gateway.settings.reading.values import Place
 
 
 def _places(model: type[Table], at: Place = ()) -> Iterator[tuple[str, Place]]:

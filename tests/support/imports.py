@@ -21,7 +21,7 @@ OURS = {
     "headgate": ROOT / "client",
 }
 # What they import as they are imported, is installed to run them.
-SOURCES = {"gateway", "admin", "cdn_configs"}
+SOURCES = {"headgate_gateway", "headgate_admin", "headgate_cdn"}
 LOCK = ROOT / "requirements" / "test.txt"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.features.issued_tokens import new_keys, written
+from headgate_gateway.features.issued_tokens import new_keys, written
 
 if TYPE_CHECKING:
     from pathlib import Path

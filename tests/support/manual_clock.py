@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.protocol.streams.state import ClockReading
+from headgate_gateway.protocol.streams.state import ClockReading
 
 # Before the clock of any server that a log is in: nothing is removed that has not expired by that.
 PAST = 1_700_000_000.0

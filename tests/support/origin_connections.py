@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gateway.origin.client import Origin
+    from headgate_gateway.origin.client import Origin
 
 
 def idle_count(origin: Origin) -> int:

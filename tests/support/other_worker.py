@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from gateway.runtime.write_journal import WriteJournal, share_memory
+from headgate_gateway.runtime.write_journal import WriteJournal, share_memory
 
 if TYPE_CHECKING:
-    from gateway.routes.services import Services
-    from gateway.runtime.write_journal import Write
+    from headgate_gateway.routes.services import Services
+    from headgate_gateway.runtime.write_journal import Write
 
 
 def writes_told_by(services: Services) -> list[Write]:

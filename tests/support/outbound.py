@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.outbound.connections import system_trust
-from gateway.telemetry.outbound import OUTCOMES, counts_of
+from headgate_gateway.outbound.connections import system_trust
+from headgate_gateway.telemetry.outbound import OUTCOMES, counts_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """The servers that run the configurations, as processes on free loopback ports.
 
-A new one is a class here and a line in `ENGINES`; its target is in `cdn_configs.targets`.
+A new one is a class here and a line in `ENGINES`; its target is in `headgate_cdn.targets`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from typing_extensions import override
 
-from cdn_configs.targets import target
+from headgate_cdn.targets import target
 from tests.support.ports import accepts
 from tests.support.processes import NODE, ROOT
 from tests.support.waiting import PATIENCE_S, wait_until
@@ -31,7 +31,7 @@ from tests.support.waiting import PATIENCE_S, wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from cdn_configs.target import Target
+    from headgate_cdn.target import Target
 
 CROWD = 1000
 START_S = 40.0  # of the slowest, which compiles, on a busy machine

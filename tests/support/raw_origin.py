@@ -8,7 +8,7 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.origin.health import PROBE_PATH
+from headgate_gateway.origin.health import PROBE_PATH
 from tests.support.listener import Listener
 from tests.support.resets import reset_on_close
 

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
 
-    from gateway.logs.contract import Log, Settled
-    from gateway.protocol.streams.state import Change
+    from headgate_gateway.logs.contract import Log, Settled
+    from headgate_gateway.protocol.streams.state import Change
 
 
 def commit_separately(log: Log, changes: Sequence[Change], settled: Settled) -> None:

@@ -1,4 +1,4 @@
-"""A gateway in this process, put together by `gateway.app`, and clients on raw sockets."""
+"""A gateway in this process, put together by `headgate_gateway.app`, and clients on raw sockets."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gateway import app
-from gateway.access.authorities import Authorities
-from gateway.access.contract import OPEN
-from gateway.edge.route import EdgeRoute
-from gateway.features.composition import set_features
-from gateway.features.inspector import Inspector
-from gateway.logs.memory import MemoryLog
-from gateway.protocol.cache_headers import Freshness
-from gateway.routes.router import Router
-from gateway.routes.services import Timeouts
-from gateway.routes.setup import RouteSetup
-from gateway.settings import Route, Settings
-from gateway.streams.route import HostedRoute
-from gateway.web.asks.plans import Plans
-from gateway.web.connections.fast_path import FastPath
-from gateway.web.connections.requests import ConnectionRequests
-from gateway.web.connections.server import ConnectionServer
-from gateway.web.handlers.dispatch import Handlers
+from headgate_gateway import app
+from headgate_gateway.access.authorities import Authorities
+from headgate_gateway.access.contract import OPEN
+from headgate_gateway.edge.route import EdgeRoute
+from headgate_gateway.features.composition import set_features
+from headgate_gateway.features.inspector import Inspector
+from headgate_gateway.logs.memory import MemoryLog
+from headgate_gateway.protocol.cache_headers import Freshness
+from headgate_gateway.routes.router import Router
+from headgate_gateway.routes.services import Timeouts
+from headgate_gateway.routes.setup import RouteSetup
+from headgate_gateway.settings import Route, Settings
+from headgate_gateway.streams.route import HostedRoute
+from headgate_gateway.web.asks.plans import Plans
+from headgate_gateway.web.connections.fast_path import FastPath
+from headgate_gateway.web.connections.requests import ConnectionRequests
+from headgate_gateway.web.connections.server import ConnectionServer
+from headgate_gateway.web.handlers.dispatch import Handlers
 from tests.support.given_settings import PLACES, sections
 from tests.support.http1 import Answer, Client
 from tests.support.manual_clock import ManualClock
@@ -35,18 +35,18 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from gateway.access.contract import RouteAccess
-    from gateway.edge.followed.feed_source import EdgeFeedSource
-    from gateway.logs.contract import Log
-    from gateway.routes.services import Services
-    from gateway.settings import RequestLevel
-    from gateway.store import Store
-    from gateway.streams.feeds import HostedFeedSource
-    from gateway.streams.reads import RenderedChunk
-    from gateway.telemetry.spans import Tracer
-    from gateway.web.handlers.edge_handlers import EdgeHandlers
-    from gateway.web.handlers.passed_appends import PassedAppends
-    from gateway.web.requests.request import Request
+    from headgate_gateway.access.contract import RouteAccess
+    from headgate_gateway.edge.followed.feed_source import EdgeFeedSource
+    from headgate_gateway.logs.contract import Log
+    from headgate_gateway.routes.services import Services
+    from headgate_gateway.settings import RequestLevel
+    from headgate_gateway.store import Store
+    from headgate_gateway.streams.feeds import HostedFeedSource
+    from headgate_gateway.streams.reads import RenderedChunk
+    from headgate_gateway.telemetry.spans import Tracer
+    from headgate_gateway.web.handlers.edge_handlers import EdgeHandlers
+    from headgate_gateway.web.handlers.passed_appends import PassedAppends
+    from headgate_gateway.web.requests.request import Request
     from tests.support.raw_origin import RawOrigin
 
 PREFIX = "/v1/stream"

@@ -16,10 +16,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from headgate.multi_chunks import LENGTH_BYTES
-
-from gateway.protocol.bodies.json_text import MAX_DEPTH, MAX_DIGITS
-from gateway.protocol.bodies.multi_append import MAX_MESSAGES
-from gateway.streams.writes import MAX_BATCH
+from headgate_gateway.protocol.bodies.json_text import MAX_DEPTH, MAX_DIGITS
+from headgate_gateway.protocol.bodies.multi_append import MAX_MESSAGES
+from headgate_gateway.streams.writes import MAX_BATCH
 from tests.support.http1 import Wire, request
 from tests.support.multi_append import MULTI, framed
 from tests.support.processes import ROOT, headgate

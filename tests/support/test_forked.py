@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
-from gateway.__main__ import cli
+from headgate_gateway.__main__ import cli
 from tests.support.examples import cases
 from tests.support.forked import Forked, Forks
 from tests.support.ports import free_port

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from gateway.process.in_thread import serving
+from headgate_gateway.process.in_thread import serving
 from tests.support.given_settings import sections
 from tests.support.ports import HOST, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.settings import Settings
+    from headgate_gateway.settings import Settings
 
 
 class Threaded:

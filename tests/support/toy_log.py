@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from gateway.logs.memory import MemoryLog
-from gateway.settings.log_kinds.declaration import LogKind
+from headgate_gateway.logs.memory import MemoryLog
+from headgate_gateway.settings.log_kinds.declaration import LogKind
 
 if TYPE_CHECKING:
-    from gateway.settings import Route
+    from headgate_gateway.settings import Route
 
 _ORIGIN = re.compile(r"toy://:(?P<password>[^@]*)@(?P<shelf>.*)")
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import generate_latest
 
-from gateway.telemetry.exposition import registry
-from gateway.web.metrics import snapshot
+from headgate_gateway.telemetry.exposition import registry
+from headgate_gateway.web.metrics import snapshot
 from tests.support.serving import EDGE, PREFIX, edge_serving, serving
 
 if TYPE_CHECKING:

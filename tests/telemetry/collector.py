@@ -12,14 +12,14 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from gateway.telemetry import tracing
+from headgate_gateway.telemetry import tracing
 from tests.support.ports import free_port
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.telemetry.spans import Tracer
+    from headgate_gateway.telemetry.spans import Tracer
 
 # Each batch after 20 ms: a test waits for it.
 SOON = {"OTEL_BSP_SCHEDULE_DELAY": "20"}

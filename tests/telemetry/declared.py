@@ -6,15 +6,15 @@ import pkgutil
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-import gateway
-from gateway.telemetry.metrics import Metric
+import headgate_gateway
+from headgate_gateway.telemetry.metrics import Metric
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 def _declared() -> Iterator[Metric]:
-    for found in pkgutil.walk_packages(gateway.__path__, "gateway."):
+    for found in pkgutil.walk_packages(headgate_gateway.__path__, "headgate_gateway."):
         if not found.name.endswith("__main__"):
             for value in vars(import_module(found.name)).values():
                 if isinstance(value, dict):

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.telemetry import log_output
-from gateway.telemetry.log_output import AT_ONCE, LogOutput
+from headgate_gateway.telemetry import log_output
+from headgate_gateway.telemetry.log_output import AT_ONCE, LogOutput
 from tests.support.http1 import ask
 from tests.support.processes import Headgate, start
 from tests.support.waiting import until
@@ -213,7 +213,7 @@ def test_closing_the_log_output_waits_a_moment_for_a_slow_reader(channel: Channe
 def test_closing_the_log_output_does_not_wait_forever_for_a_reader(
     channel: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.telemetry.log_output.LAST_S", 0.05)
+    monkeypatch.setattr("headgate_gateway.telemetry.log_output.LAST_S", 0.05)
     channel.fill()
     output = LogOutput(channel.inlet)
     output.write_soon(str, "one\n")

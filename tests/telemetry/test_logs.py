@@ -14,15 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.telemetry import access_log, logs
-from gateway.telemetry.access_log import LoggedRequest, Outcome
-from gateway.telemetry.logs import redact
+from headgate_gateway.telemetry import access_log, logs
+from headgate_gateway.telemetry.access_log import LoggedRequest, Outcome
+from headgate_gateway.telemetry.logs import redact
 from tests.support.examples import examples
 
 PRELUDE = """
 import logging, warnings, msgspec
-from gateway.telemetry import logs
-from gateway.telemetry.access_log import AccessLog, LoggedRequest, Outcome
+from headgate_gateway.telemetry import logs
+from headgate_gateway.telemetry.access_log import AccessLog, LoggedRequest, Outcome
 def request(level, target="/v1/stream/a", forwarded_for=None, user_agent=None, **changed):
     asked = LoggedRequest("GET", target, "192.0.2.1", forwarded_for, user_agent)
     outcome = Outcome("r-1", 200, 12, 0.12345678, "HIT", "/v1/stream", "answered")

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from prometheus_client import generate_latest
 
-from gateway.features.models import counts as model_counts
-from gateway.features.origin_auth import requests as origin_auth
-from gateway.telemetry import metrics
-from gateway.telemetry.exposition import registry
-from gateway.telemetry.metrics import (
+from headgate_gateway.features.models import counts as model_counts
+from headgate_gateway.features.origin_auth import requests as origin_auth
+from headgate_gateway.telemetry import metrics
+from headgate_gateway.telemetry.exposition import registry
+from headgate_gateway.telemetry.metrics import (
     Metric,
     Sample,
     counter,
@@ -23,7 +23,7 @@ from gateway.telemetry.metrics import (
     most,
     together,
 )
-from gateway.telemetry.traffic import OPERATIONS
+from headgate_gateway.telemetry.traffic import OPERATIONS
 from tests.support.certificates import Authority
 from tests.support.given_settings import variables
 from tests.support.guarded_gateway import token, tokens_file

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from gateway.telemetry.access_log import LONGEST_BODY, MOST_REFUSALS, NewestRefusals
+from headgate_gateway.telemetry.access_log import LONGEST_BODY, MOST_REFUSALS, NewestRefusals
 from tests.support.manual_clock import ManualClock
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from structlog.testing import capture_logs
 
-from gateway.telemetry import rare_lines
-from gateway.telemetry.rare_lines import OutageLine, RareLine
+from headgate_gateway.telemetry import rare_lines
+from headgate_gateway.telemetry.rare_lines import OutageLine, RareLine
 from tests.support import virtual_time
 from tests.support.waiting import until
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
-from headgate.runs import Runs
 
-from gateway.protocol.appends import MOST_TRACED
-from gateway.streams import writes
+from headgate.runs import Runs
+from headgate_gateway.protocol.appends import MOST_TRACED
+from headgate_gateway.streams import writes
 from tests.support.gated_log import GatedLog
 from tests.support.ports import free_port
 from tests.support.raw_origin import RawOrigin, Steps, answer

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.errors import StartError
-from gateway.telemetry import tracing
-from gateway.telemetry.spans import LAST_EXPORT_S
+from headgate_gateway.errors import StartError
+from headgate_gateway.telemetry import tracing
+from headgate_gateway.telemetry.spans import LAST_EXPORT_S
 from tests.support.http1 import ask
 from tests.support.ports import free_port
 from tests.support.serving import PREFIX, get, serving
@@ -102,8 +102,8 @@ def python(program: str, **environment: str) -> str:
 def test_tracing_libraries_are_not_imported_unless_the_environment_asks_for_tracing() -> None:
     program = """if True:
         import asyncio, sys
-        from gateway.process.gateway import Gateway
-        from gateway.settings import Settings
+        from headgate_gateway.process.gateway import Gateway
+        from headgate_gateway.settings import Settings
         async def main():
             gateway = Gateway(Settings(storage="memory:"))
             assert gateway._services.tracer is None
@@ -118,8 +118,8 @@ def test_tracing_without_opentelemetry_installed_raises_a_start_error_in_one_sen
     program = """if True:
         import os, sys
         sys.modules["opentelemetry"] = None  # as where it is not installed
-        from gateway.errors import StartError
-        from gateway.telemetry import tracing
+        from headgate_gateway.errors import StartError
+        from headgate_gateway.telemetry import tracing
         try:
             tracing.start(os.environ)
         except StartError as error:

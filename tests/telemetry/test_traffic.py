@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.live.contract import NewsAge
-from gateway.live.feed_state import Round
-from gateway.live.live_turns import Delivery
-from gateway.protocol import http1
-from gateway.telemetry.metrics import Distribution, Histogram
-from gateway.telemetry.traffic import (
+from headgate_gateway.live.contract import NewsAge
+from headgate_gateway.live.feed_state import Round
+from headgate_gateway.live.live_turns import Delivery
+from headgate_gateway.protocol import http1
+from headgate_gateway.telemetry.metrics import Distribution, Histogram
+from headgate_gateway.telemetry.traffic import (
     HIT,
     NOWHERE,
     OFFSET,

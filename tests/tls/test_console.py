@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from argon2 import PasswordHasher
 
-from gateway.commands.doctor.health import fault_of
-from gateway.tools.server.target import StreamTarget
+from headgate_gateway.commands.doctor.health import fault_of
+from headgate_gateway.tools.server.target import StreamTarget
 from tests.support.certificates import HERE
 from tests.support.given_settings import variables
 from tests.support.processes import HEADGATE, run

@@ -10,13 +10,13 @@ import pytest
 from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
 
-from gateway.__main__ import cli
-from gateway.errors import StartError
-from gateway.settings import Settings, TlsFiles
-from gateway.settings.reading.toml_file import spell
-from gateway.settings.reading.values import Mistaken
-from gateway.tls.certificate import Certificate, read_certificate
-from gateway.tls.certificate_files import CertificateFiles
+from headgate_gateway.__main__ import cli
+from headgate_gateway.errors import StartError
+from headgate_gateway.settings import Settings, TlsFiles
+from headgate_gateway.settings.reading.toml_file import spell
+from headgate_gateway.settings.reading.values import Mistaken
+from headgate_gateway.tls.certificate import Certificate, read_certificate
+from headgate_gateway.tls.certificate_files import CertificateFiles
 from tests.admin.consoles import Clock
 from tests.support.certificates import Authority, TlsPaths
 from tests.support.given_settings import sections

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from gateway.tls.handshakes import AT_ONCE, HandshakeTurns
+from headgate_gateway.tls.handshakes import AT_ONCE, HandshakeTurns
 
 
 class Passes:

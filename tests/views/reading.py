@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gateway.features.views.renderers import ViewRenderer
+from headgate_gateway.features.views.renderers import ViewRenderer
 from tests.support.serving import get, offset, post, put
 
 if TYPE_CHECKING:

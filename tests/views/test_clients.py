@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.features.views import route_views
+from headgate_gateway.features.views import route_views
 from tests.clients.pages import (
     STREAM,
     chromium,

@@ -9,9 +9,9 @@ from functools import cache
 from typing import Any
 
 import pytest
+
 from headgate.dialects.contract import dialect_at
 from headgate.dialects.progress import EarlyEnd
-
 from tests.client.runs.recordings import CASES
 from tests.models import answers
 from tests.support.processes import NODE, ROOT

@@ -7,13 +7,18 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate.dialects.providers.openai import MOST_CHOICES
 
-from gateway.features.decoded import LONGEST_DECODED, MARKS_PER_VALUE, messages_of, stored_messages
-from gateway.features.views.messages import LONGEST_MESSAGE, LONGEST_PIECE, splitter_of
-from gateway.features.views.renderers import ViewRenderer
-from gateway.features.views.styles import MOST_LINES, MOST_VALUES
-from gateway.protocol.views import AG_UI, AI_SDK, SSE, TEXT
+from headgate.dialects.providers.openai import MOST_CHOICES
+from headgate_gateway.features.decoded import (
+    LONGEST_DECODED,
+    MARKS_PER_VALUE,
+    messages_of,
+    stored_messages,
+)
+from headgate_gateway.features.views.messages import LONGEST_MESSAGE, LONGEST_PIECE, splitter_of
+from headgate_gateway.features.views.renderers import ViewRenderer
+from headgate_gateway.features.views.styles import MOST_LINES, MOST_VALUES
+from headgate_gateway.protocol.views import AG_UI, AI_SDK, SSE, TEXT
 from tests.support.examples import cases
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.features.views.rendering import GROUP_BYTES, RenderingStore
-from gateway.features.views.route_views import RouteViews
-from gateway.protocol.streams.state import Record, StreamState
+from headgate_gateway.features.views.rendering import GROUP_BYTES, RenderingStore
+from headgate_gateway.features.views.route_views import RouteViews
+from headgate_gateway.protocol.streams.state import Record, StreamState
 from tests.models.answers import chat_completion, message
 from tests.support.serving import get, offset, post, serving
 from tests.support.waiting import until

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
-from headgate.runs import Runs
 
+from headgate.runs import Runs
 from tests.client.runs.sources import Feed, of, read, read_failed
 from tests.models.answers import WORDS, chat_completion
 from tests.support.processes import headgate

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.features.console.inspected_streams import streams_of
-from gateway.features.views.route_views import RouteViews
+from headgate_gateway.features.console.inspected_streams import streams_of
+from headgate_gateway.features.views.route_views import RouteViews
 from tests.models.answers import chat_completion
 from tests.support.serving import get, post, request, serving
 from tests.support.waiting import until

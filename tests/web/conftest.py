@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.web.connections import contract
+from headgate_gateway.web.connections import contract
 from tests.support.event_loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories
 
 

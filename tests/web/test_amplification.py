@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.protocol import appends, lifecycle
-from gateway.telemetry.traffic import HIT
+from headgate_gateway.protocol import appends, lifecycle
+from headgate_gateway.telemetry.traffic import HIT
 from tests.support.serving import PREFIX, Serving, get, post, put, serving
 
 if TYPE_CHECKING:

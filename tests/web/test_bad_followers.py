@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.web.connections import connection
-from gateway.web.connections.parsing import HEAD_BYTES
+from headgate_gateway.web.connections import connection
+from headgate_gateway.web.connections.parsing import HEAD_BYTES
 from tests.support.raw_origin import RawOrigin, Steps, answer, silence
 from tests.support.serving import EDGE, PREFIX, Serving, edge_serving, get, post, put, serving
 from tests.support.waiting import until

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.web.connections.bare_transport import HIGH_WATER, BareTransport, Descriptors
+from headgate_gateway.web.connections.bare_transport import HIGH_WATER, BareTransport, Descriptors
 from tests.support.gated_log import turns
 from tests.support.waiting import until
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from gateway.protocol.responses import RETRY_AFTER_S
-from gateway.telemetry.traffic import HIT, MISS
-from gateway.web.connections.requests import AT_ONCE, ConnectionRequests
+from headgate_gateway.protocol.responses import RETRY_AFTER_S
+from headgate_gateway.telemetry.traffic import HIT, MISS
+from headgate_gateway.web.connections.requests import AT_ONCE, ConnectionRequests
 from tests.support.gated_log import GatedLog
 from tests.support.http1 import Answer, Client
 from tests.support.serving import Serving, get, offset, post, put, serving

@@ -14,15 +14,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from headgate import records
 from headgate.sending.framing import json_array
-
-from gateway.origin.heads import WORTH_A_PATTERN
-from gateway.streams import outcomes, writes
-from gateway.telemetry import logs
-from gateway.web.asks.plans import Plans
-from gateway.web.connections.connection import Connection
-from gateway.web.connections.requests import MOST_ASKS
+from headgate_gateway.origin.heads import WORTH_A_PATTERN
+from headgate_gateway.streams import outcomes, writes
+from headgate_gateway.telemetry import logs
+from headgate_gateway.web.asks.plans import Plans
+from headgate_gateway.web.connections.connection import Connection
+from headgate_gateway.web.connections.requests import MOST_ASKS
 from tests.support.crowd import APPENDS, append_cost, poll_calls
 from tests.support.raw_origin import RawOrigin
 from tests.support.raw_origin import answer as said
@@ -173,7 +173,7 @@ async def _calls_of(client: Client, sent: bytes, answers: int = 1) -> Counter[st
 
     def note(frame: FrameType, event: str, _: Any) -> None:
         module = frame.f_globals.get("__name__", "")
-        if event == "call" and module.startswith(("gateway.", "aiohttp.")):
+        if event == "call" and module.startswith(("headgate_gateway.", "aiohttp.")):
             calls[module] += 1
 
     sys.setprofile(note)
@@ -258,7 +258,9 @@ async def calls_for_runs(opening: bytes, *lines: str, **route: object) -> int:
         fields = [[line.format(seq) for line in lines] for seq in range(6)]
         appends = [post("s", b"[1]", *its, content_type=kind) for its in fields]
         calls = await calls_until_answered(gateway, *appends)
-        return sum(calls[module] for module in calls if module.startswith("gateway.features.runs"))
+        return sum(
+            calls[module] for module in calls if module.startswith("headgate_gateway.features.runs")
+        )
 
 
 async def test_an_append_of_a_run_stays_within_its_bound_of_extra_python_calls() -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.edge.followed import followed_streams
-from gateway.protocol.responses import RETRY_AFTER_S
+from headgate_gateway.edge.followed import followed_streams
+from headgate_gateway.protocol.responses import RETRY_AFTER_S
 from tests.support.guarded_gateway import bearer, guarded
 from tests.support.live_origin import LiveOrigin
 from tests.support.serving import EDGE, edge_serving, get, post, put, request, serving

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.web.connections.requests import ConnectionRequests
+from headgate_gateway.web.connections.requests import ConnectionRequests
 from tests.support.serving import PREFIX, get, offset, post, put, request, serving
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from gateway.web.requests.request import Request
-    from gateway.web.requests.responses import WireResponse
+    from headgate_gateway.web.requests.request import Request
+    from headgate_gateway.web.requests.responses import WireResponse
 
 UNLIKE = {"date", "etag", "x-request-id"}
 ORDINARY = "X-Request-Id:asked-for"

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.access.bans import Ban
-from gateway.access.principal import CONSOLE
-from gateway.features.console_token import ConsoleToken, console_mark
-from gateway.features.questions.readers import ApplyBans
-from gateway.protocol.http.header_names import CONSOLE_FIELD
+from headgate_gateway.access.bans import Ban
+from headgate_gateway.access.principal import CONSOLE
+from headgate_gateway.features.console_token import ConsoleToken, console_mark
+from headgate_gateway.features.questions.readers import ApplyBans
+from headgate_gateway.protocol.http.header_names import CONSOLE_FIELD
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import EDGE, edge_serving, get, post, put, serving
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.web.handlers.dispatch import MOST_WAIT_S
+from headgate_gateway.web.handlers.dispatch import MOST_WAIT_S
 from tests.support.ports import free_port
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import EDGE, edge_serving, get, put, serving

@@ -9,8 +9,8 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.features.questions.contract import AnswerFailure
-from gateway.features.questions.streams import ExplainRequest, Explanation
+from headgate_gateway.features.questions.contract import AnswerFailure
+from headgate_gateway.features.questions.streams import ExplainRequest, Explanation
 from tests.support.examples import IS_WHOLE
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import RawOrigin, answer

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 from msgspec.structs import replace
 
-from gateway.web.handlers.dispatch import Handlers
+from headgate_gateway.web.handlers.dispatch import Handlers
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import EDGE, edge_serving, get, post, put
 
 if TYPE_CHECKING:
-    from gateway.routes.answers import RouteAnswer
+    from headgate_gateway.routes.answers import RouteAnswer
 
 
 class Unsearchable(bytes):

@@ -12,7 +12,7 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.web.connections import fast_path
+from headgate_gateway.web.connections import fast_path
 from tests.support.examples import IS_WHOLE, at_least
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import RawOrigin, answer

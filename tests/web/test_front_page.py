@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.web.handlers.front_page import ServerPaths, front_page, prefers_html
+from headgate_gateway.web.handlers.front_page import ServerPaths, front_page, prefers_html
 from tests.clients.pages import chromium
 from tests.support.guarded_gateway import guarded
 from tests.support.raw_origin import RawOrigin, answer

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.web.connections import requests
+from headgate_gateway.web.connections import requests
 from tests.support.raw_origin import RawOrigin, Steps, answer
 from tests.support.serving import EDGE, edge_serving, get, offset, post, put, request, serving
 from tests.support.waiting import until

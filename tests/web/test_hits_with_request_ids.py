@@ -12,9 +12,9 @@ import uvloop
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.telemetry.traffic import READ
-from gateway.web.connections.connection import Connection
-from gateway.web.requests.blocks import Blocks
+from headgate_gateway.telemetry.traffic import READ
+from headgate_gateway.web.connections.connection import Connection
+from headgate_gateway.web.requests.blocks import Blocks
 from tests.edge.both_ways import EXAMPLES
 from tests.support.gated_log import turns
 from tests.support.raw_origin import RawOrigin, answer

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from gateway.web.requests.request_head import is_host
+from headgate_gateway.web.requests.request_head import is_host
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import EDGE, PREFIX, edge_serving
 

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway import app
-from gateway.access.authorities import Authorities
-from gateway.errors import LogUnavailable
-from gateway.features.inspector import SHARE_S, Inspector
-from gateway.features.questions.contract import PeerMetrics, ShareMetrics
-from gateway.features.redis.figures import instances
-from gateway.routes.router import Router
-from gateway.settings import Route
+from headgate_gateway import app
+from headgate_gateway.access.authorities import Authorities
+from headgate_gateway.errors import LogUnavailable
+from headgate_gateway.features.inspector import SHARE_S, Inspector
+from headgate_gateway.features.questions.contract import PeerMetrics, ShareMetrics
+from headgate_gateway.features.redis.figures import instances
+from headgate_gateway.routes.router import Router
+from headgate_gateway.settings import Route
 from tests.streams.shared_log import SharedLog
 from tests.support import virtual_time
 from tests.support.manual_clock import ManualClock
 from tests.support.serving import Options, hosted_route, settings_of
 
 if TYPE_CHECKING:
-    from gateway.logs.contract import Log
+    from headgate_gateway.logs.contract import Log
 
 
 class Figures(SharedLog):

@@ -9,8 +9,8 @@ import socket
 
 import pytest
 
-from gateway.telemetry.traffic import HIT
-from gateway.web.connections.listener import AT_ONCE, ConnectionListener
+from headgate_gateway.telemetry.traffic import HIT
+from headgate_gateway.web.connections.listener import AT_ONCE, ConnectionListener
 from tests.support.ports import free_port
 from tests.support.serving import get, put, serving
 from tests.support.waiting import PATIENCE_S

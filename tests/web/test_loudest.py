@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.access.principal import CredentialUse, TokenHolder
-from gateway.features.questions.loudest import ClientLoad, ListLoudest, LoudestList, StreamLoad
-from gateway.features.questions.tokens import ListTokens, TokenPage
-from gateway.runtime.loudest import (
+from headgate_gateway.access.principal import CredentialUse, TokenHolder
+from headgate_gateway.features.questions.loudest import (
+    ClientLoad,
+    ListLoudest,
+    LoudestList,
+    StreamLoad,
+)
+from headgate_gateway.features.questions.tokens import ListTokens, TokenPage
+from headgate_gateway.runtime.loudest import (
     APPENDS,
     FADES_S,
     MOST,
@@ -25,7 +30,7 @@ from gateway.runtime.loudest import (
     Counts,
     TopList,
 )
-from gateway.web.connections.listener import ConnectionListener
+from headgate_gateway.web.connections.listener import ConnectionListener
 from tests.support.guarded_gateway import bearer, guarded
 from tests.support.http1 import Client
 from tests.support.raw_origin import RawOrigin

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.reads.fetches import Fetch
-from gateway.web.connections.connection import Connection
-from gateway.web.requests.exchange import Exchange
-from gateway.web.requests.request import Request
-from gateway.web.requests.responses import StreamedResponse
+from headgate_gateway.edge.reads.fetches import Fetch
+from headgate_gateway.web.connections.connection import Connection
+from headgate_gateway.web.requests.exchange import Exchange
+from headgate_gateway.web.requests.request import Request
+from headgate_gateway.web.requests.responses import StreamedResponse
 from tests.support.raw_origin import RawOrigin, Wire, reset, silence
 from tests.support.raw_origin import answer as said
 from tests.support.serving import EDGE, PREFIX, edge_serving, post, put, request

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.protocol.bodies.multi_append import MAX_MESSAGES
+from headgate_gateway.protocol.bodies.multi_append import MAX_MESSAGES
 from tests.support.multi_append import framed
 from tests.support.serving import get, post, put, request, serving
 from tests.support.waiting import until

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.telemetry import traffic as counted
-from gateway.web.asks import plans
-from gateway.web.handlers import passed_appends
+from headgate_gateway.telemetry import traffic as counted
+from headgate_gateway.web.asks import plans
+from headgate_gateway.web.handlers import passed_appends
 from tests.edge.both_ways import trust
 from tests.support.origin_connections import idle_count
 from tests.support.other_worker import writes_told_by
@@ -18,7 +18,7 @@ from tests.support.serving import EDGE, edge_serving, get, passed_appends_of, po
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from gateway.runtime.write_journal import Write
+    from headgate_gateway.runtime.write_journal import Write
     from tests.support.raw_origin import Wire
     from tests.support.serving import Serving
 

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway import app
-from gateway.access import bans as of_bans
-from gateway.access.bans import Ban
-from gateway.features.questions.readers import ApplyBans
-from gateway.routes.router import Router
-from gateway.runtime.shedding import APPENDS
-from gateway.telemetry import traffic as counted
-from gateway.web.asks import ask as writes
-from gateway.web.asks import plans as of_plans
-from gateway.web.asks.plans import Plans
-from gateway.web.connections.fast_path import FastPath
-from gateway.web.metrics import snapshot
+from headgate_gateway import app
+from headgate_gateway.access import bans as of_bans
+from headgate_gateway.access.bans import Ban
+from headgate_gateway.features.questions.readers import ApplyBans
+from headgate_gateway.routes.router import Router
+from headgate_gateway.runtime.shedding import APPENDS
+from headgate_gateway.telemetry import traffic as counted
+from headgate_gateway.web.asks import ask as writes
+from headgate_gateway.web.asks import plans as of_plans
+from headgate_gateway.web.asks.plans import Plans
+from headgate_gateway.web.connections.fast_path import FastPath
+from headgate_gateway.web.metrics import snapshot
 from tests.support.crowd import Crowd
 from tests.support.examples import examples
 from tests.support.gated_log import GatedLog
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from types import FrameType
 
-    from gateway.web.requests.request import Request
+    from headgate_gateway.web.requests.request import Request
     from tests.support.serving import Serving
 
 PRODUCER = ("Producer-Id: p", "Producer-Epoch: 0")
@@ -110,7 +110,9 @@ def calls_of(step: Callable[[], object]) -> int:
 
     def note(frame: FrameType, event: str, _: object) -> None:
         nonlocal entered
-        entered += event == "call" and frame.f_globals.get("__name__", "").startswith("gateway.")
+        entered += event == "call" and frame.f_globals.get("__name__", "").startswith(
+            "headgate_gateway."
+        )
 
     sys.setprofile(note)
     try:

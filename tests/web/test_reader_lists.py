@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from gateway.access.bans import Ban
-from gateway.features.console import reader_lists
-from gateway.features.console.inspected_streams import streams_of
-from gateway.features.console.reader_states import reader_states
-from gateway.features.questions.contract import AnswerFailure
-from gateway.features.questions.readers import (
+from headgate_gateway.access.bans import Ban
+from headgate_gateway.features.console import reader_lists
+from headgate_gateway.features.console.inspected_streams import streams_of
+from headgate_gateway.features.console.reader_states import reader_states
+from headgate_gateway.features.questions.contract import AnswerFailure
+from headgate_gateway.features.questions.readers import (
     ApplyBans,
     EndedReaderCount,
     EndReaders,
@@ -26,7 +26,7 @@ from gateway.features.questions.readers import (
     ReaderRow,
     rank,
 )
-from gateway.protocol.http1 import LAST_CHUNK
+from headgate_gateway.protocol.http1 import LAST_CHUNK
 from tests.support.guarded_gateway import ROUTES, bearer, guarded, reach_tail
 from tests.support.serving import EDGE, PREFIX, get, post, put, serving
 from tests.support.waiting import until
@@ -34,7 +34,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.features.console.reader_states import ReaderState
+    from headgate_gateway.features.console.reader_states import ReaderState
     from tests.support.http1 import Client
     from tests.support.serving import Serving
 

@@ -6,13 +6,13 @@ import asyncio
 
 import pytest
 
-from gateway.telemetry import logs
-from gateway.web.connections import connection
-from gateway.web.connections.connection import LINGER_BYTES
-from gateway.web.connections.connection_state import LINGERING
-from gateway.web.connections.parsing import FRAMING_BYTES, HEAD_BYTES
-from gateway.web.requests.exchange import Exchange
-from gateway.web.requests.request import Request
+from headgate_gateway.telemetry import logs
+from headgate_gateway.web.connections import connection
+from headgate_gateway.web.connections.connection import LINGER_BYTES
+from headgate_gateway.web.connections.connection_state import LINGERING
+from headgate_gateway.web.connections.parsing import FRAMING_BYTES, HEAD_BYTES
+from headgate_gateway.web.requests.exchange import Exchange
+from headgate_gateway.web.requests.request import Request
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import (
     EDGE,

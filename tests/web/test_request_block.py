@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.runtime.request_fields import OWN_FIELDS
-from gateway.web.requests import blocks
-from gateway.web.requests.blocks import LONGEST_BLOCK, MOST_FIELDS
+from headgate_gateway.runtime.request_fields import OWN_FIELDS
+from headgate_gateway.web.requests import blocks
+from headgate_gateway.web.requests.blocks import LONGEST_BLOCK, MOST_FIELDS
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import EDGE, edge_serving, get, noted, post, put, request, serving
 from tests.support.waiting import until

@@ -11,17 +11,17 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.streams import StreamReader
 from aiohttp.test_utils import make_mocked_request
 
-from gateway.errors import RequestTimeout
-from gateway.routes.services import Timeouts
-from gateway.runtime.limits import Bounds, ServerLimits
-from gateway.web.requests import request_body
-from gateway.web.requests.request import Request
+from headgate_gateway.errors import RequestTimeout
+from headgate_gateway.routes.services import Timeouts
+from headgate_gateway.runtime.limits import Bounds, ServerLimits
+from headgate_gateway.web.requests import request_body
+from headgate_gateway.web.requests.request import Request
 from tests.support import virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.web.requests.request import ClientConnection
+    from headgate_gateway.web.requests.request import ClientConnection
 
 TIMEOUT_S = 2.0
 RATE = 100  # bytes a second

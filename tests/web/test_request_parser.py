@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.errors import StartError
-from gateway.web.requests import request_head
-from gateway.web.requests.request_head import check_parser
+from headgate_gateway.errors import StartError
+from headgate_gateway.web.requests import request_head
+from headgate_gateway.web.requests.request_head import check_parser
 
 if TYPE_CHECKING:
     from collections.abc import Callable

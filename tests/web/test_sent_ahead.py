@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.errors import LogUnavailable
-from gateway.streams import writes
-from gateway.web.connections.connection import Connection
-from gateway.web.connections.requests import MOST_ASKS as MOST
+from headgate_gateway.errors import LogUnavailable
+from headgate_gateway.streams import writes
+from headgate_gateway.web.connections.connection import Connection
+from headgate_gateway.web.connections.requests import MOST_ASKS as MOST
 from tests.edge.both_ways import trust
 from tests.support.gated_log import GatedLog
 from tests.support.live_origin import LiveOrigin

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.web.connections.connection import Connection
-from gateway.web.connections.requests import HELD_BYTES
+from headgate_gateway.web.connections.connection import Connection
+from headgate_gateway.web.connections.requests import HELD_BYTES
 from tests.faults.slow_clients import KINDS
 from tests.support.serving import get, post, put, request, serving
 from tests.support.waiting import until

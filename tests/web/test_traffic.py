@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.protocol.streams.offsets import INTERVAL_S, LONG_OVER, current_cursor
-from gateway.web.metrics import snapshot
+from headgate_gateway.protocol.streams.offsets import INTERVAL_S, LONG_OVER, current_cursor
+from headgate_gateway.web.metrics import snapshot
 from tests.support.serving import PREFIX, Serving, get, offset, post, put, serving
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from gateway.telemetry.metrics import Distribution
+    from headgate_gateway.telemetry.metrics import Distribution
     from tests.support.http1 import Client
 
 ORDINARY = "X-Request-Id:mine"  # what is not answered on the fast path

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.logs.memory import MemoryLog
-from gateway.logs.sqlite.log import SqliteLog
+from headgate_gateway.logs.memory import MemoryLog
+from headgate_gateway.logs.sqlite.log import SqliteLog
 from tests.support.serving import post, put, request, serving
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.logs.contract import Log
+    from headgate_gateway.logs.contract import Log
 
 STAMP = ("Producer-Epoch: 0", "Producer-Seq: 0")
 BAD = "\xff"  # one byte that no UTF-8 text has

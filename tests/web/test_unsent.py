@@ -7,9 +7,9 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
-from gateway.routes.services import Timeouts
-from gateway.web.connections import unsent as unsent_bytes
-from gateway.web.connections.unsent import STEP, STEP_TIMES, Received, UnsentWatch, Verdict
+from headgate_gateway.routes.services import Timeouts
+from headgate_gateway.web.connections import unsent as unsent_bytes
+from headgate_gateway.web.connections.unsent import STEP, STEP_TIMES, Received, UnsentWatch, Verdict
 
 TIMEOUTS = Timeouts(header=10.0, body=30.0, body_rate=100)
 LEAST = 3000  # bytes in 30 s

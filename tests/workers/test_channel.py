@@ -5,10 +5,10 @@ import socket
 
 import pytest
 
-from gateway.features.questions.process_source import Health
-from gateway.settings import Settings
-from gateway.telemetry.metrics import Sample, counter, least
-from gateway.workers.channel import (
+from headgate_gateway.features.questions.process_source import Health
+from headgate_gateway.settings import Settings
+from headgate_gateway.telemetry.metrics import Sample, counter, least
+from headgate_gateway.workers.channel import (
     LOOK,
     READY,
     STOP,

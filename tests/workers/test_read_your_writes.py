@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from gateway.runtime.write_journal import RING_BYTES
+from headgate_gateway.runtime.write_journal import RING_BYTES
 from tests.edge.gateways import edge
 from tests.support.blocking_origin import BlockingOrigin
 from tests.support.examples import cases

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from gateway.__main__ import cli
+from headgate_gateway.__main__ import cli
 from tests.support.http1 import Wire, ask, request
 from tests.support.ports import free_port
 from tests.support.processes import HEADGATE, Headgate, headgate, run

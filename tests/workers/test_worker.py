@@ -6,9 +6,9 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, cast
 
-from gateway.features.questions.process_source import Health
-from gateway.workers import worker
-from gateway.workers.channel import (
+from headgate_gateway.features.questions.process_source import Health
+from headgate_gateway.workers import worker
+from headgate_gateway.workers.channel import (
     LOOK,
     Channel,
     ReportStatus,
@@ -18,7 +18,7 @@ from gateway.workers.channel import (
 )
 
 if TYPE_CHECKING:
-    from gateway.process.gateway import Gateway
+    from headgate_gateway.process.gateway import Gateway
 
 
 class LookingGateway:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.features.questions.process_source import Health
-from gateway.runtime.write_journal import share_memory
-from gateway.settings import Settings
-from gateway.workers import worker_slot
-from gateway.workers import worker_slot as slots
-from gateway.workers.channel import (
+from headgate_gateway.features.questions.process_source import Health
+from headgate_gateway.runtime.write_journal import share_memory
+from headgate_gateway.settings import Settings
+from headgate_gateway.workers import worker_slot
+from headgate_gateway.workers import worker_slot as slots
+from headgate_gateway.workers.channel import (
     READY,
     Channel,
     ReportStatus,
@@ -28,7 +28,7 @@ from gateway.workers.channel import (
     WorkerReport,
     WorkerRequest,
 )
-from gateway.workers.worker_slot import WorkerCalls, WorkerSlot
+from headgate_gateway.workers.worker_slot import WorkerCalls, WorkerSlot
 from tests.support.ports import free_port
 from tests.support.waiting import until
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, RedirectResponse
+from model import answer
+from routed import RoutedModel
+
 from headgate.chats import Chats, Turn
 from headgate.runs import Runs
 from headgate.web.starlette import chat_router
-from model import answer
-from routed import RoutedModel
 
 # Everything is kept in streams below this URL; the app itself keeps nothing.
 STREAMS = os.environ.get("CHAT_STREAMS", "http://127.0.0.1:4437/v1/stream/chat")

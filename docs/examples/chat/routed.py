@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import openai
+
 from headgate import StreamError
 from headgate.chats import Chats
 

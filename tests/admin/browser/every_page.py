@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from admin.pages.site import Site
+from headgate_admin.pages.site import Site
 
 STREAM = "/streams/one?route=/v1/stream&name=chat/0000"
 # A path that is not among these is opened as it is, so that no new page is left out.

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import aiohttp
-import headgate
 
+import headgate
 from tests.support.keys_files import new_keys_file
 from tests.support.ports import free_port
 from tests.support.processes import Headgate

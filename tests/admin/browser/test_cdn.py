@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from admin.pages import show
-from cdn_configs.options import from_settings
-from cdn_configs.render import render
-from cdn_configs.targets import TARGETS
-from gateway.settings import Settings
+from headgate_admin.pages import show
+from headgate_cdn.options import from_settings
+from headgate_cdn.render import render
+from headgate_cdn.targets import TARGETS
+from headgate_gateway.settings import Settings
 from tests.admin.browser.filled import routes
 from tests.admin.browser.serving import Tab
 from tests.support.given_settings import sections

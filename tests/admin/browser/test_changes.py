@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.async_api import expect
 
-from admin.app import build
-from gateway.features.questions.streams import StreamDescription, StreamRow
+from headgate_admin.app import build
+from headgate_gateway.features.questions.streams import StreamDescription, StreamRow
 from tests.admin.browser.filled import ROUTE
 from tests.admin.browser.serving import HASH, PASSWORD, Tab, showing
 from tests.admin.consoles import Switchboard, setup

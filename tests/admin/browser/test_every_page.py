@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 import pytest_asyncio
 
-from admin.app import build
+from headgate_admin.app import build
 from tests.admin.browser.every_page import KNOWN, PAGES, PATHS, STATES, STREAM
 from tests.admin.browser.serving import HASH, PASSWORD, Tab
 from tests.admin.consoles import Switchboard, setup

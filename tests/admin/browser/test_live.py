@@ -9,9 +9,9 @@ import pytest
 from playwright.async_api import Route, expect
 from typing_extensions import override
 
-from admin.app import build
-from gateway.features.questions.contract import AnswerFailure
-from gateway.features.questions.streams import StreamPage, StreamRow
+from headgate_admin.app import build
+from headgate_gateway.features.questions.contract import AnswerFailure
+from headgate_gateway.features.questions.streams import StreamPage, StreamRow
 from tests.admin.browser.filled import CHATS, ROUTE
 from tests.admin.browser.serving import Tab, showing
 from tests.admin.consoles import Switchboard, setup
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from playwright.async_api import Browser, Request
 
-    from gateway.features.questions.contract import Answer, Question
-    from gateway.telemetry.metrics import Snapshot
+    from headgate_gateway.features.questions.contract import Answer, Question
+    from headgate_gateway.telemetry.metrics import Snapshot
     from tests.admin.browser.filled import Filled
 
 STREAM = f"/streams/one?route={ROUTE}&name=chat/0000"

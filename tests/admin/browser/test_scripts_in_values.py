@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from admin.pages.rendering import link
+from headgate_admin.pages.rendering import link
 from tests.admin.browser.filled import HOSTILE, ROUTE, evil
 from tests.admin.browser.serving import showing
 from tests.support.examples import IS_WHOLE

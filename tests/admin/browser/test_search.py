@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.async_api import expect
 
-from admin.app import build
-from gateway.features.questions.streams import PAGE, ListStreams, StreamPage, StreamRow
+from headgate_admin.app import build
+from headgate_gateway.features.questions.streams import PAGE, ListStreams, StreamPage, StreamRow
 from tests.admin.browser.serving import Tab
 from tests.admin.consoles import Switchboard, setup
 from tests.support.admin_server import AdminServer
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from playwright.async_api import Browser
 
-    from gateway.features.questions.contract import Answer, Question
+    from headgate_gateway.features.questions.contract import Answer, Question
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
-from headgate.chats import Chats
-from headgate.runs import Runs
 from playwright.async_api import expect
 
+from headgate.chats import Chats
+from headgate.runs import Runs
 from tests.admin.browser.serving import Tab
 from tests.client.chat.example import PATIENCE_MS, ChatTab, example, told
 from tests.support.waiting import until

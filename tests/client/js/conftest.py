@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
-from headgate.runs import Runs
 
+from headgate.runs import Runs
 from tests.client.js.site import Site, chromium
 from tests.support.processes import headgate
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+
 from headgate.chats import Chats
 from headgate.web.aiohttp import chat_router, resume
-
 from tests.client.runs.sources import Feed
 from tests.clients.service_workers import ENABLED, WORKER
 from tests.support.processes import ROOT
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from aiohttp.typedefs import Handler
+    from playwright.async_api import BrowserContext, CDPSession, Page
+
     from headgate.chats import Turn
     from headgate.runs import Runs
-    from playwright.async_api import BrowserContext, CDPSession, Page
 
 MODULES = ROOT / "client/js/dist/esm"
 HTML = """<!doctype html>

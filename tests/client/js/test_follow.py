@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 import pytest_asyncio
-from headgate.streams.client import Client
 
+from headgate.streams.client import Client
 from tests.client.js.site import Tab, following
 from tests.client.printed_urls import PRINTED
 from tests.clients.pages import examples
@@ -25,9 +25,9 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from headgate import Stream
     from playwright.async_api import BrowserContext
 
+    from headgate import Stream
     from tests.client.js.site import Site
 
 TABS = 7  # by HTTP/1.1 a browser has six connections to a host

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate import encode_multi_chunks
 
+from headgate import encode_multi_chunks
 from tests.support.processes import NODE, ROOT
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
+
 from headgate.runs.stored import reading
 from headgate.streams.client import Client
-
 from tests.client.js.site import Tab, following
 from tests.support.processes import NODE, headgate
 from tests.support.silent_relay import SilentRelay
@@ -24,9 +24,9 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from headgate import Stream
     from playwright.async_api import BrowserContext
 
+    from headgate import Stream
     from tests.client.js.site import Site
     from tests.support.processes import Headgate
 

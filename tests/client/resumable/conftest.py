@@ -6,8 +6,8 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate.resumable import ResumableStreams
 
+from headgate.resumable import ResumableStreams
 from tests.client.resumable.doubles import MemoryBroker, RenewingBroker
 from tests.support.redis_servers import RedisServer, redis_server
 

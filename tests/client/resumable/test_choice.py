@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis as redis_for_threads
-from headgate import Conflict, Unavailable
-from headgate.resumable import ResumableStreams, production
-from headgate.resumable.messages import sentinel
 from redis.asyncio import Redis, RedisCluster, Sentinel
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from headgate import Conflict, Unavailable
+from headgate.resumable import ResumableStreams, production
+from headgate.resumable.messages import sentinel
 from tests.client.resumable.doubles import (
     MemoryBroker,
     RenewingBroker,

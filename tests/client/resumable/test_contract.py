@@ -10,9 +10,9 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from headgate import Conflict, Gone, SourceFailed
 from headgate.resumable import production
-
 from tests.client.resumable.doubles import Tap, chunks, resumed, state_is, whole
 from tests.support.waiting import until
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from headgate.resumable.messages import Text
-
     from tests.client.resumable.conftest import MakeStreams
 
 

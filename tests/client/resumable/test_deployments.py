@@ -9,12 +9,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from redis.asyncio import Redis, RedisCluster, Sentinel
+
 from headgate import Unavailable
 from headgate.resumable import ResumableStreams, listener, production
 from headgate.resumable import redis as redis_broker
 from headgate.resumable.messages import sentinel
-from redis.asyncio import Redis, RedisCluster, Sentinel
-
 from tests.client.resumable.doubles import Tap, chunks, resumed, state_is, whole
 from tests.support.certificates import Authority
 from tests.support.listener import Listener

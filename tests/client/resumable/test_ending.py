@@ -11,8 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate import SourceFailed
 
+from headgate import SourceFailed
 from tests.client.resumable.doubles import MemoryBroker, Tap, resumed, state_is, whole
 from tests.support.examples import IS_WHOLE
 from tests.support.virtual_time import in_virtual_time
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from headgate.resumable import ResumableStreams
-
     from tests.client.resumable.conftest import MakeStreams
     from tests.support.redis_servers import RedisServer
 

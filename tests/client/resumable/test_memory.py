@@ -9,9 +9,9 @@ import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+
 from headgate.resumable import memory, production
 from headgate.resumable.memory import TRIM_FROM_BYTES, HeldText
-
 from tests.client.resumable.doubles import MemoryBroker, Tap
 from tests.client.resumable.stress import OURS, loaded
 from tests.support.virtual_time import in_virtual_time

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
-from headgate.resumable.messages import sentinel
 
+from headgate.resumable.messages import sentinel
 from tests.client.resumable.doubles import MemoryBroker, Tap, state_is, whole
 from tests.client.runs.serving import aiohttp_of, uvicorn_of
 from tests.support.processes import ROOT
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from headgate import ResumableStreams
-
     from tests.client.resumable.conftest import MakeStreams
     from tests.support.redis_servers import RedisServer
 

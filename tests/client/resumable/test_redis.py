@@ -11,11 +11,11 @@ from functools import partial
 from typing import IO, TYPE_CHECKING
 
 import pytest
+
 from headgate import SourceFailed, Unavailable
 from headgate.resumable import ResumableStreams, listener, production
 from headgate.resumable import redis as redis_broker
 from headgate.resumable.messages import sentinel
-
 from tests.client.resumable.doubles import MemoryBroker, Tap, chunks, resumed, state_is, whole
 from tests.support.ports import HOST, free_port
 from tests.support.redis_servers import RedisServer, redis_server

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
+
 from headgate import SourceFailed
 from headgate.resumable.listener import WINDOW
 from headgate.resumable.messages import LOST_S, Part, decode_part, encode, requests
-
 from tests.client.resumable.doubles import MemoryBroker, Tap, resumed, whole
 from tests.support.virtual_time import in_virtual_time
 from tests.support.waiting import until

@@ -17,12 +17,12 @@ import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from headgate import Gone, ResumableStreams, Unavailable
-from headgate.resumable.messages import replies, requests, sentinel
-from headgate.resumable.production import TextBuffer
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from headgate import Gone, ResumableStreams, Unavailable
+from headgate.resumable.messages import replies, requests, sentinel
+from headgate.resumable.production import TextBuffer
 from tests.client.resumable.doubles import MemoryBroker, Tap, resumed, whole
 from tests.support.examples import examples
 from tests.support.processes import NODE, ROOT
@@ -31,7 +31,6 @@ from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from headgate.resumable.messages import Text
-
     from tests.client.resumable.conftest import MakeStreams
 
 # Of one to four bytes of UTF-8, of one and of two code units of UTF-16, and joined ones.

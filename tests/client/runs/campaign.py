@@ -30,7 +30,6 @@ from headgate.errors import ABSENT, StreamError
 from headgate.records import beat_s
 from headgate.runs import Runs, Written
 from headgate.runs.cursors import cursor
-
 from tests.client.runs.producer import ASK_AGAIN_S, STOP_GRACE_S, question
 from tests.support.origin_servers import reference
 from tests.support.processes import ROOT, Headgate

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from headgate import Closed, Conflict
 from headgate.chats import Chats
 from headgate.runs import Runs
-
 from tests.client.runs.sources import read
 from tests.support.processes import headgate
 from tests.support.waiting import until

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from headgate.chats import Chats
 from headgate.chats.ui_messages import continued
 from headgate.runs import Runs
-
 from tests.client.runs.sources import read
 from tests.support.processes import NODE, ROOT, headgate
 

@@ -6,8 +6,8 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate.runs import Runs
 
+from headgate.runs import Runs
 from tests.support.origin_servers import Reference, reference
 from tests.support.threaded import Threaded, threaded
 

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from headgate.runs.sources import RunSource
-
     from tests.client.runs.recordings import Case, Item
 
 __all__ = ["TestModel", "chunks", "pydantic_ai"]

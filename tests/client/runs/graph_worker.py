@@ -7,12 +7,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from headgate.runs import Runs, RunState, Step, langgraph
 from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
+from headgate.runs import Runs, RunState, Step, langgraph
 from tests.client.runs.graph import StreamingModel, graph
 from tests.client.runs.killed import Moment, note
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import anthropic
 import openai
 from aiohttp import web
+
 from headgate.chats.ui_messages import read_message
 from headgate.runs import Runs
 from headgate.web.aiohttp import send
-
 from tests.client.runs import frameworks
 from tests.client.runs.serving import aiohttp_of
 from tests.support.processes import NODE, ROOT

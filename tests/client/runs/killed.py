@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from headgate import SourceFailed
-
 from tests.support.waiting import until
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from headgate.dialects.parts import plain
-
 from tests.models import answers, tool_answers
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pydantic
 import pytest
+from pydantic.alias_generators import to_camel
+
 from headgate.dialects.parts import ModelFailed
 from headgate.json_values import json_text
 from headgate.runs.formats import FORMATS
-from pydantic.alias_generators import to_camel
-
 from tests.client.runs import recordings as sends
 
 if TYPE_CHECKING:

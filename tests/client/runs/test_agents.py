@@ -15,9 +15,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from headgate import Chats, Closed, RunState, sync
 from headgate.runs.formats import FORMATS
-
 from tests.client.runs.sources import of, read, read_failed
 from tests.client.runs.test_adapters import brief, items
 from tests.client.runs.test_formats import events as sent

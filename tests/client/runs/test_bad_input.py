@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 import msgspec
 import pytest
+
 from headgate import ResumableStreams, StreamWriter, Worker, sync
 from headgate.chats import Chats
 from headgate.errors import MOST_CHARACTERS, Closed, ProtocolError, StreamError, Unavailable
@@ -17,7 +18,6 @@ from headgate.runs import Runs, RunState, Step
 from headgate.runs.formats import FormatName
 from headgate.runs.runs import DAY_S
 from headgate.stream_requests import StreamRequests
-
 from tests.client.runs.conftest import MAX_APPEND
 from tests.client.runs.sources import Feed, of, read, read_failed, read_to
 from tests.support.ports import free_port

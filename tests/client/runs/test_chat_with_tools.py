@@ -11,8 +11,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from headgate.web.django import chat_router
 
+from headgate.web.django import chat_router
 from tests.client.printed_urls import with_url
 from tests.client.runs import model
 from tests.client.runs.django_serving import django_of

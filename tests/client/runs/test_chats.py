@@ -6,11 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from headgate import BadRequest, Closed, Conflict, ProtocolError
 from headgate.chats import Chats
 from headgate.chats.conversation import NEVER_BEGUN, ChatHistory
 from headgate.runs import Runs
-
 from tests.client.runs.chat_histories import SHORT_BURSTS, play
 from tests.client.runs.conftest import ORPHAN_AFTER_S
 from tests.client.runs.sources import Feed, of, read, read_to

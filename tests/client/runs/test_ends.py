@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+
 from headgate.runs import Runs
 from headgate.stream_requests import StreamRequests
-
 from tests.client.request_proxy import Fate, RequestProxy
 from tests.client.runs.conftest import ORPHAN_AFTER_S
 from tests.client.runs.sources import Feed, die, read, read_to

@@ -9,11 +9,11 @@ import httpx
 import httpx_sse
 import openai._streaming
 import pytest
+
 from headgate.following import follow
 from headgate.runs import RunState
 from headgate.runs.stored import reading
 from headgate.stream_requests import StreamRequests
-
 from tests.client.runs.conftest import ORPHAN_AFTER_S
 from tests.client.runs.sources import Feed, of, read, read_to
 

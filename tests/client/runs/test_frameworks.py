@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import flask
+import pytest
+from aiohttp import web
+from starlette.applications import Starlette
+from starlette.routing import Route
+
 import headgate.sync.django
 import headgate.sync.flask
 import headgate.web.aiohttp
 import headgate.web.django
 import headgate.web.starlette
-import pytest
-from aiohttp import web
 from headgate import sync
 from headgate.chats import Chats
 from headgate.runs import Runs
 from headgate.web import chat_requests
-from starlette.applications import Starlette
-from starlette.routing import Route
-
 from tests.client.runs.django_serving import django_of, django_of_threads
 from tests.client.runs.serving import aiohttp_of, uvicorn_of, werkzeug_of
 from tests.client.runs.sources import Feed

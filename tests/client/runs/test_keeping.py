@@ -8,8 +8,8 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate.runs import Runs, RunState
 
+from headgate.runs import Runs, RunState
 from tests.client.runs.conftest import streams_of
 from tests.client.runs.sources import Feed, is_produced, of, read, read_to
 from tests.support.origin_servers import Reference, reference

@@ -8,6 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from headgate.dialects.parts import NotAnItem
 from headgate.runs import Step
 from headgate.runs.formats import FORMATS

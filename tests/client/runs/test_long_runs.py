@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
+
 from headgate.runs import Runs
 from headgate.runs.cursors import Cursor, cursor
 from headgate.runs.stored.reading import FAR_ITEMS
-
 from tests.client.runs.sources import read, read_to
 from tests.support.delaying_proxy import DelayingProxy
 

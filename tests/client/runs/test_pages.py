@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from headgate.runs import Runs
-
     from tests.support.threaded import Threaded
 
 PAGE = (ROOT / "docs/client/stream-from-a-model.md").read_text()

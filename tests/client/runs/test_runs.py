@@ -8,10 +8,10 @@ import gc
 import aiohttp
 import anyio
 import pytest
+
 from headgate.chats import Chats
 from headgate.errors import Closed, Unavailable
 from headgate.runs import Runs, RunState
-
 from tests.client.runs.conftest import ORPHAN_AFTER_S
 from tests.client.runs.sources import Feed, of, read, read_to
 from tests.support.waiting import PATIENCE_S, until

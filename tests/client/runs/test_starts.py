@@ -8,11 +8,11 @@ from typing import Any, TypeAlias
 
 import aiohttp
 import pytest
+from yarl import URL
+
 from headgate.errors import Unavailable
 from headgate.runs import Runs, RunState, Step
 from headgate.runs.stored.orphans import WAITING
-from yarl import URL
-
 from tests.client.request_proxy import Fate, RequestProxy
 from tests.client.runs.conftest import ORPHAN_AFTER_S
 from tests.client.runs.sources import WITHIN_S, Feed, left, of, read, read_to

@@ -8,12 +8,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+
 from headgate import Closed
 from headgate.errors import ABSENT, Unavailable
 from headgate.records import SPARE_S, beat_s
 from headgate.runs import Runs, RunState
 from headgate.runs.stored import orphans
-
 from tests.client.request_proxy import Fate, RequestProxy
 from tests.client.runs.sources import Feed, die, of, read, read_to
 from tests.support.waiting import until
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from aiohttp import web
-    from headgate.stream_requests import StreamRequests
 
+    from headgate.stream_requests import StreamRequests
     from tests.support.processes import Headgate
 
 STOPPED = RunState("stopped")

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import aiohttp
 import msgspec
 import pytest
+
 from headgate import Closed, records
 from headgate.runs import Runs, RunState, Step, Written
 from headgate.runs.stored.orphans import WAITING
-
 from tests.client.runs.conftest import ORPHAN_AFTER_S
 from tests.client.runs.sources import WITHIN_S, Feed, left, of, read, read_to
 from tests.support.waiting import until

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from headgate.runs import Runs, RunState
 
+from headgate.runs import Runs, RunState
 from tests.client.runs.killed import PATIENCE_S, Moment, Work
 from tests.support.ports import free_port
 from tests.support.processes import NODE, ROOT

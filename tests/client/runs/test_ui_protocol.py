@@ -7,8 +7,8 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from headgate.ui_stream.protocol import fault
 
+from headgate.ui_stream.protocol import fault
 from tests.client.runs.chunk_fuzz import SHORT, Case, complaints, play
 from tests.client.runs.sources import of, read
 from tests.support.processes import NODE, ROOT

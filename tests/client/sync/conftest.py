@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from anyio.from_thread import start_blocking_portal
-from headgate import sync
 
+from headgate import sync
 from tests.client.runs import model
 from tests.support.threaded import Threaded, threaded
 

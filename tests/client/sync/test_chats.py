@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import flask
 import pytest
+
 from headgate import Conflict, RunState, sync
 from headgate.sync.flask import chat_router
-
 from tests.client.sync.feeds import Feed, read, read_to
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import sys
 from typing import Any
 
 import pytest
-from headgate import RunState, sync
 
+from headgate import RunState, sync
 from tests.client.printed_urls import with_url
 from tests.client.sync.feeds import read, read_to
 from tests.support.processes import AT_ONCE, ROOT

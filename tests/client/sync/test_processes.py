@@ -16,8 +16,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate import RunState, sync
 
+from headgate import RunState, sync
 from tests.client.sync.feeds import Feed, read, read_to
 from tests.support.processes import AT_ONCE
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import durable_streams
 import pytest
+
 from headgate import Closed, RunState, SourceFailed, Unavailable, sync
 from headgate.runs import Step, Written
-
 from tests.client.sync.feeds import Feed, read, read_to
 from tests.support.waiting import PATIENCE_S, wait_until
 

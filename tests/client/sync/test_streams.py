@@ -6,11 +6,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-import headgate
 import httpx
 import pytest
-from headgate.sync import Client
 
+import headgate
+from headgate.sync import Client
 from tests.support.processes import headgate as headgate_server
 from tests.support.waiting import wait_until
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 
-import headgate.sync
 import pytest
+
+import headgate.sync
 
 
 @pytest.mark.parametrize("name", set(headgate.sync.__all__) & set(headgate.__all__))

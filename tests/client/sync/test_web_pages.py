@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import django as django_package
 import httpx
 import pytest
-from headgate import RunState, sync
 
+from headgate import RunState, sync
 from tests.client.printed_urls import with_url
 from tests.client.sync.applications import of_python, programs, web_server, write
 from tests.client.sync.feeds import Feed

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from headgate import RunState
 
+from headgate import RunState
 from tests.client.printed_urls import with_url
 from tests.client.sync.applications import of_python, process, programs, write
 from tests.support.redis_servers import redis_server

@@ -8,9 +8,9 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+
 from headgate import Worker
 from headgate.stream_requests import StreamRequests
-
 from tests.support.waiting import SERVER_PATIENCE_S, until
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
-from headgate import NotAuthorized, Worker
 
+from headgate import NotAuthorized, Worker
 from tests.client.test_authorization import ALL, Tokens, bearer
 from tests.client.workers.pools import Pool, messages_of
 from tests.support.processes import headgate

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 from aiohttp import web
-from headgate import Unavailable
 
+from headgate import Unavailable
 from tests.client.request_proxy import Fate, RequestProxy
 from tests.client.workers.pools import JSON, Pool, messages_of, pool
 from tests.support.examples import IS_WHOLE

@@ -11,8 +11,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from headgate import Conflict, Fenced, StreamNotFound, Unavailable, Worker, sync
 
+from headgate import Conflict, Fenced, StreamNotFound, Unavailable, Worker, sync
 from tests.client.workers.pools import Pool, messages_of
 from tests.support.waiting import PATIENCE_S, until, wait_until
 

@@ -12,9 +12,9 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from headgate import Worker
 from headgate.streams.client import Client
-
 from tests.client.workers.pools import Pool
 from tests.support.processes import ROOT
 from tests.support.waiting import SERVER_PATIENCE_S

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 from aiohttp import web
-from headgate import Client
 
+from headgate import Client
 from tests.client.request_proxy import Fate, RequestProxy
 from tests.client.sync.applications import of_python, web_server
 from tests.client.workers.pools import Pool, messages_of

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 
-from gateway.access.tokens_file import parse_tokens
-from gateway.features.questions.streams import DescribeStream, ExplainRequest, ListStreams
-from gateway.telemetry.logs import NAME
-from gateway.web import metrics
+from headgate_gateway.access.tokens_file import parse_tokens
+from headgate_gateway.features.questions.streams import DescribeStream, ExplainRequest, ListStreams
+from headgate_gateway.telemetry.logs import NAME
+from headgate_gateway.web import metrics
 from tests.edge.identities.asking import GUARDED, OWN, Asking, Read
 from tests.edge.identities.judge import Count, Judge
 from tests.edge.identities.line import Line, answer, head_only
@@ -32,7 +32,7 @@ from tests.support.http1 import read_body, read_chunk
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.features.questions.contract import Question
+    from headgate_gateway.features.questions.contract import Question
 
 
 CROWDS_AT_ONCE = 80

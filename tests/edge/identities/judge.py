@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gateway.features.origin_auth.requests import PERMISSION_S
+from headgate_gateway.features.origin_auth.requests import PERMISSION_S
 from tests.edge.identities.origin import BY_ORIGIN, OPEN
 from tests.edge.identities.people import mark_of_scope
 from tests.edge.identities.world import expires_at

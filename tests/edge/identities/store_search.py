@@ -6,12 +6,12 @@ import gc
 import types
 from typing import TYPE_CHECKING, Any
 
-from gateway.edge.reads.http_cache import HttpCache
-from gateway.protocol.http.forwarding import IdentityHeaders
-from gateway.telemetry.traffic import CacheShare, Hits
+from headgate_gateway.edge.reads.http_cache import HttpCache
+from headgate_gateway.protocol.http.forwarding import IdentityHeaders
+from headgate_gateway.telemetry.traffic import CacheShare, Hits
 
 if TYPE_CHECKING:
-    from gateway.store import Store
+    from headgate_gateway.store import Store
 
 # What entries lead to and do not hold: code, counters, and the cache by which a tail is asked, with
 # the requests that are under way.

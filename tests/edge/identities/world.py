@@ -8,16 +8,16 @@ from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING
 
-from gateway import app
-from gateway.access.authorities import Authorities
-from gateway.access.token_findings import ExaminedTokens
-from gateway.features.inspector import Inspector
-from gateway.logs.memory import MemoryLog
-from gateway.routes.router import Router
-from gateway.settings import RequestLevel, Route, Settings
-from gateway.web.asks.plans import Plans
-from gateway.web.connections.fast_path import FastPath
-from gateway.web.connections.server import ConnectionServer
+from headgate_gateway import app
+from headgate_gateway.access.authorities import Authorities
+from headgate_gateway.access.token_findings import ExaminedTokens
+from headgate_gateway.features.inspector import Inspector
+from headgate_gateway.logs.memory import MemoryLog
+from headgate_gateway.routes.router import Router
+from headgate_gateway.settings import RequestLevel, Route, Settings
+from headgate_gateway.web.asks.plans import Plans
+from headgate_gateway.web.connections.fast_path import FastPath
+from headgate_gateway.web.connections.server import ConnectionServer
 from tests.edge.identities.asking import OWN
 from tests.edge.identities.line import Line
 from tests.edge.identities.origin import BY_ORIGIN, BY_TOKEN, OPEN
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from gateway.access.tokens_file import TokensFile
-    from gateway.routes.contract import StreamRoute
+    from headgate_gateway.access.tokens_file import TokensFile
+    from headgate_gateway.routes.contract import StreamRoute
     from tests.edge.identities.people import Person
     from tests.edge.simulation.network import Address, SimulatedLoop
 

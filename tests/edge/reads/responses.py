@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from multidict import CIMultiDict
 
-from gateway.edge.reads.variants import Variant
-from gateway.protocol.http.forwarding import IdentityHeaders
-from gateway.rules.cached_response import CachedResponse
-from gateway.rules.policy import ResponseMetadata, Times, storable
-from gateway.telemetry.traffic import Hits
+from headgate_gateway.edge.reads.variants import Variant
+from headgate_gateway.protocol.http.forwarding import IdentityHeaders
+from headgate_gateway.rules.cached_response import CachedResponse
+from headgate_gateway.rules.policy import ResponseMetadata, Times, storable
+from headgate_gateway.telemetry.traffic import Hits
 
 if TYPE_CHECKING:
-    from gateway.rules.repair import StreamRead
+    from headgate_gateway.rules.repair import StreamRead
 
 NOW = 784_111_777.0
 DATE = "Sun, 06 Nov 1994 08:49:37 GMT"  # NOW

@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from multidict import CIMultiDict
 
-from gateway.edge.reads.decision import select
-from gateway.edge.reads.http_cache import CacheResult, HttpCache
-from gateway.edge.reads.shared_response import StreamKnowledge
-from gateway.origin.client import Origin, SentRequest
-from gateway.origin.requests import OriginRequest, field_block
-from gateway.origin.servers import OriginSettings
-from gateway.protocol.cache_headers import Freshness
-from gateway.protocol.http.forwarding import CONDITIONS, IdentityHeaders
-from gateway.protocol.requests import CatchUp
-from gateway.protocol.streams.state import Lifetime
-from gateway.rules.cached_response import CacheRequest
-from gateway.rules.directives import normalised
-from gateway.rules.edge_target import parse_edge_target
-from gateway.rules.response_rules import ResponseRules
-from gateway.rules.served_lifetimes import EVERYBODY
-from gateway.store import CacheEntry, Store
-from gateway.telemetry.traffic import Traffic
+from headgate_gateway.edge.reads.decision import select
+from headgate_gateway.edge.reads.http_cache import CacheResult, HttpCache
+from headgate_gateway.edge.reads.shared_response import StreamKnowledge
+from headgate_gateway.origin.client import Origin, SentRequest
+from headgate_gateway.origin.requests import OriginRequest, field_block
+from headgate_gateway.origin.servers import OriginSettings
+from headgate_gateway.protocol.cache_headers import Freshness
+from headgate_gateway.protocol.http.forwarding import CONDITIONS, IdentityHeaders
+from headgate_gateway.protocol.requests import CatchUp
+from headgate_gateway.protocol.streams.state import Lifetime
+from headgate_gateway.rules.cached_response import CacheRequest
+from headgate_gateway.rules.directives import normalised
+from headgate_gateway.rules.edge_target import parse_edge_target
+from headgate_gateway.rules.response_rules import ResponseRules
+from headgate_gateway.rules.served_lifetimes import EVERYBODY
+from headgate_gateway.store import CacheEntry, Store
+from headgate_gateway.telemetry.traffic import Traffic
 from tests.support.cache_status import said
 from tests.support.manual_clock import ManualClock
 from tests.support.raw_origin import RawOrigin
@@ -32,8 +32,8 @@ from tests.support.raw_origin import RawOrigin
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from gateway.edge.reads.variants import Variant
-    from gateway.origin.answer import AnswerReceiver
+    from headgate_gateway.edge.reads.variants import Variant
+    from headgate_gateway.origin.answer import AnswerReceiver
     from tests.support.raw_origin import Play
 
 PATH = "/v1/stream/s"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.edge.reads.rule_results import RuleResults
-from gateway.rules import read_rules
-from gateway.rules.policy import Times
-from gateway.rules.read_rules import ReadResponse, ReadRule
+from headgate_gateway.edge.reads.rule_results import RuleResults
+from headgate_gateway.rules import read_rules
+from headgate_gateway.rules.policy import Times
+from headgate_gateway.rules.read_rules import ReadResponse, ReadRule
 from tests.edge.reads.responses import NOW
 from tests.edge.reads.test_rule_results import a_chunk, judged, request, rules
 from tests.edge.reads.toy_rule import RULE

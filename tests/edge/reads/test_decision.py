@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from multidict import CIMultiDict
 
-from gateway.edge.reads.decision import (
+from headgate_gateway.edge.reads.decision import (
     HIT,
     MISS,
     PASS,
@@ -15,12 +15,12 @@ from gateway.edge.reads.decision import (
     decide,
     fresh,
 )
-from gateway.edge.reads.variants import Variant, Variants
-from gateway.protocol.requests import CatchUp
-from gateway.protocol.streams.state import Lifetime
-from gateway.rules.cached_response import CachedResponse, CacheRequest
-from gateway.rules.edge_target import parse_edge_target
-from gateway.rules.followed import Snapshot, Span
+from headgate_gateway.edge.reads.variants import Variant, Variants
+from headgate_gateway.protocol.requests import CatchUp
+from headgate_gateway.protocol.streams.state import Lifetime
+from headgate_gateway.rules.cached_response import CachedResponse, CacheRequest
+from headgate_gateway.rules.edge_target import parse_edge_target
+from headgate_gateway.rules.followed import Snapshot, Span
 from tests.edge.reads.responses import NOW, fields, in_store, kept
 from tests.edge.reads.stage import PATH, Stage, staged
 from tests.support.raw_origin import RawOrigin, answer

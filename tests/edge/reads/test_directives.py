@@ -13,8 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from gateway.errors import RangeNotSatisfiable
-from gateway.rules.directives import (
+from headgate_gateway.errors import RangeNotSatisfiable
+from headgate_gateway.rules.directives import (
     LONGEST_S,
     age_of,
     governing,

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.reads.http_cache import REFRESH_PAUSE_S
-from gateway.edge.reads.variants import HIT_FOR_PASS_S, MAX_VARIANTS
-from gateway.errors import OriginBroken
-from gateway.protocol.streams.offsets import TailBound
-from gateway.protocol.streams.state import Lifetime
+from headgate_gateway.edge.reads.http_cache import REFRESH_PAUSE_S
+from headgate_gateway.edge.reads.variants import HIT_FOR_PASS_S, MAX_VARIANTS
+from headgate_gateway.errors import OriginBroken
+from headgate_gateway.protocol.streams.offsets import TailBound
+from headgate_gateway.protocol.streams.state import Lifetime
 from tests.edge.reads.stage import PATH, Stage, cache_before, staged
 from tests.support.raw_origin import RawOrigin, Steps, Wire, answer, close
 from tests.support.waiting import PATIENCE_S, until

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from gateway.rules.read_rules import (
+from headgate_gateway.rules.read_rules import (
     AMBIGUOUS_S,
     MAX_HELD_OFFSETS,
     MAX_LOST_STREAMS,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.rules.directives import LONGEST_S
-from gateway.rules.policy import Times
+from headgate_gateway.rules.directives import LONGEST_S
+from headgate_gateway.rules.policy import Times
 from tests.edge.reads.responses import (
     DATE,
     HOUR_AGO,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from gateway.edge.reads.decision import (
+from headgate_gateway.edge.reads.decision import (
     HIT,
     REFUSE,
     STALE,
@@ -19,9 +19,9 @@ from gateway.edge.reads.decision import (
     reuse,
     select,
 )
-from gateway.errors import RangeNotSatisfiable
-from gateway.rules.directives import Marks, byte_range, date_of, is_not_modified
-from gateway.rules.policy import (
+from headgate_gateway.errors import RangeNotSatisfiable
+from headgate_gateway.rules.directives import Marks, byte_range, date_of, is_not_modified
+from headgate_gateway.rules.policy import (
     OF_ONE_REQUEST,
     Times,
     confirms,
@@ -36,7 +36,7 @@ from gateway.rules.policy import (
 from tests.edge.reads.responses import DATE, HOUR_AGO, MINUTE_AGO, NOW, fields, in_store, kept
 
 if TYPE_CHECKING:
-    from gateway.edge.reads.variants import Variant
+    from headgate_gateway.edge.reads.variants import Variant
 
 
 OLDER, NEWER = f"Last-Modified: {HOUR_AGO}", f"Last-Modified: {DATE}"

@@ -13,15 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from gateway.errors import OriginBehind
-from gateway.protocol.cache_headers import Freshness
-from gateway.protocol.http.forwarding import IdentityHeaders
-from gateway.protocol.requests import CatchUp
-from gateway.protocol.streams.offsets import current_cursor
-from gateway.protocol.streams.state import Lifetime
-from gateway.rules.cached_response import CacheRequest
-from gateway.rules.read_rules import RULES, ReadResponse
-from gateway.rules.repair import (
+from headgate_gateway.errors import OriginBehind
+from headgate_gateway.protocol.cache_headers import Freshness
+from headgate_gateway.protocol.http.forwarding import IdentityHeaders
+from headgate_gateway.protocol.requests import CatchUp
+from headgate_gateway.protocol.streams.offsets import current_cursor
+from headgate_gateway.protocol.streams.state import Lifetime
+from headgate_gateway.rules.cached_response import CacheRequest
+from headgate_gateway.rules.read_rules import RULES, ReadResponse
+from headgate_gateway.rules.repair import (
     StreamRead,
     cors,
     data_tag,
@@ -30,8 +30,8 @@ from gateway.rules.repair import (
     is_nothing,
     stream_read,
 )
-from gateway.rules.response_rules import ResponseRules
-from gateway.rules.served_lifetimes import make_private, private_lines
+from headgate_gateway.rules.response_rules import ResponseRules
+from headgate_gateway.rules.served_lifetimes import make_private, private_lines
 
 NOW = 1_800_000_000.0
 CURSOR = str(current_cursor(NOW))

@@ -10,22 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from gateway.edge.reads import rule_results
-from gateway.edge.reads.rule_results import RuleResults
-from gateway.errors import HeadgateError
-from gateway.origin.answer import OriginAnswer
-from gateway.origin.heads import VOLATILE
-from gateway.origin.reuse import ConnectionHistory
-from gateway.protocol.cache_headers import Freshness, route_tag, stream_tag
-from gateway.protocol.http.forwarding import IdentityHeaders
-from gateway.protocol.requests import CatchUp
-from gateway.protocol.streams.state import Lifetime
-from gateway.rules.cached_response import CachedResponse, CacheRequest
-from gateway.rules.edge_target import parse_edge_target
-from gateway.rules.followed import FOREVER
-from gateway.rules.policy import Times
-from gateway.rules.repair import EMPTY_BYTES
-from gateway.rules.response_rules import ResponseRules
+from headgate_gateway.edge.reads import rule_results
+from headgate_gateway.edge.reads.rule_results import RuleResults
+from headgate_gateway.errors import HeadgateError
+from headgate_gateway.origin.answer import OriginAnswer
+from headgate_gateway.origin.heads import VOLATILE
+from headgate_gateway.origin.reuse import ConnectionHistory
+from headgate_gateway.protocol.cache_headers import Freshness, route_tag, stream_tag
+from headgate_gateway.protocol.http.forwarding import IdentityHeaders
+from headgate_gateway.protocol.requests import CatchUp
+from headgate_gateway.protocol.streams.state import Lifetime
+from headgate_gateway.rules.cached_response import CachedResponse, CacheRequest
+from headgate_gateway.rules.edge_target import parse_edge_target
+from headgate_gateway.rules.followed import FOREVER
+from headgate_gateway.rules.policy import Times
+from headgate_gateway.rules.repair import EMPTY_BYTES
+from headgate_gateway.rules.response_rules import ResponseRules
 from tests.edge.reads.responses import DATE, HOUR_AGO, IN_AN_HOUR, MINUTE_AGO, NOW
 
 IDENTITY = IdentityHeaders()

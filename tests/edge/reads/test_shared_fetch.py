@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.reads import variants
-from gateway.edge.reads.shared_response import (
+from headgate_gateway.edge.reads import variants
+from headgate_gateway.edge.reads.shared_response import (
     AHEAD_BYTES,
     LONGEST_GATHERED,
     SLOW_S,
     FetchReader,
     SharedBody,
 )
-from gateway.errors import HeadgateError, OriginBroken, OriginTimeout
+from headgate_gateway.errors import HeadgateError, OriginBroken, OriginTimeout
 from tests.edge.reads.stage import Stage, Told, cache_before, told
 from tests.support import virtual_time
 from tests.support.raw_origin import RawOrigin, Steps, answer, close, reset, silence
@@ -127,7 +127,7 @@ async def test_a_cacheable_response_without_readers_is_fetched_for_finish_s_only
     comes_back: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.edge.reads.fetches.FINISH_S", 0.2)
+    monkeypatch.setattr("headgate_gateway.edge.reads.fetches.FINISH_S", 0.2)
     steps = Steps(head(4, MINUTE) + b"da", b"ta")
     async with cache_before(steps) as (_, stage):
         await begun_and_left(stage, steps)
@@ -145,7 +145,7 @@ async def test_a_reader_that_arrives_as_an_unread_fetch_times_out_gets_the_respo
     passes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However far the end of the request has come: it takes some passes of the loop."""
-    monkeypatch.setattr("gateway.edge.reads.fetches.FINISH_S", 0.0)
+    monkeypatch.setattr("headgate_gateway.edge.reads.fetches.FINISH_S", 0.0)
     steps = Steps(head(4, MINUTE) + b"da", b"ta")
     async with cache_before(steps, answer(b"anew", MINUTE)) as (raw, stage):
         await begun_and_left(stage, steps)

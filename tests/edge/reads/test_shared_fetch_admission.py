@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from gateway.edge.reads.shared_response import LONGEST_GATHERED
-from gateway.errors import OriginBroken
+from headgate_gateway.edge.reads.shared_response import LONGEST_GATHERED
+from headgate_gateway.errors import OriginBroken
 from tests.edge.reads.stage import PATH, Stage, Told, cache_before, told
 from tests.support.raw_origin import RawOrigin, Steps, Wire, answer, close
 from tests.support.waiting import until
@@ -179,7 +179,7 @@ async def test_a_reader_that_joins_a_slow_body_gets_each_part_as_it_arrives(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """How long the whole of it takes is the origin's affair, and may be for ever."""
-    monkeypatch.setattr("gateway.edge.reads.http_cache.JOINED_S", 0.01)
+    monkeypatch.setattr("headgate_gateway.edge.reads.http_cache.JOINED_S", 0.01)
     steps = Steps(head("Content-Length: 6") + b"ab", b"cd", b"ef")
     async with cache_before(steps) as (raw, stage):
         leader = await stage.given()
@@ -215,7 +215,7 @@ async def test_a_reader_that_joins_a_quick_body_gets_it_in_one_piece() -> None:
 async def test_a_slow_body_that_is_cut_is_cut_for_readers_that_joined(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.edge.reads.http_cache.JOINED_S", 0.01)
+    monkeypatch.setattr("headgate_gateway.edge.reads.http_cache.JOINED_S", 0.01)
     steps = Steps(head("Content-Length: 6") + b"ab", then=close)
     async with cache_before(steps) as (raw, stage):
         given = [await stage.given() for _ in range(3)]
@@ -248,7 +248,7 @@ async def test_a_body_that_exceeds_the_cache_limit_still_reaches_all_its_readers
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its length is not known before; whoever comes now asks for it anew."""
-    monkeypatch.setattr("gateway.edge.reads.http_cache.JOINED_S", 0.01)
+    monkeypatch.setattr("headgate_gateway.edge.reads.http_cache.JOINED_S", 0.01)
     length = LONGEST_GATHERED + 5_000_000
     chunk = b"%x\r\n%b\r\n" % (100_000, b"x" * 100_000)
 

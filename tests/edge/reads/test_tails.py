@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from multidict import CIMultiDict
 
-from gateway.protocol.cache_headers import Freshness
-from gateway.rules.served_lifetimes import shorten, shortened_lines
+from headgate_gateway.protocol.cache_headers import Freshness
+from headgate_gateway.rules.served_lifetimes import shorten, shortened_lines
 
 DATE = ("Date", "Fri, 15 Jan 2027 08:00:00 GMT")
 LATER = ("Expires", "Fri, 15 Jan 2027 08:01:00 GMT")

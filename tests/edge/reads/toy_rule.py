@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from gateway.errors import OriginBroken
-from gateway.rules.read_rules import ReadResponse, ReadRule
-from gateway.rules.repair import LIFETIMES
+from headgate_gateway.errors import OriginBroken
+from headgate_gateway.rules.read_rules import ReadResponse, ReadRule
+from headgate_gateway.rules.repair import LIFETIMES
 
 
 def _keep_drafts_out(response: ReadResponse) -> bool:

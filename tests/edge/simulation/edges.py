@@ -1,16 +1,16 @@
-"""An edge on the simulated network, put together by `gateway.app`."""
+"""An edge on the simulated network, put together by `headgate_gateway.app`."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gateway import app
-from gateway.routes.router import Router
-from gateway.settings import Route
-from gateway.web.asks.plans import Plans
-from gateway.web.connections.fast_path import FastPath
-from gateway.web.connections.server import ConnectionServer
+from headgate_gateway import app
+from headgate_gateway.routes.router import Router
+from headgate_gateway.settings import Route
+from headgate_gateway.web.asks.plans import Plans
+from headgate_gateway.web.connections.fast_path import FastPath
+from headgate_gateway.web.connections.server import ConnectionServer
 from tests.support.serving import Options, edge_route, settings_of
 
 if TYPE_CHECKING:
@@ -109,14 +109,24 @@ class Edge:
 def choose_bounds(chance: random.Random) -> dict[tuple[str, str], object]:
     """Bounds so small that short streams come to them, by module and name."""
     return {
-        ("gateway.edge.followed.recent_window", "WINDOW_BYTES"): chance.choice([1 << 20, 30, 200]),
-        ("gateway.edge.followed.recent_window", "MAX_KNOWN"): chance.choice([256, 4]),
-        ("gateway.edge.followed.recent_window", "MAX_PIECES"): chance.choice([1024, 3]),
-        ("gateway.edge.followed.comparison", "MOST_COUNTED"): chance.choice([16 << 10, 2]),
-        ("gateway.edge.followed.feed_source", "LONGEST_ROUND"): chance.choice([512 << 10, 40]),
-        ("gateway.edge.reads.shared_response", "LONGEST_GATHERED"): chance.choice([8 << 20, 60]),
-        ("gateway.edge.reads.shared_response", "AHEAD_BYTES"): chance.choice([256 << 10, 10]),
-        ("gateway.live.sse_readers", "HIGH_WATER"): chance.choice([64 << 10, 100]),
-        ("gateway.edge.followed.followed_streams", "NEWS_BYTES"): chance.choice([256 << 20, 100]),
-        ("gateway.edge.followed.followed_streams", "LINGER_S"): chance.choice([5.0, 0.1]),
+        ("headgate_gateway.edge.followed.recent_window", "WINDOW_BYTES"): chance.choice(
+            [1 << 20, 30, 200]
+        ),
+        ("headgate_gateway.edge.followed.recent_window", "MAX_KNOWN"): chance.choice([256, 4]),
+        ("headgate_gateway.edge.followed.recent_window", "MAX_PIECES"): chance.choice([1024, 3]),
+        ("headgate_gateway.edge.followed.comparison", "MOST_COUNTED"): chance.choice([16 << 10, 2]),
+        ("headgate_gateway.edge.followed.feed_source", "LONGEST_ROUND"): chance.choice(
+            [512 << 10, 40]
+        ),
+        ("headgate_gateway.edge.reads.shared_response", "LONGEST_GATHERED"): chance.choice(
+            [8 << 20, 60]
+        ),
+        ("headgate_gateway.edge.reads.shared_response", "AHEAD_BYTES"): chance.choice(
+            [256 << 10, 10]
+        ),
+        ("headgate_gateway.live.sse_readers", "HIGH_WATER"): chance.choice([64 << 10, 100]),
+        ("headgate_gateway.edge.followed.followed_streams", "NEWS_BYTES"): chance.choice(
+            [256 << 20, 100]
+        ),
+        ("headgate_gateway.edge.followed.followed_streams", "LINGER_S"): chance.choice([5.0, 0.1]),
     }

@@ -10,8 +10,8 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gateway.edge.reads import shared_response
-from gateway.telemetry.logs import NAME
+from headgate_gateway.edge.reads import shared_response
+from headgate_gateway.telemetry.logs import NAME
 from tests.edge.simulation.answers import NEVER_SHARED, Habits
 from tests.edge.simulation.client import Client
 from tests.edge.simulation.edges import (

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.command_declaration import CommandDeclaration
-from gateway.features.kinds.declaration import FeatureKind, FirstUse
+from headgate_gateway.command_declaration import CommandDeclaration
+from headgate_gateway.features.kinds.declaration import FeatureKind, FirstUse
 from tests.features.toy.section import GreetingSettings
 
 KIND = FeatureKind(

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from gateway.protocol.http import cache_status
-from gateway.protocol.responses import Response
-from gateway.routes.answers import RouteAnswer
-from gateway.routes.feature import RouteFeature
-from gateway.telemetry.metrics import Sample, counter
+from headgate_gateway.protocol.http import cache_status
+from headgate_gateway.protocol.responses import Response
+from headgate_gateway.routes.answers import RouteAnswer
+from headgate_gateway.routes.feature import RouteFeature
+from headgate_gateway.telemetry.metrics import Sample, counter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.routes.contract import StreamRoute
-    from gateway.routes.setup import RouteSetup
+    from headgate_gateway.routes.contract import StreamRoute
+    from headgate_gateway.routes.setup import RouteSetup
 
 GREETINGS = counter("toy_greetings_total", "Greetings.", "route")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.features.kinds.declaration import FeatureKind
+from headgate_gateway.features.kinds.declaration import FeatureKind
 from tests.features.toy.section import GreetingSettings
 
 KIND = FeatureKind(name="limits", of_log="not:loaded", section=GreetingSettings)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from admin.pages.console_page import ConsolePage, MenuEntry
-from admin.pages.rendering import TemplatePage
+from headgate_admin.pages.console_page import ConsolePage, MenuEntry
+from headgate_admin.pages.rendering import TemplatePage
 
 if TYPE_CHECKING:
-    from admin.pages.visit import Visit
+    from headgate_admin.pages.visit import Visit
 
 
 async def show(visit: Visit) -> TemplatePage:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from gateway.settings.reading.kinds import Count, ValueKind
-from gateway.settings.reading.reload_effects import NEXT
-from gateway.settings.reading.tables import Section, setting
+from headgate_gateway.settings.reading.kinds import Count, ValueKind
+from headgate_gateway.settings.reading.reload_effects import NEXT
+from headgate_gateway.settings.reading.tables import Section, setting
 
 Word = Annotated[str, ValueKind("a word")]
 

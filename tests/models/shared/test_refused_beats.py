@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.errors import LogUnavailable
-from gateway.features.models.shared import gateways as module
-from gateway.features.models.shared.gateways import Gateways
+from headgate_gateway.errors import LogUnavailable
+from headgate_gateway.features.models.shared import gateways as module
+from headgate_gateway.features.models.shared.gateways import Gateways
 from tests.logs.redis_logs import connected
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import until

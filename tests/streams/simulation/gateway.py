@@ -6,16 +6,15 @@ import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from headgate.redis_url import parse_redis
-
-from gateway import app
-from gateway.logs.redis.connection import RedisConnection, Unreachable
-from gateway.logs.redis.connector import RedisConnector, RedisSettings
-from gateway.logs.redis.log import RedisLog
-from gateway.routes.router import Router
-from gateway.settings import Route
-from gateway.web.asks.plans import Plans
-from gateway.web.connections.fast_path import FastPath
-from gateway.web.connections.server import ConnectionServer
+from headgate_gateway import app
+from headgate_gateway.logs.redis.connection import RedisConnection, Unreachable
+from headgate_gateway.logs.redis.connector import RedisConnector, RedisSettings
+from headgate_gateway.logs.redis.log import RedisLog
+from headgate_gateway.routes.router import Router
+from headgate_gateway.settings import Route
+from headgate_gateway.web.asks.plans import Plans
+from headgate_gateway.web.connections.fast_path import FastPath
+from headgate_gateway.web.connections.server import ConnectionServer
 from tests.streams.simulation.link import Link
 from tests.support.http1 import Client
 from tests.support.serving import PREFIX, Options, hosted_route, settings_of
@@ -23,7 +22,7 @@ from tests.support.serving import PREFIX, Options, hosted_route, settings_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from gateway.logs.redis.connector import Address
+    from headgate_gateway.logs.redis.connector import Address
     from tests.streams.simulation.redis import Redis
 
 T = TypeVar("T")
@@ -96,7 +95,7 @@ class Gateway:
         self.pipes: dict[Pipe, None] = {}
 
     async def start(self) -> None:
-        """As `gateway.app` does."""
+        """As `headgate_gateway.app` does."""
         await self.route.open()
 
     async def stop(self) -> None:

@@ -11,7 +11,7 @@ import hiredis
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.logs.redis.connection import Reply
+    from headgate_gateway.logs.redis.connection import Reply
     from tests.streams.simulation.redis import Redis
 
 TICK_S = 1e-9  # keeps what is sent one after the other in order

@@ -9,12 +9,12 @@ from collections import deque
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gateway.logs.redis.names import VERSION
+from headgate_gateway.logs.redis.names import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from gateway.logs.redis.connection import Reply
+    from headgate_gateway.logs.redis.connection import Reply
     from tests.streams.simulation.chance import Chance
     from tests.streams.simulation.link import Link
 

@@ -9,13 +9,13 @@ from unittest.mock import patch
 
 import msgspec
 
-from gateway.errors import HeadgateError
-from gateway.logs.redis.names import RedisNames
-from gateway.protocol.lifecycle import present
-from gateway.protocol.streams import chunks
-from gateway.protocol.streams.offsets import parse_offset
-from gateway.protocol.streams.state import Segment, StreamState, raised
-from gateway.streams import outcomes, writes
+from headgate_gateway.errors import HeadgateError
+from headgate_gateway.logs.redis.names import RedisNames
+from headgate_gateway.protocol.lifecycle import present
+from headgate_gateway.protocol.streams import chunks
+from headgate_gateway.protocol.streams.offsets import parse_offset
+from headgate_gateway.protocol.streams.state import Segment, StreamState, raised
+from headgate_gateway.streams import outcomes, writes
 from tests.streams.simulation.chance import Chance
 from tests.streams.simulation.gateway import Gateway
 from tests.streams.simulation.redis import Redis

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
-from gateway.logs.memory import MemoryLog
-from gateway.settings import Route
-from gateway.telemetry.spans import Tracer
-from gateway.web.connections.listener import ConnectionListener
-from gateway.web.metrics import snapshot
+from headgate_gateway.logs.memory import MemoryLog
+from headgate_gateway.settings import Route
+from headgate_gateway.telemetry.spans import Tracer
+from headgate_gateway.web.connections.listener import ConnectionListener
+from headgate_gateway.web.metrics import snapshot
 from tests.edge.both_ways import trust
 from tests.support.guarded_gateway import tokens_file
 from tests.support.live_origin import LiveOrigin
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.trace import ReadableSpan
 
-    from gateway.telemetry.metrics import Metric
+    from headgate_gateway.telemetry.metrics import Metric
     from tests.support.raw_origin import Play, Wire
     from tests.web.corpus.exchange import Stage
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from structlog.testing import capture_logs
 
-from gateway.telemetry.logs import NAME
+from headgate_gateway.telemetry.logs import NAME
 from tests.support.live_origin import LiveOrigin
 from tests.support.log_level import kept_level
 from tests.support.serving import get
@@ -69,7 +69,7 @@ def _memos() -> list[_lru_cache_wrapper[Any]]:
     values = {
         value
         for name, module in sys.modules.items()
-        if name.startswith("gateway.")
+        if name.startswith("headgate_gateway.")
         for value in vars(module).values()
         if isinstance(value, _lru_cache_wrapper)
     }

@@ -40,8 +40,8 @@ RECORDED = Path(__file__).parent / "recorded"
 TITLE = "=== "
 # How long one piece of work may take before other work runs, in seconds.
 TURNS = (
-    "gateway.later.TURN_S",
-    "gateway.streams.writes.LONGEST_TURN_S",
+    "headgate_gateway.later.TURN_S",
+    "headgate_gateway.streams.writes.LONGEST_TURN_S",
 )
 Sections = dict[str, list[str]]  # what each mode shows, by its name
 _MARKS = {f"[{mode.name}]": mode.name for mode in MODES}
@@ -81,7 +81,7 @@ class Plays:
         self._runner.__enter__()
         for turn in TURNS:
             self._patches.enter_context(patch(turn, 10.0))
-        self._patches.enter_context(patch("gateway.web.connections.requests.FIN_S", -1.0))
+        self._patches.enter_context(patch("headgate_gateway.web.connections.requests.FIN_S", -1.0))
         return self
 
     def __exit__(self, *_: object) -> None:

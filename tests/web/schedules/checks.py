@@ -6,7 +6,7 @@ import asyncio
 import re
 from typing import TYPE_CHECKING
 
-from gateway.telemetry import traffic as counted
+from headgate_gateway.telemetry import traffic as counted
 
 if TYPE_CHECKING:
     from tests.web.schedules.clients import Client, Final

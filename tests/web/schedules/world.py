@@ -11,16 +11,16 @@ from unittest import mock
 
 from structlog.testing import capture_logs
 
-from gateway import app, later
-from gateway.errors import LogUnavailable
-from gateway.routes.router import Router
-from gateway.settings import Route
-from gateway.stepped import Step
-from gateway.web.asks.plans import Plans
-from gateway.web.connections import requests as of_connections
-from gateway.web.connections.fast_path import FastPath
-from gateway.web.connections.server import ConnectionServer
-from gateway.web.requests import request
+from headgate_gateway import app, later
+from headgate_gateway.errors import LogUnavailable
+from headgate_gateway.routes.router import Router
+from headgate_gateway.settings import Route
+from headgate_gateway.stepped import Step
+from headgate_gateway.web.asks.plans import Plans
+from headgate_gateway.web.connections import requests as of_connections
+from headgate_gateway.web.connections.fast_path import FastPath
+from headgate_gateway.web.connections.server import ConnectionServer
+from headgate_gateway.web.requests import request
 from tests.edge.simulation.network import SimulatedLoop
 from tests.support.gated_log import GatedLog
 from tests.support.serving import EDGE, PREFIX, Options, edge_route, hosted_route, put, settings_of
@@ -32,7 +32,7 @@ from tests.web.schedules.wires import Origin
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.routes.contract import StreamRoute
+    from headgate_gateway.routes.contract import StreamRoute
 
 ORIGIN = ("10.0.0.1", 80)
 EPOCH_S = 1_800_000_000.0

@@ -1,0 +1,348 @@
+"""Findings that need an operator's attention: failing health checks, and active alerts.
+
+A check knows its reason at once, and an alert its duration and its threshold. Where both are about
+the same thing (`Alert.check`), they are one finding: the reason of the check, as severe as the
+alert. A pending alert is a warning, since an operator who looks need not wait. A Redis without an
+append-only file is a finding of its own and no alert, since that may be a decision.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import PurePath
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
+
+from msgspec.structs import replace
+
+from headgate_admin.alerting.views import sentence
+from headgate_admin.model.overview import NextStep
+from headgate_gateway.features.questions.process_source import STARTING
+from headgate_gateway.monitoring.quantities import Gauge, Ratio, seconds
+from headgate_gateway.monitoring.rules import ACCESS_FILE, CERTIFICATE_FILE
+from headgate_gateway.settings import redacted_origin
+from headgate_gateway.settings.log_kinds.file import folder
+from headgate_gateway.settings.log_kinds.redis import WITHOUT_FILE
+from headgate_gateway.settings.reading.files import whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from headgate_admin.alerting.active_alerts import ActiveAlert, ActiveAlerts
+    from headgate_admin.alerting.subjects import Subject
+    from headgate_admin.model.kinds import Level
+    from headgate_gateway.features.questions.process_source import Health
+    from headgate_gateway.monitoring.rules import Alert
+    from headgate_gateway.settings import Settings
+    from headgate_gateway.telemetry.metrics import Sample
+
+# A pending alert is shown at the second look: what one look has found may be over at the next. A
+# rule that waits for more than a minute expects that, so it is shown after a share of the rest.
+PENDING_S = 4.0
+PENDING_SHARE = 0.2
+LOOK = "the last look"
+A_START = "It becomes an incident if it ends otherwise."
+
+
+class IncidentFinding(NamedTuple):
+    """Something that needs attention now. Its `key` stays the same while its words change.
+
+    A symptom of a route is shown below another finding about the route, if there is one, and what
+    another finding has caused below that.
+    """
+
+    key: tuple[str, str]  # its kind, of a closed set, and its subject
+    level: Level
+    title: str  # in a few words
+    sentence: str
+    route: str | None = None
+    alert: str = ""  # the name of the rule whose section says what to do
+    since: float | None = None  # None for the look that finds it first
+    note: str = ""  # what will become of it
+    window: str = LOOK  # when its cause was measured
+    is_symptom: bool = False
+    caused_by: str = ""  # the `id` of another present finding
+    advice: str = ""  # what an alert's rule says on its causes
+    step: NextStep | None = None  # None for that of its rule or its kind
+
+    @property
+    def id(self) -> str:
+        """The key as one text."""
+        return " ".join(self.key)
+
+    def next(self, settings_file: str) -> NextStep:
+        """Return the page and the command by which to go on."""
+        step = self.step or NEXT_STEPS.get(self.alert) or NEXT_STEPS.get(self.key[0]) or NextStep()
+        page, command = step.page, step.command
+        if self.route and not page:
+            page = f"/routes#{quote(self.route, safe='')}"
+        if command == CHECK and settings_file:
+            command = f"{CHECK} --config {shlex.quote(settings_file)}"
+        return NextStep(page, command, self.advice)
+
+
+CHECK = "headgate config check"
+DISK, QUOTA = "HeadgateDiskNearlyFull", "HeadgateQuotaNearlyFull"
+_EVENTS = "headgate monitor events --since 1h --kind"
+_SUBSCRIPTIONS = "headgate stream subscriptions list"
+# By the name of the rule, or by the first word of a finding's key.
+NEXT_STEPS = {
+    "HeadgateDown": NextStep("/gateways", "headgate status"),
+    "HeadgateRequestsRefused": NextStep("/clients?show=refusals", "headgate status"),
+    "HeadgateFewHits": NextStep("/caches", "headgate status"),
+    "HeadgateRedisFewHits": NextStep("/caches", "headgate status"),
+    QUOTA: NextStep("/streams?order=size", "headgate stream ls --sort size"),
+    "HeadgateSettingsRefused": NextStep("/configuration", CHECK),
+    "HeadgateAccessFileRefused": NextStep("/configuration", CHECK),
+    "HeadgateCertificateFilesRefused": NextStep("/configuration", CHECK),
+    "HeadgateCertificateExpired": NextStep("/configuration", CHECK),
+    "HeadgateCertificateNotValidYet": NextStep("/configuration", "timedatectl status"),
+    "HeadgateClockSet": NextStep("/gateways", "timedatectl status"),
+    "HeadgateSubscriptionStuck": NextStep(
+        "/subscriptions?status=stuck", f"{_SUBSCRIPTIONS} --status stuck"
+    ),
+    "HeadgateSubscriptionLags": NextStep("/subscriptions", f"{_SUBSCRIPTIONS} --order oldest"),
+    "HeadgateSubscriptionPaused": NextStep(
+        "/subscriptions?status=paused", f"{_SUBSCRIPTIONS} --status paused"
+    ),
+    "HeadgateWorkersSilent": NextStep("/gateways", f"{_EVENTS} worker"),
+    "HeadgateLogDown": NextStep("", f"{_EVENTS} log"),
+    "HeadgateWalDamaged": NextStep("", f"{_EVENTS} log"),
+    DISK: NextStep("/streams?order=size", "df -h"),  # with the folder
+    "HeadgateRedisReplicaLags": NextStep("", "headgate doctor redis"),
+    "headgate_redis_aof_enabled": NextStep("", "headgate doctor redis"),
+    "HeadgateOriginDown": NextStep("", f"{_EVENTS} origin"),
+    "HeadgateOriginServerDown": NextStep("", f"{_EVENTS} origin"),
+    "HeadgateOriginFailing": NextStep("", f"{_EVENTS} origin"),
+    "HeadgateOriginErrors": NextStep("", f"{_EVENTS} origin"),
+    "HeadgateOriginSlow": NextStep("", "headgate status"),
+    "HeadgatePurgesFail": NextStep("/events?kind=purge", f"{_EVENTS} purge"),
+    "failing": NextStep("/events?show=refusals", "headgate status"),
+}
+
+
+def findings(
+    health: Health,
+    samples: Iterable[Sample],
+    alerts: ActiveAlerts,
+    settings: Settings,
+    subjects: Mapping[tuple[str, str], Subject],
+) -> Iterator[IncidentFinding]:
+    """Return everything that needs attention now, each thing once."""
+    found = [
+        *_checks_and_alerts(health, alerts, settings, subjects),
+        *redis_findings(samples),
+    ]
+    return with_causes(found)
+
+
+def with_causes(found: Sequence[IncidentFinding]) -> Iterator[IncidentFinding]:
+    """Yield all findings, each with the one that has caused it, if there is one."""
+    for it in found:
+        causes = (cause.id for cause in found if _has_caused(cause, it))
+        yield it._replace(caused_by=next(causes, ""))
+
+
+def _has_caused(cause: IncidentFinding, it: IncidentFinding) -> bool:
+    """Return whether a finding is only what another one has caused.
+
+    A full disk stops its log, a used-up quota has appends refused, and settings cannot be read
+    because of a file that they name.
+    """
+    if it.alert == "HeadgateLogDown":
+        return cause.alert == DISK and cause.route == it.route
+    if it.id == "alert HeadgateRequestsRefused max_storage_size":
+        return cause.alert == QUOTA
+    file = cause.key[1]
+    return it.key == ("check", "settings") and file.startswith("/") and file in it.sentence
+
+
+def _checks_and_alerts(
+    health: Health,
+    alerts: ActiveAlerts,
+    settings: Settings,
+    subjects: Mapping[tuple[str, str], Subject],
+) -> Iterator[IncidentFinding]:
+    checks = {item.key[1]: item for item in health_findings(health)}
+    for name, item in checks.items():
+        rule = _rule_of(item, alerts.rules, settings)
+        checks[name] = item if rule is None else item._replace(alert=rule.name)
+    for alert in alerts.active:
+        is_critical = alert.is_firing and alert.rule.severity == "critical"
+        same = [name for name in checks if is_about(alert, name, settings)]
+        for name in same:
+            if is_critical:
+                checks[name] = checks[name]._replace(level="bad")
+        held_s = (alerts.looked_at or 0.0) - alert.since
+        shown_after_s = max(PENDING_S, PENDING_SHARE * (seconds(alert.rule.lasting) - 60))
+        if not same and (alert.is_firing or held_s >= shown_after_s):
+            route = dict(alert.labels).get("route", "")
+            subject = subjects.get((alert.rule.name, route))
+            yield _of_alert(alert, settings, subject)
+    yield from checks.values()
+
+
+def _of_alert(alert: ActiveAlert, settings: Settings, subject: Subject | None) -> IncidentFinding:
+    rule, labels = alert.rule, dict(alert.labels)
+    quantity = None if rule.threshold is None else rule.threshold.quantity
+    measured = quantity.part if isinstance(quantity, Ratio) else quantity
+    words = subject.sentence if subject is not None and subject.sentence else sentence(alert)
+    step = None if subject is None else subject.next
+    if rule.part == "origin" and "server" not in labels:
+        words = with_origin(words, labels.get("route"), settings)
+    elif rule.name == DISK:
+        for route in settings.route_table:
+            if route.prefix == labels["route"]:
+                place = whole(folder(route.location))
+                words = f"{words.removesuffix('.')} ({place})."
+                step = replace(NEXT_STEPS[DISK], command=f"df -h {shlex.quote(place)}")
+    return IncidentFinding(
+        ("alert", " ".join((rule.name, *labels.values()))),
+        "bad" if alert.is_firing and rule.severity == "critical" else "warning",
+        _words(rule.name),
+        words,
+        labels.get("route"),
+        rule.name,
+        alert.since,
+        "" if alert.is_firing else f"It becomes an alert after {seconds(rule.lasting) // 60} min.",
+        LOOK if isinstance(measured, Gauge) else "the last 5 minutes",
+        is_symptom=rule.is_symptom,
+        advice=rule.description,
+        step=step,
+    )
+
+
+def with_origin(words: str, prefix: str | None, settings: Settings) -> str:
+    """Return a sentence with the HTTP origin of its route at the end, if the route has one."""
+    for route in settings.route_table:
+        if route.is_http and route.prefix == prefix:
+            return f"{words.removesuffix('.')} ({redacted_origin(route.location)})."
+    return words
+
+
+def _rule_of(item: IncidentFinding, rules: Iterable[Alert], settings: Settings) -> Alert | None:
+    """Return the rule about the subject of a health check; of several the one that is as severe.
+
+    A refused certificate is a warning while the former one is in use: it has not expired.
+    """
+    name, is_bad = item.key[1], item.level == "bad"
+    certificates = {whole(it) for it in (settings.tls.certificate, settings.admin.tls.certificate)}
+    if name in certificates:
+        name = CERTIFICATE_FILE
+    elif name.startswith("/"):
+        name = ACCESS_FILE
+    for rule in sorted(rules, key=lambda it: (it.severity == "critical") != is_bad):
+        if rule.check is not None and name.startswith(rule.check.partition("{")[0]):
+            return rule
+    return None
+
+
+def is_about(alert: ActiveAlert, check: str, settings: Settings) -> bool:
+    """Return whether a health check is about the same as an alert."""
+    labels = dict(alert.labels)
+    if alert.rule.check in {CERTIFICATE_FILE, ACCESS_FILE}:
+        value = settings.value_at(labels["setting"])
+        # The name of a check on a file is its absolute path; other keys of an issuer have a URL.
+        return bool(value) and "://" not in value and check == whole(value)
+    if alert.rule.check is None:
+        return False
+    name = alert.rule.check.format(**labels)
+    return check == name or check.startswith(f"{name} ")
+
+
+def health_findings(health: Health) -> Iterator[IncidentFinding]:
+    """Yield a finding for each check that fails, and for notes that clients feel."""
+    for name, reason in health.checks.items():
+        if reason is not None:
+            yield _check(name, reason, "bad")
+    for name, reason in health.notes.items():
+        if reason is not None:
+            yield _check(name, reason, "bad" if is_felt(name, reason) else "warning")
+
+
+def is_felt(note: str, reason: str) -> bool:
+    """Return whether readers or writers feel what the note is about.
+
+    Data are lost, a log takes no writes, an origin is unreachable, a cache in front still has what
+    was deleted, or nobody can connect for lack of a certificate, or because clients refuse the one
+    in use.
+    """
+    felt = ("certificate for ", "log ", "loss ", "origin ", "purge ")
+    return note.startswith(felt) or reason.startswith("the certificate in use ")
+
+
+def _check(name: str, reason: str, level: Level) -> IncidentFinding:
+    what, _, of = name.partition(" ")
+    route = of if of.startswith("/") else None
+    words = reason if reason.startswith(name) else f"{what if route else name}: {reason}"
+    if what in _TITLES:
+        title = f"{_TITLES[what]} ({of})" if of else _TITLES[what]
+    else:
+        title = f"{PurePath(name).name} refused" if name.startswith("/") else f"{name}: see below"
+    note = A_START if reason == STARTING else ""
+    return IncidentFinding(("check", name), level, title, words, route, note=note)
+
+
+# By the first word of a check or note.
+_TITLES = {
+    "clock": "clock was set",
+    "log": "log takes no appends",
+    "loss": "data lost",
+    "origin": "origin unreachable or failing",
+    "purge": "purges fail",
+    "quota": "quota used up",
+    "reader-keys": "revoked, reader keys not rotated",
+    "settings": "settings refused",
+    "subscriptions": "a subscription is stuck",
+    "worker": "a worker does not serve",
+}
+
+
+def redis_findings(samples: Iterable[Sample]) -> Iterator[IncidentFinding]:
+    """Yield a finding for each Redis without an append-only file."""
+    for sample in samples:
+        if sample.metric.name == "headgate_redis_aof_enabled" and not sample.number:
+            (route,) = sample.values
+            title = f"no append-only file ({route})"
+            yield IncidentFinding(
+                (sample.metric.name, route), "warning", title, WITHOUT_FILE, route
+            )
+
+
+class Failovers:
+    """The restarts and failovers of Redis since the last look, all of which are over by then.
+
+    `headgate_storage_histories_total` counts each once it is known whether writes are lost.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, ...], float] | None = None
+
+    def found(self, now: float, samples: Iterable[Sample]) -> Iterator[IncidentFinding]:
+        """Yield a finding for each Redis that has another history than at the last look."""
+        before = self._counts
+        self._counts = {
+            it.values: it.number
+            for it in samples
+            if it.metric.name == "headgate_storage_histories_total"
+        }
+        for (route, lost), count in self._counts.items():
+            if before is not None and count > before.get((route, lost), 0.0):
+                words = f"The Redis of {route} has restarted or failed over: {_LOST[lost]}."
+                title = f"Redis failed over ({route})"
+                yield IncidentFinding(
+                    ("failover", route), "warning", title, words, route, since=now
+                )
+
+
+_LOST = {
+    "no": "no acknowledged write is lost",
+    "yes": "it has lost acknowledged writes",
+    "unknown": "it is not known whether acknowledged writes are lost",
+}
+
+
+def _words(name: str) -> str:
+    """Return the name of a rule in words: HeadgateSubscriptionLags is subscription lags."""
+    return re.sub("(?<=[a-z])(?=[A-Z])", " ", name.removeprefix("Headgate")).lower()

@@ -1,0 +1,214 @@
+"""The first page: its charts, figures, routes and logs, and what needs attention."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from headgate_admin.model.kinds import HealthState, Level, Span, StateLevel, Transport
+from headgate_gateway.telemetry.event_journal import EventLevel
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A series of a chart: a value for each of the chart's moments, None where it is unknown."""
+
+    name: str
+    values: tuple[float | None, ...]
+
+
+class Chart(msgspec.Struct, frozen=True):
+    """Lines over the same moments, of which the first is `start` and each `step` seconds on."""
+
+    start: float
+    step: float
+    lines: tuple[Line, ...]
+
+
+class Stat(msgspec.Struct, frozen=True):
+    """A number of the overview with its history, oldest first."""
+
+    value: float | None
+    history: tuple[float | None, ...]
+    before: float | None = None  # what it was an hour ago
+
+
+class EventMark(msgspec.Struct, frozen=True):
+    """An event in a chart: its beginning (epoch seconds), a sentence, and a word or two."""
+
+    at: float
+    level: EventLevel
+    sentence: str
+    label: str
+
+
+class Instance(msgspec.Struct, frozen=True):
+    """The gateway whose page this is, and its state."""
+
+    name: str
+    state: HealthState
+    workers: int
+    version: str
+    started_at: float | None
+    gateways: int  # that share a log and were heard of in the last seconds, with this one
+    attention: int = 0  # incidents that are not muted
+
+
+class Symptom(msgspec.Struct, frozen=True):
+    """Something that an incident has caused."""
+
+    sentence: str
+    since: float
+
+
+class NextStep(msgspec.Struct, frozen=True):
+    """The page (a path) and the command by which an operator goes on, and where to look first.
+
+    Each is empty if there is none.
+    """
+
+    page: str = ""
+    command: str = ""
+    advice: str = ""
+
+
+class Mute(msgspec.Struct, frozen=True):
+    """The user who has muted an incident, and until when (epoch seconds)."""
+
+    by: str
+    until: float
+
+
+class Attention(msgspec.Struct, frozen=True, kw_only=True):
+    """An incident that an operator should look at: its cause in one sentence, and its symptoms.
+
+    A muted one does not count for the state of the gateway.
+    """
+
+    id: str = ""
+    level: Level
+    title: str = ""  # in a few words
+    sentence: str
+    route: str | None = None  # its prefix
+    since: float | None = None
+    ended_at: float | None = None  # None while it goes on
+    alert: str = ""  # the rule whose section on the page of alerts says what to do, if there is one
+    note: str = ""  # what will become of it
+    window: str = ""  # when its cause was measured, such as the last 5 minutes
+    next: NextStep = NextStep()
+    symptoms: tuple[Symptom, ...] = ()
+    mute: Mute | None = None
+
+
+class Writes(msgspec.Struct, frozen=True):
+    """The appends of all routes: rates a second, durations from a request's head to its response.
+
+    Refused is what was answered with 4xx, failed with 5xx.
+    """
+
+    appends: Stat  # that were stored
+    received: Stat  # bytes of request bodies
+    refused: Stat
+    failed: Stat
+    p50: Stat
+    p99: Stat
+    commits: Stat  # of logs of our own
+    appends_per_commit: Stat
+    by_outcome: Chart
+    durations: Chart
+
+
+class LogFact(msgspec.Struct, frozen=True):
+    """A fact about the place where appends go: a number in its unit, or words."""
+
+    name: str
+    value: float | str | None
+    unit: Literal["count", "bytes", "seconds", "words"]
+    level: StateLevel | None = None
+
+
+class LogView(msgspec.Struct, frozen=True):
+    """The place where the appends of a route go: a log of this gateway's, or an origin."""
+
+    route: str  # its prefix
+    origin: str  # without credentials
+    kind: str  # as of RouteView
+    state: HealthState
+    facts: tuple[LogFact, ...]
+
+
+class RouteFigures(msgspec.Struct, frozen=True):
+    """A route's figures over the span: rates of now, ratios of the whole span."""
+
+    requests: float | None
+    without_origin: float | None
+    collapse: float | None  # readers for each request at the origin or read of the log
+    readers: dict[Transport, int]
+    appends: float | None
+    errors: float | None
+    history: tuple[float | None, ...]  # of requests
+
+
+class Server(msgspec.Struct, frozen=True):
+    """A server of an HTTP origin."""
+
+    name: str  # without credentials
+    state: HealthState
+
+
+class RouteView(msgspec.Struct, frozen=True):
+    """A route: where it goes, its policy in words, its health, its figures."""
+
+    prefix: str
+    origin: str  # without credentials
+    kind: str  # a kind of log, such as `redis`, or `http`
+    state: HealthState
+    policy: tuple[str, ...]  # a sentence each
+    figures: RouteFigures
+    repairs: dict[str, int]  # what was repaired in the origin's answers, and how often
+    servers: tuple[Server, ...] = ()
+    # Stored now; created, expired and deleted since the start. Empty for origins.
+    streams: dict[str, int] = {}
+
+
+class Overview(msgspec.Struct, frozen=True):
+    """The first page."""
+
+    taken_at: float
+    span: Span
+    instance: Instance
+    attention: tuple[Attention, ...]  # the worst first
+    ended: tuple[Attention, ...]  # within the last hour, the newest first
+    without_origin: Stat
+    reads: int  # in the span, of which `without_origin` is a part
+    collapse: Stat
+    most_collapsed: float | None  # readers that one answer was given to
+    live_readers: Stat
+    readers: dict[Transport, int]
+    delivery_p99: Stat
+    requests: Stat  # a second
+    appends: Stat  # a second
+    marks: tuple[EventMark, ...]  # of the charts, by their time
+    by_result: Chart
+    ratio: Chart
+    refused: Chart  # requests a second with 4xx, by what a client can mend
+    by_transport: Chart
+    delivery: Chart
+    routes: tuple[RouteView, ...]
+    writes: Writes
+    logs: tuple[LogView, ...]  # in the order of the routes
+
+    @property
+    def served(self) -> str:
+        """The name of the ratio `without_origin`."""
+        return served(*(route.kind for route in self.routes))
+
+
+def served(*kinds: str) -> str:
+    """Return the name of the ratio of reads that were neither at the origin nor read from a log.
+
+    `kinds` are those of the routes.
+    """
+    if set(kinds) == {"http"}:
+        return "Served without the origin"
+    return "Served from the cache" if "http" in kinds else "Served from memory"

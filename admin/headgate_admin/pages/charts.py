@@ -1,0 +1,319 @@
+"""Charts as inline SVG: pure functions from a chart's values to markup.
+
+Heights are fixed and widths are the page's, so a drawing that must stretch (paths) is nested in one
+that must not (text, rules). Colours and widths of lines are the style sheet's, by class.
+
+The values of every moment go along as text in `data-values` of the legend. The page's script shows
+them under the pointer and says them to screen readers, and needs no formats of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from markupsafe import Markup
+
+from headgate_admin.pages import paths, show
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from headgate_admin.model.overview import Chart, EventMark, Line
+
+    Format = Callable[[float | None], str]
+    Marks = Sequence[EventMark]
+
+WIDTH = 1000  # of what stretches, in units of its own
+HEIGHT = 190  # pixels
+SPARK_WIDTH, SPARK_HEIGHT = 160, 36
+ROOM = 1.08  # the end of the scale, as a multiple of the highest value
+TIME_STEPS_S = (10, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
+MOST_TIMES = 4
+NOTHING = 1e-9  # nothing that is measured is smaller, and floats stay far from their limits
+FEW = 4  # of what is counted: a lower scale would have fractions on it
+WHOLE = (1, 2, 5, 10)  # without the step of 2.5, since readers are whole
+NEAR_NOW = 0.8  # of the width, also of a phone's: a time after it would run into "now"
+LABEL_HEIGHT = 14  # pixels between two labels that can be read
+MARK_ROOM = 0.14  # of the width, for the label of an event; a closer one has none
+
+
+class Reference(NamedTuple):
+    """A labelled level across a chart: a target, an alarm."""
+
+    name: str
+    value: float
+    level: str
+
+
+class Scale(NamedTuple):
+    """From values to pixels from the top."""
+
+    low: float
+    high: float
+    ticks: tuple[float, ...]
+
+    def y(self, value: float) -> float:
+        """Return the y coordinate of a value; one outside the scale is at the edge."""
+        part = (value - self.low) / (self.high - self.low)
+        return round(HEIGHT * (1 - min(1.0, max(0.0, part))), 1)
+
+
+class Drawing(NamedTuple):
+    """The parts of a chart: what stretches with the page's width, and what does not."""
+
+    axis: Markup
+    below: Markup  # the grid
+    stretched: Markup
+    above: Markup  # labelled levels, or why there is nothing
+    ends: Markup
+    legend: Markup
+
+
+def scale_from_zero(highest: float, steps: Sequence[float] = (1, 2, 2.5, 5, 10)) -> Scale:
+    """Return a scale to a little above the highest value, with two to six round ticks."""
+    top = highest * ROOM if highest > NOTHING else 1.0
+    power = 10.0 ** math.floor(math.log10(top / 5))
+    step = next(power * n for n in steps if power * n * 5 >= top)
+    ticks = (float(f"{step * n:.6g}") for n in range(int(top / step) + 1))  # 0.075, not 0.07500…1
+    return Scale(0, top, tuple(ticks))
+
+
+def _scale(values: Sequence[float], fewest: float) -> Scale:
+    highest = max([*values, fewest])
+    return scale_from_zero(highest, WHOLE) if fewest else scale_from_zero(highest)
+
+
+def ratio_scale(values: Iterable[float]) -> Scale:
+    """Return a scale for ratios that are good when high: from a half on, unless one is lower."""
+    low = 0.5 if min(values, default=1.0) >= 0.5 else 0.0
+    return Scale(low, 1.0 + (1 - low) * 0.04, (low, (1 + low) / 2, 1.0))
+
+
+# ---------------------------------------------------------------- charts
+
+
+def stacked_area(chart: Chart, label: str, marks: Marks = ()) -> Markup:
+    """Draw each line on top of the ones before; the height of all is the sum."""
+    totals = _totals(chart.lines)
+    scale = scale_from_zero(max((total for total in totals if total is not None), default=0.0))
+    floor: list[float | None] = [None if total is None else 0.0 for total in totals]
+    areas = []
+    for line in chart.lines:
+        roof = [
+            None if low is None else low + (value or 0.0)
+            for low, value in zip(floor, line.values, strict=True)
+        ]
+        drawn = paths.area(floor, roof, scale.y, WIDTH)
+        areas.append(_drawn("area", series_class(line.name), drawn))
+        floor = roof
+    drawing = _on_axes(chart, scale, Markup().join(areas), show.number)
+    whole = last(totals)
+    end = Markup() if whole is None else _end("", scale.y(whole), show.number(whole))
+    return _figure(chart, label, marks, drawing._replace(ends=end))
+
+
+def line_chart(
+    chart: Chart,
+    label: str,
+    marks: Marks = (),
+    format_value: Format = show.count,
+    fewest: float = FEW,
+) -> Markup:
+    """Draw a line for each series, on a scale from zero to `fewest` at least.
+
+    The scale has whole numbers if `fewest` is some.
+    """
+    values = [value for line in chart.lines for value in line.values if value is not None]
+    return _figure(chart, label, marks, _lines(chart, _scale(values, fewest), format_value))
+
+
+def ratio_chart(
+    chart: Chart, label: str, marks: Marks = (), references: Sequence[Reference] = ()
+) -> Markup:
+    """Draw a ratio, whose scale need not begin at zero, and labelled levels across the chart."""
+    values = [value for line in chart.lines for value in line.values if value is not None]
+    scale = ratio_scale(values)
+    drawing = _lines(chart, scale, show.percent)
+    levels = Markup().join(_level(reference, scale) for reference in references if values)
+    axis = _axis((scale.y(at), show.level(at)) for at in scale.ticks)
+    drawing = drawing._replace(axis=axis, above=drawing.above + levels)
+    return _figure(chart, label, marks, drawing)
+
+
+def _lines(chart: Chart, scale: Scale, format_value: Format) -> Drawing:
+    stretched = [
+        _drawn("line", series_class(line.name), paths.steps(line.values, scale.y, WIDTH))
+        for line in chart.lines
+    ]
+    newest = [(series_class(line.name), last(line.values)) for line in chart.lines]
+    drawing = _on_axes(chart, scale, Markup().join(stretched), format_value)
+    return drawing._replace(ends=_ends(newest, scale, format_value))
+
+
+def spark(values: Sequence[float | None], level: str = "") -> Markup:
+    """Draw a small history without axes: the trend, not the amount."""
+    known = [value for value in values if value is not None]
+    low, high = min(known, default=0.0), max(known, default=0.0)
+
+    def y(value: float) -> float:
+        part = 0.5 if high == low else (value - low) / (high - low)
+        return round(SPARK_HEIGHT * (0.92 - 0.84 * part), 1)
+
+    return Markup(
+        '<svg class="spark" viewBox="0 0 {} {}" preserveAspectRatio="none" aria-hidden="true">'
+        '<path class="line {}" d="{}"/></svg>'
+    ).format(SPARK_WIDTH, SPARK_HEIGHT, level, paths.trend(values, y, SPARK_WIDTH))
+
+
+def last(values: Sequence[float | None]) -> float | None:
+    """Return the value of the newest moment; None if that is unknown."""
+    return values[-1] if values else None
+
+
+# ---------------------------------------------------------------- the parts of a chart
+
+
+def _figure(chart: Chart, label: str, marks: Marks, drawing: Drawing) -> Markup:
+    count = max((len(line.values) for line in chart.lines), default=0)
+    span = chart.step * max(1, count)
+    shown = [(it, (it.at - chart.start) / span) for it in marks]
+    shown = [(it, part) for it, part in shown if 0 <= part <= 1]
+    return Markup(
+        '<figure class="chart" tabindex="0" role="group" aria-roledescription="chart" '
+        'aria-keyshortcuts="ArrowLeft ArrowRight Shift+ArrowLeft Shift+ArrowRight Home End Enter" '
+        'aria-label="{}" data-start="{}" data-step="{}" data-count="{}" data-events="{}">'
+        '<svg class="axis" aria-hidden="true">{}</svg>'
+        '<svg class="plot" aria-hidden="true"><g>{}</g>'
+        '<svg viewBox="0 0 {} {}" preserveAspectRatio="none">{}</svg>{}<g class="ends">{}</g></svg>'
+        '<svg class="times" aria-hidden="true">{}</svg>'
+        '<ul class="legend">{}</ul></figure>'
+    ).format(
+        *(label, round(chart.start, 3), chart.step, count),
+        json.dumps(
+            [(int(part * count), show.visible(it.sentence)) for it, part in shown if part < 1]
+        ),
+        *(drawing.axis, drawing.below, WIDTH, HEIGHT, drawing.stretched),
+        *(drawing.above + _marks(shown), drawing.ends),
+        *(_times(chart.start, chart.step, count), drawing.legend),
+    )
+
+
+def _on_axes(chart: Chart, scale: Scale, stretched: Markup, format_value: Format) -> Drawing:
+    known = any(value is not None for line in chart.lines for value in line.values)
+    return Drawing(
+        axis=_axis((scale.y(tick), _round(format_value(tick))) for tick in scale.ticks),
+        below=_grid(scale.y(tick) for tick in scale.ticks),
+        stretched=stretched,
+        above=Markup() if known else _empty("No data in this span yet"),
+        ends=Markup(),
+        legend=Markup().join(
+            _legend_item(
+                series_class(line.name), line.name, [format_value(value) for value in line.values]
+            )
+            for line in chart.lines
+        ),
+    )
+
+
+def _marks(marks: Iterable[tuple[EventMark, float]]) -> Markup:
+    """Draw a line over the whole height at each event, with a label where there is room for it."""
+    drawn, labelled_up_to = [], 0.0
+    for mark, part in sorted(marks, key=lambda it: it[1]):
+        line = Markup('<line class="event {0}" x1="{1:.2%}" x2="{1:.2%}" y2="{2}"/>')
+        drawn.append(line.format(mark.level, part, HEIGHT))
+        is_left = part > 1 - MARK_ROOM  # of its line, so that it ends within the chart
+        if labelled_up_to <= (part - MARK_ROOM if is_left else part):
+            labelled_up_to = part if is_left else part + MARK_ROOM
+            label = Markup('<text class="event{}" x="{:.2%}" dx="{}" y="10">{}</text>')
+            side = (" left", part, -4) if is_left else ("", part, 4)
+            drawn.append(label.format(*side, show.visible(mark.label)))
+    return Markup().join(drawn)
+
+
+def _drawn(kind: str, css: str, path: str) -> Markup:
+    return Markup('<path class="{} {}" d="{}"/>').format(kind, css, path)
+
+
+def series_class(name: str) -> str:
+    """Return the CSS class that gives a series its colour by its name, the same on every page."""
+    return "s-" + re.sub(r"[^a-z0-9]+", "-", name.lower())
+
+
+def _round(text: str) -> str:
+    """Return a label of a tick without a decimal that only other values need: 80 %, 2 ms."""
+    return text.replace(".0 ", " ")
+
+
+def _axis(labels: Iterable[tuple[float, str]]) -> Markup:
+    return Markup().join(
+        Markup('<text x="100%" y="{}">{}</text>').format(y + 4, text) for y, text in labels
+    )
+
+
+def _grid(heights: Iterable[float]) -> Markup:
+    line = Markup('<line class="grid" x1="0" x2="100%" y1="{0}" y2="{0}"/>')
+    return Markup().join(line.format(y) for y in heights)
+
+
+def _level(reference: Reference, scale: Scale) -> Markup:
+    y = scale.y(reference.value)
+    return Markup(
+        '<line class="reference {2}" x1="0" x2="100%" y1="{0}" y2="{0}"/>'
+        '<text class="reference {2}" x="4" y="{1}">{3} {4}</text>'
+    ).format(y, y - 4, reference.level, reference.name, show.level(reference.value))
+
+
+def _ends(values: Iterable[tuple[str, float | None]], scale: Scale, format_value: Format) -> Markup:
+    """Draw the newest values at the ends of the lines, moved apart where they would overlap."""
+    ends, lowest = [], -float(LABEL_HEIGHT)
+    for css, value in sorted(values, key=lambda end: -(end[1] or 0.0)):
+        if value is not None:
+            lowest = max(scale.y(value), LABEL_HEIGHT, lowest + LABEL_HEIGHT)
+            ends.append(_end(css, lowest, format_value(value)))
+    return Markup().join(ends)
+
+
+def _end(css: str, y: float, text: str) -> Markup:
+    return Markup('<text class="{}" x="100%" dx="-4" y="{}">{}</text>').format(css, y - 6, text)
+
+
+def _empty(why: str) -> Markup:
+    return Markup('<text class="why" x="50%" y="{}">{}</text>').format(HEIGHT // 2, why)
+
+
+def _legend_item(css: str, name: str, values: Sequence[str]) -> Markup:
+    now = values[-1] if values else show.UNKNOWN
+    return Markup('<li class="{}" data-name="{}" data-values="{}"><i></i>{} <b>{}</b></li>').format(
+        css, name, "|".join(values), name, now
+    )
+
+
+def _times(start: float, step: float, count: int) -> Markup:
+    """Return round times of day in UTC for below a chart, and `now` for its end.
+
+    `data-at` has the moment, for the page's script to show it in local time.
+    """
+    span = step * max(1, count)
+    every = next((s for s in TIME_STEPS_S if span / s <= MOST_TIMES), TIME_STEPS_S[-1])
+    first = math.ceil(start / every) * every
+    labels = [
+        Markup('<text data-at="{}" x="{}%" y="12">{}</text>').format(
+            *(moment, round((moment - start) / span * 100, 2)),
+            show.clock(moment)[: 8 if every < 60 else 5],
+        )
+        for moment in range(first, int(start + span), every)
+        if (moment - start) / span < NEAR_NOW
+    ]
+    return Markup().join([*labels, Markup('<text class="now" x="100%" y="12">now</text>')])
+
+
+def _totals(lines: Sequence[Line]) -> list[float | None]:
+    """Return the sum of the lines at each moment; None where no line has a value."""
+    totals: list[float | None] = []
+    for values in zip(*(line.values for line in lines), strict=True):
+        known = [value for value in values if value is not None]
+        totals.append(sum(known) if known else None)
+    return totals

@@ -1,0 +1,101 @@
+"""The page of streams: a part of the list of a route's streams, in a chosen order."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, get_args
+
+from headgate_admin.errors import ConsoleError
+from headgate_admin.model.kinds import OfSpan
+from headgate_admin.model.streams import StreamSearch
+from headgate_admin.pages.console_page import ConsolePage, MenuEntry
+from headgate_admin.pages.rendering import TemplatePage
+from headgate_admin.pages.views.stream import DONE
+from headgate_admin.pages.visit import choice, streams_url
+from headgate_gateway.features.questions.streams import PAGE as ROWS
+from headgate_gateway.features.questions.streams import StreamOrder
+
+if TYPE_CHECKING:
+    from headgate_admin.pages.visit import Visit
+
+PATH = "/streams"
+SEARCHES = {"begins": "begin with", "contains": "contain", "glob": "are like"}
+COLUMNS = (
+    ("name", "Name", False),
+    ("", "State", False),
+    ("", "Type", False),
+    ("", "Tail", False),
+    ("size", "Size", True),
+    ("readers", "Readers", True),
+    ("rate", "Rate", True),
+    ("", "Expires", False),
+)
+
+
+async def show(visit: Visit) -> TemplatePage:
+    """Return a page of a route's streams, or why there are none where the log cannot be read."""
+    routes = {route.prefix: route for route in (await visit.console.routes(OfSpan())).routes}
+    route = visit.query.get("route", next(iter(routes)))
+    order = choice(visit.query.get("order", "name"), get_args(StreamOrder), "order")
+    by = choice(visit.query.get("by", "begins"), tuple(SEARCHES), "by")
+    text, after = visit.query.get("text", ""), visit.query.get("after", "")
+    # A search that compares many names is shown in parts: these are of the parts before.
+    found, compared = (_count(visit.query.get(name, "0")) for name in ("found", "compared"))
+    search = StreamSearch(route, **{by: text}, order=order, after=after, limit=max(1, ROWS - found))
+    listed, trouble = None, None
+    try:
+        listed = await visit.console.streams(search)
+        found, compared = found + len(listed.rows), compared + listed.compared
+    except ConsoleError as refusal:
+        trouble = refusal
+    return TemplatePage(
+        "streams.html",
+        {
+            "prefixes": list(routes),
+            "route": route,
+            "order": order,
+            "by": by,
+            "searches": SEARCHES,
+            "text": text,
+            "after": after,
+            "found": found,
+            "compared": compared,
+            "goes_on": bool(listed and listed.compared and listed.after is not None)
+            and found < ROWS,
+            "total": routes[route].streams.get("stored") if route in routes else None,
+            "page": listed,
+            "can_change": visit.viewer.is_operator,
+            "trouble": trouble,
+            "columns": COLUMNS,
+            "commands": _first_commands(streams_url(visit), route),
+        },
+    )
+
+
+def _count(text: str) -> int:
+    """Return a number of names that a link of this page has; 0 for any other text."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else 0
+
+
+def _first_commands(base: str, route: str) -> list[tuple[str, str]]:
+    """Return the commands that the README begins with, for the streams at this URL."""
+    url = shlex.quote(f"{base}{route}/chat")
+    following = shlex.quote(f"{base}{route}/chat?offset=-1&live=sse")
+    content = "-H 'Content-Type: application/json'"
+    return [
+        (f"curl -i -X PUT {url} {content}", "the command that creates a stream"),
+        (
+            f'curl -i -X POST {url} {content} -d \'{{"token": "Hello"}}\'',
+            "the command that appends",
+        ),
+        (f"curl -N {following}", "the command that follows"),
+    ]
+
+
+MENU = MenuEntry(
+    "Streams",
+    "M2 4h12M2 8h12M2 12h8",
+    key="s",
+    order=30,
+)
+PAGE = ConsolePage(PATH, show, menu=MENU, done=DONE)

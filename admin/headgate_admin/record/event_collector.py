@@ -1,0 +1,81 @@
+"""The collection of the events of all processes in the record of this gateway."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headgate_admin.answers import prompt_answers
+from headgate_admin.record.event_record import EventRecord
+from headgate_gateway.features.questions.contract import TakeEvents
+from headgate_gateway.telemetry.event_journal import JOURNAL, JournalEvent, ProcessEvents
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from headgate_admin.alerting.findings import IncidentFinding
+    from headgate_gateway.features.questions.process_source import ProcessSource
+
+
+class EventCollector:
+    """The collector of one gateway; `record` has what it has collected."""
+
+    def __init__(self, source: ProcessSource) -> None:
+        self._source = source
+        self._after: dict[str, int] = {}
+        self._findings: dict[str, IncidentFinding] = {}
+        self.record = EventRecord()
+
+    async def look(self) -> None:
+        """Take what has happened since the last look."""
+        self.take_own()
+        answers = await prompt_answers(self._source, TakeEvents(dict(self._after)))
+        found = [answer for answer in answers if isinstance(answer, ProcessEvents)]
+        self._take(*found)
+        # A worker that has ended is not asked again.
+        known = {JOURNAL.process, *(answer.process for answer in found)}
+        if found:
+            self._after = {name: last for name, last in self._after.items() if name in known}
+
+    def take_own(self) -> None:
+        """Take the events of this process."""
+        self._take(JOURNAL.events_after(self._after.get(JOURNAL.process, 0)))
+
+    def note_findings(self, now: float, findings: Iterable[IncidentFinding]) -> None:
+        """Record which findings have begun, and which are over.
+
+        Health checks are left out: what they find has log lines, which are events of their own.
+        """
+        present = {it.id: it for it in findings if it.key[0] != "check"}
+        known = {key: it.level for key, it in self._findings.items()}
+        began = [it for key, it in present.items() if known.get(key) != it.level]
+        ended = [it for key, it in self._findings.items() if key not in present]
+        self._findings = present
+        self.record.add(
+            [
+                *(_of_finding(it, now, is_over=False) for it in began),
+                *(_of_finding(it, now, is_over=True) for it in ended),
+            ]
+        )
+
+    def _take(self, *answers: ProcessEvents) -> None:
+        """Record these events, all together: one process may end what another has begun."""
+        for answer in answers:
+            if answer.events:
+                self._after[answer.process] = answer.events[-1].sequence
+        self.record.add(event for answer in answers for event in answer.events)
+
+
+def _of_finding(item: IncidentFinding, now: float, *, is_over: bool) -> JournalEvent:
+    key = f"attention {item.id}"
+    return JournalEvent(
+        sequence=0,
+        key="" if is_over else key,
+        ends=key if is_over else "",
+        kind="attention",
+        level=item.level,
+        sentence=item.sentence,
+        route=item.route,
+        at=now,
+        last_at=now,
+        lasts=True,
+    )

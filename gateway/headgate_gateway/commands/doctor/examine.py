@@ -1,0 +1,129 @@
+"""`headgate doctor`: find faults of a CDN, a Redis or a running server."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from headgate_gateway.commands.options.admin_target import on_admin_listener
+from headgate_gateway.commands.options.configuration import complain, config_option, load_settings
+from headgate_gateway.commands.options.home import ca_file_of, cacert_option
+from headgate_gateway.tools.shell.exit_status import UNUSABLE
+
+if TYPE_CHECKING:
+    from headgate_gateway.settings import Route
+    from headgate_gateway.tools.server.target import StreamTarget
+
+_DIGEST = re.compile(r"[a-z-]{1,64}/[0-9a-f]{16}")
+_ORIGIN = re.compile(r"https?://[^\s/?#@,*]+")
+MOST_ORIGINS = 2  # enough to see that one page gets what was stored for another
+
+
+@click.command("cdn")
+@click.argument("url", metavar="URL")
+@click.option(
+    "--digest",
+    metavar="DIGEST",
+    help="Digest of the file of headgate cdn render that should be deployed, as it stands in it.",
+)
+@click.option(
+    "--origin",
+    "origins",
+    multiple=True,
+    metavar="URL",
+    help="Web origin whose pages may read: give two, to see that each gets its own responses.",
+)
+@cacert_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_context
+def doctor_cdn(
+    ctx: click.Context, url: str, digest: str | None, origins: tuple[str, ...], *, as_json: bool
+) -> None:
+    """Find faults of a proxy or CDN in front of a server.
+
+    The command creates streams with random names below the URL, reads them, appends to them and
+    deletes them, with at most 400 requests. It sends the value of STREAM_AUTH as their
+    Authorization. It only reads with the value of STREAM_READ_AUTH, a read token. The exit status
+    is 1 if something is wrong, and 2 if the URL cannot be examined.
+    """
+    if digest is not None and _DIGEST.fullmatch(digest) is None:
+        raise click.BadParameter("it is like nginx/4b377d29c24c42d1.", param_hint="--digest")
+    if len(origins) > MOST_ORIGINS or not all(map(_ORIGIN.fullmatch, origins)):
+        why = "it must be one or two web origins such as https://app.example.com."
+        raise click.BadParameter(why, param_hint="--origin")
+    from headgate_gateway.tools.cdn_doctor import report
+    from headgate_gateway.tools.cdn_doctor.deployment import ExaminationOptions
+    from headgate_gateway.tools.cdn_doctor.streams import first_target, reader_of
+
+    try:
+        target = replace(first_target(url, os.environ), ca_file=ca_file_of(ctx))
+        reader = reader_of(url, os.environ)
+    except ValueError as refusal:
+        raise click.BadParameter(str(refusal), param_hint="URL") from refusal
+    options = ExaminationOptions(reader, digest, origins)
+    sys.exit(report.run(target.shown.rpartition("/")[0], target, options, as_json=as_json))
+
+
+@click.command("redis")
+@click.argument("url", required=False, metavar="[URL]")
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
+def doctor_redis(url: str | None, config: Path | None, as_json: bool) -> None:
+    """Say what a Redis's settings mean for streams.
+
+    Without a URL, the command examines the Redis of each route in the settings. It changes nothing
+    there. The exit status is 1 if it finds an error, and 69 if it cannot examine a Redis.
+    """
+    from headgate_gateway.settings.log_kinds.redis import KIND
+
+    if url is None:
+        table = load_settings(config, {}).route_table
+        routes = [it for it in table if it.log_kind is KIND]
+    else:
+        routes = [_route_to(url)]
+    if not routes:
+        complain("no route has its streams in Redis: give a URL such as redis://127.0.0.1:6379.")
+        sys.exit(UNUSABLE)
+    from headgate_gateway.tools.redis_doctor import report
+
+    sys.exit(report.run(routes, as_json=as_json))
+
+
+def _route_to(url: str) -> Route:
+    """Return a route with nothing but defaults, like that of HEADGATE_STORAGE alone."""
+    from headgate.redis_url import parse_redis
+    from headgate_gateway.settings import Settings
+
+    try:
+        parse_redis(url)
+    except ValueError as refusal:
+        # The URL is not repeated: there may be a password in it.
+        raise click.UsageError(f"The URL {refusal}.") from refusal
+    return Settings(storage=url).route_table[0]
+
+
+@click.command()
+@click.argument(
+    "file", type=click.Path(dir_okay=False, path_type=Path), default="headgate-debug.tar.gz"
+)
+@on_admin_listener
+def debug(file: Path, target: StreamTarget) -> None:
+    """Write an archive for a bug report.
+
+    The command takes ten seconds. The archive has settings without secrets, versions, metrics and
+    figures of the console. For a server on this machine it also has limits, descriptors by kind,
+    processor time by thread and the last log lines. It has no data of streams.
+    """
+    from headgate_gateway.commands.running import run
+    from headgate_gateway.process.running_servers import running_servers
+    from headgate_gateway.tools.debug_bundle import bundle
+
+    at = target.url.removesuffix("/api").rstrip("/")
+    pids = [it.pid for it in running_servers(os.environ) if it.admin.rstrip("/") == at]
+    run(target, bundle(target, pids[0] if len(pids) == 1 else None, file))

@@ -1,0 +1,284 @@
+"""The checks whether another stream is at a path than the one that readers have data of.
+
+Every read is noted as evidence. It is compared only where another stream may be there: where
+another server answers than had sent it, or one that has failed since, or a followed stream is in
+doubt. A read that goes on from a reader's offset then waits until the streams were compared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+from headgate_gateway.edge.followed.comparison import Evidence, unknown_server
+from headgate_gateway.edge.followed.evidence import ANYWHERE
+from headgate_gateway.edge.followed.origin_reads import UNSURE, is_variant
+from headgate_gateway.edge.reads.shared_response import SERVED_STALE
+from headgate_gateway.errors import HeadgateError, OriginBusy, StreamGone, StreamNotFound
+from headgate_gateway.later import is_set_within
+from headgate_gateway.protocol.streams.offsets import NOW
+from headgate_gateway.rules.followed import is_of_type
+from headgate_gateway.rules.read_rules import ANOTHER_STREAM, REFUSED_S
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from headgate_gateway.edge.followed.evidence import ReadStream, StreamEvidence
+    from headgate_gateway.edge.followed.followed_stream import FollowedStream
+    from headgate_gateway.edge.followed.followed_table import FollowedTable
+    from headgate_gateway.edge.followed.origin_reads import OriginReads
+    from headgate_gateway.edge.reads.shared_response import SharedResponse
+    from headgate_gateway.rules.cached_response import CacheRequest
+    from headgate_gateway.rules.repair import StreamRead
+
+LONGEST_EVIDENCE = 8 << 20  # bytes: a checksum takes a millisecond or two, and one more read later
+LONGEST_COMPARISON_S = 1.0  # that a read waits for a comparison, which takes one request, or a few
+RETRY_S = 1
+
+
+class StreamChecks:
+    """The checks of a route's reads: what they show, and whether their readers may go on.
+
+    `follow` follows a stream from where a read ended, until it has been compared with the origin's.
+    """
+
+    def __init__(
+        self,
+        evidence: StreamEvidence,
+        table: FollowedTable,
+        reader: OriginReads,
+        follow: Callable[[CacheRequest, Evidence], FollowedStream],
+    ) -> None:
+        self._evidence = evidence
+        self._table = table
+        self._reader = reader
+        self._follow = follow
+
+    # What reads show
+
+    def note(self, fetch: SharedResponse) -> bool:
+        """Note what a read shows; return False if it is of a stream that was there before.
+
+        What it shows to be outdated is dropped: a followed stream, or responses.
+        """
+        whole, request, is_past = fetch.whole, fetch.request, fetch.is_of_the_past
+        if fetch.how is SERVED_STALE:
+            return True
+        cached = fetch.response.result() if whole is None else whole
+        facts, key = cached.facts, request.stream_key
+        if facts is None or (cached.stored.vary and is_variant(cached)):
+            if cached.status == 404 and not (is_past or request.admitted_as):
+                followed = self._table.by_key.get(key)
+                if followed is not None:
+                    followed.end(StreamNotFound("the stream was deleted"))
+            return True
+        stream = self._evidence.streams.get(key)
+        if stream is None:
+            stream = self._evidence.begin(key, facts.content_type)
+        else:
+            self._evidence.streams.move_to_end(key)
+        is_of_now = not is_past and self._is_of_now(stream, fetch, facts)
+        if whole is not None:
+            server = fetch.server if is_of_now else unknown_server()
+            self._note_data(stream, server, request.start, facts, cached.body)
+        return is_of_now or is_past
+
+    def _note_data(
+        self, stream: ReadStream, server: str, start: str, facts: StreamRead, body: bytes
+    ) -> None:
+        """Note the data of a read that came whole, unless earlier evidence takes precedence."""
+        end, now = facts.next_offset, self._evidence.clock()
+        if facts.is_empty or facts.is_coded or start == NOW or len(body) > LONGEST_EVIDENCE:
+            return
+        read = Evidence(start, end, server, facts.content_type, now, body, len(body))
+        if end > stream.last or self._is_evidence(stream, read, is_tail=facts.up_to_date):
+            self._evidence.note(stream, read)
+
+    def _is_of_now(self, stream: ReadStream, fetch: SharedResponse, facts: StreamRead) -> bool:
+        """Return whether a read is of the stream that is there now, as far as is known."""
+        request, newest, end = fetch.request, self._evidence.newest, facts.next_offset
+        key, content_type = request.stream_key, facts.content_type
+        is_another = stream.content_type != content_type and not is_of_type(
+            content_type, stream.content_type
+        )
+        if is_another and fetch.number < stream.number:
+            return False  # a later request has found a stream of another type
+        stream.content_type = content_type
+        stream.number = max(stream.number, fetch.number)
+        followed = self._table.by_key.get(key)
+        if followed is not None:
+            whole = fetch.whole if fetch.is_joinable else None
+            self._compare(followed, fetch, facts, None if whole is None else whole.body)
+        if is_another:
+            self._reader.forget(request.path)
+            newest.drop(key)
+        if not facts.is_empty and newest.note(key, end):
+            if self._table.by_path:
+                self._table.overtake(key, end)
+            if request.identity:
+                # What everybody would get is older.
+                self._reader.cache.responses.drop_tail(request.path)
+        return True
+
+    def _compare(
+        self, stream: FollowedStream, fetch: SharedResponse, facts: StreamRead, body: bytes | None
+    ) -> None:
+        """End or doubt a stream if a read, whose whole body is `body`, shows another one."""
+        if stream.contradicts(fetch, facts, body):
+            stream.end(StreamGone(ANOTHER_STREAM))
+            if facts.next_offset != fetch.request.start:  # else the origin may only have echoed it
+                self._evidence.lost.note(stream.key, facts.next_offset)
+        if facts.ends:
+            self.note_end(fetch, facts.next_offset)
+
+    def note_end(self, fetch: SharedResponse, end: str) -> None:
+        """Doubt a followed stream if a read of it ends before the stream's expected end."""
+        stream = self._table.by_key.get(fetch.request.stream_key)
+        if stream is not None and fetch.passed_by is None and end < stream.state.expected_end:
+            stream.doubt(is_shorter=True)
+
+    def distrust(self, path: str) -> None:
+        """Drop everything rendered of a path, because an answer may have been another request's."""
+        self._reader.distrust(path)
+        for stream in self._table.of_path(path):
+            stream.doubt()
+
+    def _is_evidence(self, stream: ReadStream, read: Evidence, *, is_tail: bool) -> bool:
+        """Return whether to note a read that reaches no further than others.
+
+        Earlier evidence of data up to the same offset stays if it may be of another stream.
+        """
+        end, server = read.end, read.server
+        reads = stream.reads.values()
+        if not is_tail and any(end < one.end and one.server == server for one in reads):
+            return False  # the server is known to have data beyond it
+        known = stream.reads.get(end)
+        if known is None:
+            return True
+        # A reader that was sent it comes back within a minute, or waits in a feed that has it.
+        is_fresh = known.server != server and read.read_at - known.read_at < REFUSED_S
+        is_in_doubt = any(
+            one.verification.is_in_doubt and one.key == stream.key
+            for one in self._table.of_path(stream.key[1])
+        )
+        return not (is_fresh or is_in_doubt) or known.is_same(read)
+
+    # Whether a reader may go on
+
+    def is_of(self, stream: FollowedStream, offset: str) -> bool:
+        """Return whether a reader at an offset may go on with the known data of a stream."""
+        read = self._evidence.up_to(stream.key, offset)
+        is_same_server = read is None or stream.verification.is_trusted(read.server)
+        return is_same_server and not self._evidence.refuses(stream.key, offset)
+
+    def comparison_before(self, fetch: SharedResponse) -> Callable[[], Awaitable[None]] | None:
+        """Return the comparison that a read from a reader's offset has to wait for, or None.
+
+        It has to wait if the server that has begun to answer is not known to have the data before
+        that offset: it is another server than before, or it has failed since.
+        """
+        request, server = fetch.request, fetch.server
+        if request.path not in self._table.by_path:
+            noted = self._evidence.streams.get(request.stream_key)
+            is_same_server = noted is None or noted.server == server or not noted.reads
+            if is_same_server or request.start in ANYWHERE:
+                return None
+        try:
+            unsure = self._unsure(self._followed(request, server), request, server)
+        except HeadgateError:  # the limit of followed streams is reached
+            return self._refuse
+        for one in unsure:
+            one.compare()
+        if not unsure or request.start in ANYWHERE:
+            return None
+        return partial(self._until_sure, unsure, request, server)
+
+    def _followed(self, request: CacheRequest, server: str) -> list[FollowedStream]:
+        """Return the followed streams that a read is of, after following one if need be.
+
+        Raises HeadgateError if it may not be followed.
+        """
+        key = request.stream_key
+        streams = [
+            one
+            for one in self._table.of_path(request.path)
+            if one.key == key and one.polls is not None
+        ]
+        while not streams and (read := self._evidence.unlike(key, request.start, server)):
+            try:
+                streams = [self._follow(request, read)]
+            except StreamGone:  # a reader with these data is refused already
+                self._evidence.drop(key, read)
+        return streams
+
+    def _unsure(
+        self, streams: list[FollowedStream], request: CacheRequest, server: str
+    ) -> list[FollowedStream]:
+        """Return the streams to compare before a read, since its reader may have other data."""
+        start = request.start
+        unsure = [one for one in streams if not one.verification.is_sure_of(server, start)]
+        having = [one for one in streams if start in one.verification.window.distances]
+        is_known = bool(having) and not any(one in having for one in unsure)
+        key = request.stream_key
+        if self._evidence.unlike(key, start, server, is_known=is_known) is not None:
+            return streams
+        return [] if is_known else unsure
+
+    async def _refuse(self) -> None:
+        raise OriginBusy(UNSURE, RETRY_S)
+
+    async def _until_sure(
+        self, unsure: list[FollowedStream], request: CacheRequest, server: str
+    ) -> None:
+        """Wait until the streams are compared.
+
+        Raises OriginBusy if that takes too long, and StreamGone if the reader's data are lost.
+        """
+        now, key, streams = asyncio.get_running_loop().time, request.stream_key, unsure
+        until = now() + LONGEST_COMPARISON_S
+        read = self._evidence.unlike(key, request.start, server)
+        while unsure:
+            for stream in unsure:
+                await is_set_within(stream.verification.comparison, until - now())
+            is_lost = read is not None and self._evidence.up_to(key, read.end) is None
+            if is_lost or self._evidence.refuses(key, request.start):
+                raise StreamGone(ANOTHER_STREAM)
+            unsure = self._unsure(streams, request, server)
+            followed = self._table.of_path(request.path)
+            # Another doubt may have arisen since the end of a comparison.
+            can_compare = all(one.verification.is_in_doubt and one in followed for one in unsure)
+            if unsure and (now() >= until or not can_compare):
+                raise OriginBusy(UNSURE, RETRY_S)
+            for stream in unsure:
+                stream.compare()
+
+    # What is lost
+
+    def rest(self, stream: FollowedStream) -> None:
+        """Keep evidence of the newest data of a stream that is no longer followed."""
+        verified = stream.verification
+        server = unknown_server() if verified.is_in_doubt else verified.server
+        newest = verified.window.evidence_by(server)
+        if newest is None:
+            return
+        read = self._evidence.up_to(stream.key, newest.end)
+        if verified.is_in_doubt or read is None or verified.is_trusted(read.server):
+            self._evidence.add(stream.key, newest)
+
+    def lose(self, stream: FollowedStream) -> None:
+        """Refuse offsets of a lost stream to clients that come back with them."""
+        key, end = stream.requests.current.stream_key, stream.state.known_end
+        # A client may have made the offset up, and the origin echoed it.
+        if not (stream.state.has_tail or stream.verification.window.newest):
+            self._evidence.lost.lose_echoed(key, end, self._evidence.clock())
+            return
+        verified = stream.verification
+        common, held = verified.lost or verified.window.offsets_beyond("", 0)
+        if verified.window.evidence is not None:  # else the next one to be followed had it, too
+            self._evidence.drop(key, verified.window.evidence)
+        self._evidence.lose(key, common, end, held)
+        for other in self._table.of_path(key[1]):
+            if other is not stream and other.key == key:  # its readers are not to be refused
+                for offset in other.verification.window.distances:
+                    self._evidence.lost.note(key, offset)

@@ -1,0 +1,228 @@
+"""Pages of a log's streams, in one of four orders.
+
+By name they come from the log, by size from a survey of it. A search compares names alone, a
+bounded number of them for each page, and loads the streams that it has found. By readers and by
+rate only those are listed that have readers, or were appended to in the last minute, in this
+process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from functools import partial
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from headgate_gateway.errors import BadRequest
+from headgate_gateway.features.console import hosted_steps
+from headgate_gateway.features.console.description import described
+from headgate_gateway.features.console.inspected_streams import InspectedStreams, RoutedFeed
+from headgate_gateway.features.console.name_search import glob_beginning, name_test
+from headgate_gateway.features.console.size_survey import SizeSurvey
+from headgate_gateway.features.questions.after import decode_after, encode_after
+from headgate_gateway.features.questions.streams import LARGEST_PAGE, StreamPage, StreamRow
+from headgate_gateway.logs.contract import listing_of
+from headgate_gateway.protocol.streams.offsets import parse_offset
+from headgate_gateway.protocol.views import END_MARK
+from headgate_gateway.streams.present_streams import present_page, present_states
+
+if TYPE_CHECKING:
+    from collections.abc import (
+        AsyncIterator,
+        Callable,
+        Generator,
+        Iterable,
+        Iterator,
+        Sequence,
+    )
+
+    from headgate_gateway.features.console.inspected_streams import ExplainedRequest
+    from headgate_gateway.features.questions.streams import (
+        ExplainStep,
+        ListStreams,
+        StreamDescription,
+    )
+    from headgate_gateway.protocol.streams.limits import LimitChanges
+    from headgate_gateway.protocol.streams.state import ClockReading, StreamState
+    from headgate_gateway.routes.setup import RouteSetup
+    from headgate_gateway.streams.active_stream import ActiveStream
+    from headgate_gateway.streams.follower import HostedFeed
+    from headgate_gateway.streams.route import HostedRoute
+
+    NameTest = Callable[[str], bool]
+    Ranked = tuple[float, str]  # what a stream is ranked by, and its path
+
+# Names that a search compares for one page, or those that it manages in SEARCH_S if they are fewer:
+# every page takes less than 0.3 s, also where it finds nothing.
+COMPARED = 100_000
+SEARCH_S = 0.15
+NAMES_AT_ONCE = 2_000  # of one request to the log: half a millisecond of a Redis
+AT_ONCE = 500  # active streams looked at in one turn: less than a millisecond
+
+
+class StreamList(InspectedStreams):
+    """The streams of a route to a log."""
+
+    def __init__(self, route: HostedRoute, _made: RouteSetup) -> None:
+        self._route = route
+        self._table = table = route.table
+        self.survey = SizeSurvey(table.log, table.clock.wall)
+
+    @override
+    async def close(self) -> None:
+        await self.survey.close()
+
+    @override
+    def live_feeds(self) -> Iterator[RoutedFeed]:
+        for active in list(self._table):  # streams come and go as well
+            for feed in active.feeds:
+                yield RoutedFeed(active.path, feed, partial(_bytes_behind, feed))
+
+    @override
+    async def page(self, question: ListStreams) -> StreamPage:
+        prefix = question.name_prefix
+        limit = max(1, min(question.limit, LARGEST_PAGE))
+        fits = name_test(question.contains, question.glob)
+        if question.order == "name":
+            if fits is not None:
+                beginning = prefix or glob_beginning(question.glob)
+                return await self._search(beginning, fits, question.after, limit)
+            return await self._by_name(prefix, question.after, limit)
+        if question.order == "size":
+            if fits is not None:
+                raise BadRequest("by size, streams can be searched by the beginning of names only")
+            survey = await self.survey.largest(prefix)
+            found: Iterable[Ranked] = survey.largest
+            return await self._ranked(found, question.after, limit, survey.taken_at)
+        busy = await self._busy(prefix, fits, by_readers=question.order == "readers")
+        return await self._ranked(busy, question.after, limit, None)
+
+    @override
+    async def describe(self, name: str) -> StreamDescription:
+        active = await self._table.load(name)
+        state = self._table.present(active)
+        return described(self.row(state), state, active, self._route.lifecycle.retention)
+
+    @override
+    def explain(self, request: ExplainedRequest) -> AsyncIterator[ExplainStep]:
+        return hosted_steps.steps(self._route, request)
+
+    @override
+    async def set_limits(self, name: str, changes: LimitChanges) -> None:
+        await self._route.lifecycle.set_limits(name, changes)
+
+    async def _by_name(self, prefix: str, after: str, limit: int) -> StreamPage:
+        listed = await present_page(self._table, prefix, after, limit)
+        return StreamPage(tuple(self.row(state) for state in listed.states), listed.after)
+
+    async def _search(self, prefix: str, fits: NameTest, after: str, limit: int) -> StreamPage:
+        listing, turns = listing_of(self._table.log), self._table.turns
+        found: list[str] = []
+        ends_at, compared = perf_counter() + SEARCH_S, 0
+        place: str | None = after
+        while place is not None and len(found) < limit:
+            if compared >= COMPARED or perf_counter() >= ends_at:
+                break
+            names = await listing.paths(prefix, place, NAMES_AT_ONCE)
+            looked_at = await turns.run(_compare(names, fits, found, limit, ends_at))
+            compared += looked_at
+            is_last = looked_at == len(names) < NAMES_AT_ONCE
+            place = None if is_last else names[looked_at - 1]
+        states = await asyncio.gather(*map(self._state, found))
+        rows = self._rows(state for state in states if state is not None)
+        return StreamPage(tuple(rows), place, compared=compared)
+
+    async def _busy(self, prefix: str, fits: NameTest | None, *, by_readers: bool) -> list[Ranked]:
+        found: list[Ranked] = []
+        active_streams = list(self._table)
+        for start in range(0, len(active_streams), AT_ONCE):
+            for active in active_streams[start : start + AT_ONCE]:
+                rank = readers_of(active) if by_readers else rate_of(active)
+                if rank and active.path.startswith(prefix) and (fits is None or fits(active.path)):
+                    found.append((rank, active.path))
+            await asyncio.sleep(0)
+        return found
+
+    async def _ranked(
+        self, found: Iterable[Ranked], after: str, limit: int, as_of: float | None
+    ) -> StreamPage:
+        """Return a page, highest ranks first, behind the rank and path where another page ended."""
+        last = decode_after(after, tuple[float, str])
+        if last is not None:
+            found = (it for it in found if it < last)
+        page = heapq.nlargest(limit + 1, found)
+        more = encode_after(page[limit - 1]) if len(page) > limit else None
+        states = await asyncio.gather(*(self._state(path) for _, path in page[:limit]))
+        rows = self._rows(state for state in states if state is not None)
+        return StreamPage(tuple(rows), more, as_of)
+
+    async def _state(self, path: str) -> StreamState | None:
+        return (await self._table.log.load(path)).path_state.state
+
+    async def present(self, path: str) -> StreamState | None:
+        """Return the stream of a path as a client may use it now, which does not count as a use."""
+        active = None if self._table.is_shared else self._table.peek(path)
+        is_known = active is not None and (active.state is not None or active.absent)
+        state = active.state if active is not None and is_known else await self._state(path)
+        found = present_states(self._table, () if state is None else (state,))
+        return found[0] if found else None
+
+    def _rows(self, states: Iterable[StreamState]) -> Sequence[StreamRow]:
+        return [self.row(state) for state in present_states(self._table, states)]
+
+    def row(self, state: StreamState) -> StreamRow:
+        """Return a stream as a row of the list."""
+        active = self._table.peek(state.path)
+        return StreamRow(
+            name=state.path,
+            content_type=state.content_type,
+            closed=state.closed,
+            tail=state.offset(state.tail),
+            size=state.size,
+            readers=0 if active is None else readers_of(active),
+            rate=0.0 if active is None else rate_of(active),
+            expires_at=_ends_at(state, self._table.clock()),
+            forked_from=None if state.fork is None else state.fork.source_path,
+            created_at=state.created_at,
+            stream_id=str(state.stream_id),
+        )
+
+
+def _compare(
+    names: Sequence[str], fits: NameTest, found: list[str], limit: int, ends_at: float
+) -> Generator[None, None, int]:
+    """Add names that fit, up to `limit`; return how many were looked at, at least one."""
+    for number, name in enumerate(names, 1):
+        if fits(name):
+            found.append(name)
+        if len(found) == limit or perf_counter() >= ends_at:
+            return number
+        yield
+    return len(names)
+
+
+def readers_of(active: ActiveStream) -> int:
+    """Return the number of a stream's live readers in this process."""
+    return sum(feed.reader_count for feed in active.feeds)
+
+
+def rate_of(active: ActiveStream) -> float:
+    """Return the appends per second through this process in the last minute."""
+    rate = active.rate
+    return 0.0 if rate is None else rate.per_second(perf_counter())
+
+
+def _ends_at(state: StreamState, now: ClockReading) -> float | None:
+    """Return when a stream ends by the present wall clock, unless it is used before."""
+    if state.deadline is None:
+        return None
+    return state.deadline + now.wall - state.lifetime.clock(now)
+
+
+def _bytes_behind(feed: HostedFeed, offset: str) -> int:
+    """Return the bytes from an offset to the tail of a feed's stream."""
+    position = parse_offset(offset.removesuffix(END_MARK), "offset").position
+    return max(0, feed.stream.tail - position)

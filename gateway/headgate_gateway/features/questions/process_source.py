@@ -1,0 +1,134 @@
+"""Contracts by which the admin application sees the server: its health, processes and settings.
+
+A process that serves streams implements them, or the supervisor of several workers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from aiohttp.web_request import BaseRequest
+
+    from headgate_gateway.features.console_token import ConsoleToken
+    from headgate_gateway.features.questions.contract import Answer, Question
+    from headgate_gateway.settings import Settings
+    from headgate_gateway.telemetry.metrics import Snapshot
+
+
+STARTING = "starting"  # the reason while a process opens its routes and listeners
+
+STOPPING = "stopping"  # the reason of the check "server" from the beginning of a stop on
+
+
+class Health(NamedTuple):
+    """The health checks by name, each with None or what is wrong.
+
+    `notes` have the same form, but readiness does not depend on them.
+    """
+
+    checks: dict[str, str | None]
+    notes: dict[str, str | None]
+
+    @property
+    def is_degraded(self) -> bool:
+        """True if a log serves reads, and takes no writes: its note is named as its check."""
+        return any(name.startswith("log ") and reason for name, reason in self.notes.items())
+
+    def of_file(self, path: str) -> str | None:
+        """Return what is wrong with a file of the settings, or None."""
+        return self.notes.get(path) or self.notes.get(str(Path(path).absolute()))
+
+
+class Restarts(NamedTuple):
+    """A count of replaced processes, and how and when (`loop.time()`) the last of them ended."""
+
+    total: int = 0
+    last_end: str | None = None
+    last_ended_at: float | None = None
+
+
+class ProcessReport(NamedTuple):
+    """A process of the gateway: its name in it, what it does not do well, and its metrics.
+
+    `numbers` are None for a process that did not answer in time; `pid` is None if there is none.
+    """
+
+    name: str
+    pid: int | None
+    problem: str | None
+    restarts: Restarts
+    numbers: Snapshot | None
+
+
+class ClientBounds(Protocol):
+    """The bounds on clients of the admin listener, and its metrics."""
+
+    @property
+    def most_connections(self) -> int:
+        """The largest number of connections that the listener has at once."""
+
+    async def body(self, request: BaseRequest) -> bytes:
+        """Return a request's body. Raises HeadgateError, or ConnectionError."""
+
+    def log_refusal(self, reason: str, client: str | None) -> None:
+        """Log a client's malformed request, at most once a second."""
+
+    def measure(self) -> Snapshot:
+        """Return the listener's metrics."""
+
+
+class SettingsSource(Protocol):
+    """The settings in force, which a reload replaces."""
+
+    settings: Settings
+    warnings: tuple[str, ...]  # about what the last reload has put in force
+    on_reload: list[Callable[[Settings], None]]  # called with new settings
+    # Returns the settings as they are written now; raises SettingsError. It reads files: call it
+    # in a thread.
+    reread: Callable[[], Settings]
+
+    async def reload(self) -> tuple[str, ...]:
+        """Read the settings again and apply them; return the reasons against it, or ()."""
+
+
+class Setup(NamedTuple):
+    """The admin listener's environment: its settings, the formats that logs write, the clock.
+
+    `console` is the token with which the guards of streams admit it.
+    """
+
+    reloader: SettingsSource
+    formats: Callable[[], Mapping[str, str]]
+    clock: Callable[[], float]  # epoch seconds
+    console: ConsoleToken
+    bounds: ClientBounds
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self.reloader.settings
+
+
+class ProcessSource(Protocol):
+    """The state and the figures of this process, or of several together.
+
+    `before_drain` is called and awaited when a stop begins, while all questions are still answered.
+    """
+
+    before_drain: list[Callable[[], Awaitable[None]]]
+
+    async def health(self) -> Health:
+        """Return whether requests should be sent here, with the reasons."""
+
+    async def measure(self) -> Snapshot:
+        """Return all metrics."""
+
+    async def processes(self) -> Sequence[ProcessReport]:
+        """Return each process by itself, the supervisor of several workers first."""
+
+    async def query(self, question: Question) -> Sequence[Answer]:
+        """Return the answers of the processes that serve streams; late ones are left out."""

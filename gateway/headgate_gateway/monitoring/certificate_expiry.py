@@ -1,0 +1,98 @@
+"""Thresholds of the alerts on certificates that should have been renewed by now.
+
+Certificates of 90 days are renewed 30 days before they expire, those of six days at half of their
+time. So both bounds are days, and a share of their time for those of less than 70 days.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from headgate_gateway.monitoring.quantities import Gauge, Threshold
+from headgate_gateway.monitoring.rules import CERTIFICATE_FILE, Alert
+
+DAY_S = 86_400
+EXPIRY = "headgate_tls_certificate_expiry_timestamp_seconds"
+START = "headgate_tls_certificate_start_timestamp_seconds"
+
+
+class ExpiryBound(NamedTuple):
+    """The seconds before an expiry, and the share of the certificate's time, whichever is less."""
+
+    seconds: int
+    share: float
+
+
+EXPIRES_SOON = ExpiryBound(14 * DAY_S, 0.2)  # two weekends, to renew it by hand
+EXPIRES_NOW = ExpiryBound(3 * DAY_S, 0.05)  # a weekend
+
+
+_LEFT = f"{EXPIRY} - time()"
+
+
+def _expires(bound: ExpiryBound) -> str:
+    """Return the condition that fewer seconds are left of a certificate, which is still valid."""
+    return (
+        f"{_LEFT} < {bound.seconds} and {_LEFT} < {bound.share:g} * ({EXPIRY} - {START})"
+        f" and {_LEFT} > 0"
+    )
+
+
+CERTIFICATE_ALERTS = (
+    Alert(
+        "HeadgateCertificateFilesRefused",
+        Threshold(Gauge("headgate_tls_files_ok"), "==", 0),
+        "1m",  # longer than a renewal takes to write both files
+        "warning",
+        "{{ $labels.instance }} cannot use the present files of {{ $labels.setting }}, or they are"
+        " for other hosts.",
+        "The former certificate stays in use until it expires, and a restart would fail. One that"
+        " is for other hosts than those of the settings is used if there was no former one: no"
+        " client connects. /readyz and the log lines tls.files_refused and tls.certificate_invalid"
+        " say which.",
+        "tls",
+        CERTIFICATE_FILE,
+    ),
+    Alert(
+        "HeadgateCertificateExpiresSoon",
+        _expires(EXPIRES_SOON),
+        "10m",  # longer than a renewal that is just under way
+        "warning",
+        "The certificate of {{ $labels.setting }} on {{ $labels.instance }} expires in"
+        " {{ $value | humanizeDuration }}.",
+        "It should have been renewed by now: look at what renews it, and at headgate_tls_files_ok.",
+        "tls",
+    ),
+    Alert(
+        "HeadgateCertificateExpires",
+        _expires(EXPIRES_NOW),
+        "10m",
+        "critical",
+        "The certificate of {{ $labels.setting }} on {{ $labels.instance }} expires in"
+        " {{ $value | humanizeDuration }}.",
+        "From then on no client connects. Renew it by hand: the gateway reads the files by itself.",
+        "tls",
+    ),
+    Alert(
+        "HeadgateCertificateExpired",
+        f"time() - {EXPIRY} > 0",
+        "0m",
+        "critical",
+        "The certificate of {{ $labels.setting }} on {{ $labels.instance }} expired"
+        " {{ $value | humanizeDuration }} ago.",
+        "No client connects. Renew it by hand: the gateway reads the files by itself.",
+        "tls",
+        CERTIFICATE_FILE,
+    ),
+    Alert(
+        "HeadgateCertificateNotValidYet",
+        f"{START} - time() > 0",
+        "0m",
+        "critical",
+        "The certificate of {{ $labels.setting }} on {{ $labels.instance }} is valid only in"
+        " {{ $value | humanizeDuration }}.",
+        "No client connects. Compare the clock of the machine, and the files.",
+        "tls",
+        CERTIFICATE_FILE,
+    ),
+)

@@ -1,0 +1,86 @@
+"""The settings of the users of the admin listener: people, and scripts with a token."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from headgate_gateway.settings.reading.kinds import ValueKind
+from headgate_gateway.settings.reading.tables import Table, setting
+from headgate_gateway.settings.reading.token_hashes import (
+    DIGEST,
+    SHORTEST_TOKEN,
+    is_token,
+    read_digest,
+    token_digest,
+)
+from headgate_gateway.settings.reading.values import Secret, TextPattern, Validator
+
+Role = Literal["viewer", "operator"]
+NAME_KIND = "a name of at most 64 letters, digits, '-', '_', '.' and '@'"
+HASH_KIND = "what headgate config hash-password prints, which begins with $argon2id$"
+TOKEN_KIND = (
+    f"at least {SHORTEST_TOKEN} characters without blanks, or {DIGEST} and the 64 hexadecimal "
+    "digits of their hash"
+)
+USERS_KIND = "an array of tables, each with name, role and password_hash"
+TOKENS_KIND = "an array of tables, each with name, role and token"
+_NAME = r"[A-Za-z0-9._@-]{1,64}"
+_HASH = re.compile(
+    r"\$argon2id\$v=19\$m=\d{1,7},t=\d{1,3},p=\d{1,3}\$[A-Za-z0-9+/]{11,88}\$[A-Za-z0-9+/]{16,88}"
+)
+
+
+def check_name(name: str) -> str:
+    """Return a name that is valid in logs. Raises ValueError in words that continue "it"."""
+    if re.fullmatch(_NAME, name) is None:
+        raise ValueError(f"must be {NAME_KIND}")
+    return name
+
+
+def _check_hash(secret: Secret) -> Secret:
+    if _HASH.fullmatch(secret.reveal()) is None:
+        raise ValueError(f"must be {HASH_KIND}")
+    return secret
+
+
+def _check_token(secret: Secret) -> Secret:
+    token = secret.reveal()
+    is_plain = is_token(token) and not token.startswith(DIGEST)
+    if not is_plain and read_digest(token) is None:
+        raise ValueError(f"must be {TOKEN_KIND}")
+    return secret
+
+
+class _Admitted(Table):
+    name: Annotated[str, Validator(check_name), ValueKind(NAME_KIND), TextPattern(_NAME)] = setting(
+        description="Name at sign-in and in the log."
+    )
+    role: Role = setting(
+        description="What they may do: a viewer sees everything but the addresses of clients; an "
+        "operator also changes streams and tokens, bans clients and reloads the settings."
+    )
+
+
+class AdminUser(_Admitted):
+    """A person who signs in with a password."""
+
+    password_hash: Annotated[
+        Secret, Validator(_check_hash), ValueKind(HASH_KIND), TextPattern(_HASH.pattern)
+    ] = setting(
+        description="Hash of the password (Argon2id), which headgate config hash-password prints."
+    )
+
+
+class AdminToken(_Admitted):
+    """A script, which sends its token with each request."""
+
+    token: Annotated[Secret, Validator(_check_token), ValueKind(TOKEN_KIND)] = setting(
+        description="The token, or its SHA-256."
+    )
+
+    @property
+    def digest(self) -> bytes:
+        """The SHA-256 of the token."""
+        token = self.token.reveal()
+        return read_digest(token) or token_digest(token)

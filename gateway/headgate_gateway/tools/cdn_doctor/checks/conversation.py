@@ -1,0 +1,266 @@
+"""Holds the conversation of `script`, and says what is wrong with each response."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+from headgate.errors import StreamError
+from headgate.names import PRODUCER_ID
+from headgate_gateway.protocol.http.header_names import CLOSED
+from headgate_gateway.tools.cdn_doctor.checks import fields
+from headgate_gateway.tools.cdn_doctor.checks.judging import Mismatch, has_wrong_body, wrong
+from headgate_gateway.tools.cdn_doctor.evidence import cache_claims, is_copy, is_headgate
+from headgate_gateway.tools.cdn_doctor.finding import Finding, failed, noted, passed, unknown
+from headgate_gateway.tools.cdn_doctor.probe_sender import (
+    REQUEST_ID,
+    USUAL,
+    ProbeBounds,
+    TooManyRequests,
+    words,
+)
+from headgate_gateway.tools.cdn_doctor.script.copies import COPIES, QUERIES
+from headgate_gateway.tools.cdn_doctor.script.life import DELETION, ENDED, OPEN, PRODUCER
+from headgate_gateway.tools.cdn_doctor.script.line import BYTES, MADE, SEQ, ScriptLine
+from headgate_gateway.tools.cdn_doctor.streams import end_of_lifetime
+from headgate_gateway.tools.shell.failure import FAILURES, Failed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from headgate.stream_requests import StreamRequests
+    from headgate_gateway.tools.cdn_doctor.deployment import Deployment
+    from headgate_gateway.tools.cdn_doctor.finding import Check
+    from headgate_gateway.tools.cdn_doctor.probe_sender import ProbeReply
+
+PASSES: Mapping[Check, str] = {
+    "headers": "responses have every field that readers and writers need, with its own value",
+    "request fields": "the fields of requests arrive",
+    "statuses": "what is done has its own status",
+    "refusals": "what is refused has the status and the fields that say why",
+    "repeated append": "an append that was sent twice with the same Producer fields is stored once",
+    "tags": "a tag is confirmed until something is appended, and no longer",
+    "bodies": "pages and JSON are stored and read as they were sent",
+    "copies": "a read gets no response to a HEAD, a part, a tag, or another encoding",
+    "queries": "queries arrive as they are sent, and copies are found in any order of one",
+    "removal": "a deleted stream is gone",
+}
+OF_CONVERSATION: tuple[Check, ...] = tuple(PASSES)
+# Of the fields that a read has; more are missing where a hop takes a few fields only.
+MOST_MISSING = 2
+NOT_CLOSED = "a stream was not closed: the Stream-Closed of the request does not arrive"
+# For a live read of what is there; where it is not, the server waits.
+LIVE_S = 5.0
+# A sentence for each would hide the first, which mostly is the cause.
+MOST_SHOWN = 3
+_OF_STREAMS = re.compile("Stream-|Producer-")
+_ORDERS = (
+    "cursor=order&live=long-poll&offset=-1",
+    "live=long-poll&offset=-1&cursor=order",
+    "offset=-1&cursor=order&live=long-poll",
+)
+# Keys that are one where a cache writes them in lower case.
+_CASES = ("cursor=Doctor&offset=-1", "cursor=dOCTOR&offset=-1")
+_OTHER = "cursor=another&offset=-1"
+
+
+@dataclass(slots=True)
+class _Conversation:
+    """The streams of a conversation, what was kept of the responses, and what was wrong."""
+
+    streams: Mapping[str, StreamRequests]
+    kept: dict[str, str]
+    wrong: list[Mismatch] = field(default_factory=list)
+    # Stream and query of each request, by its id.
+    queries: dict[str, tuple[str, str]] = field(default_factory=dict)
+    # Streams that are not as they should be, since a write was not done, or one too many.
+    spoiled: set[str] = field(default_factory=set)
+    # Why the conversation ended early.
+    end: str = ""
+
+
+async def conversation(deployment: Deployment) -> list[Finding]:
+    """Check the response to each kind of request."""
+    reads = deployment.reads
+    if reads.first.is_good and not reads.first.body:
+        raise Failed("what is appended does not arrive")
+    made = {name: deployment.streams.planned_to_be_made(name) for name in MADE}
+    site = (*deployment.options.origins, fields.SITES[0])[0]
+    kept = {"site": site, "expires": end_of_lifetime(), "later": end_of_lifetime(2)}
+    talk = _Conversation({**made, BYTES: reads.own.stream}, kept)
+    if not reads.is_closed:
+        talk.spoiled.add(BYTES)
+    if reads.is_close_lost:
+        talk.wrong.append(Mismatch("request fields", NOT_CLOSED, shows=CLOSED))
+    is_ours = is_headgate(reads.first.headers)
+    for line in (*OPEN, *PRODUCER, *ENDED, *COPIES, *QUERIES, *DELETION):
+        if is_ours or not line.is_of_headgate:
+            await _said(deployment, talk, line)
+        if talk.end:
+            break
+    note = None if talk.end else await _queries(deployment, talk)
+    if crossed := await fields.live_is_in_key(deployment):
+        talk.wrong.append(Mismatch("headers", crossed, "live in key"))
+    return list(_findings(deployment, talk, note))
+
+
+async def _said(deployment: Deployment, talk: _Conversation, line: ScriptLine) -> None:
+    """Send the request of a line, unless it needs what was not kept, and judge the response."""
+    if line.stream in talk.spoiled and _needs_state(line):
+        return
+    if (filled := _filled(line, talk.kept)) is None:
+        return
+    query, sends = filled
+    await asyncio.sleep(line.after_s)
+    try:
+        reply = await _sent(deployment, talk, line, query, sends)
+    except TooManyRequests as limit:
+        talk.end = words(limit)
+    except FAILURES as failure:
+        saw = f"{line.name} had no valid response: {words(failure)}"
+        if _is_silence(failure) and not line.is_live:
+            talk.end = saw
+        elif line.stream not in talk.spoiled:
+            talk.wrong.append(Mismatch(line.check, saw, line.advice))
+    else:
+        _judge(talk, line, query, reply)
+
+
+def _filled(line: ScriptLine, kept: Mapping[str, str]) -> tuple[str, dict[str, str]] | None:
+    """Return the query and the fields of a request; None if they need what was not kept."""
+    try:
+        query = line.query.format_map(kept)
+        return query, {name: value.format_map(kept) for name, value in line.sends.items()}
+    except KeyError:
+        return None
+
+
+async def _sent(
+    deployment: Deployment,
+    talk: _Conversation,
+    line: ScriptLine,
+    query: str,
+    sends: Mapping[str, str],
+) -> ProbeReply:
+    # What waits for something is no request that is answered at once.
+    bounds = ProbeBounds(within_s=LIVE_S) if line.is_live else USUAL
+    return await deployment.asker.send(
+        with_raw_query(talk.streams[line.stream], query),
+        line.method,
+        headers=sends,
+        body=line.body,
+        bounds=bounds,
+    )
+
+
+def _needs_state(line: ScriptLine) -> bool:
+    """Return whether the response depends on what was appended before."""
+    is_of_writes = not {PRODUCER_ID, SEQ}.isdisjoint(line.sends) or CLOSED in line.has
+    return line.gives is not None or line.check == "tags" or is_of_writes
+
+
+def _crossed(
+    talk: _Conversation, line: ScriptLine, query: str, reply: ProbeReply
+) -> Mismatch | None:
+    """Return what is wrong with a response that was made for another URL, or None.
+
+    A cursor says nothing where a read is not live.
+    """
+    talk.queries[reply.request_id] = line.stream, query
+    of_stream, other = talk.queries.get(reply.headers.get(REQUEST_ID, ""), (line.stream, query))
+    differ = dict(parse_qsl(query)).items() ^ dict(parse_qsl(other)).items()
+    names = {name for name, _ in differ} - {"cursor"}
+    if line.method != "GET" or of_stream != line.stream or not names:
+        return None
+    saw = f"{query} got the response to {other}{cache_claims(reply)}"
+    return Mismatch("queries", saw, "live in key" if "live" in names else "offsets")
+
+
+def _is_silence(failure: Exception) -> bool:
+    return isinstance(failure, StreamError) and isinstance(failure.__cause__, TimeoutError)
+
+
+def _judge(talk: _Conversation, line: ScriptLine, query: str, reply: ProbeReply) -> None:
+    """Keep what is wrong with a response, and what later lines need of it."""
+    if (crossed := _crossed(talk, line, query, reply)) is not None:
+        talk.wrong.append(crossed)
+        return
+    is_spoiled = line.stream in talk.spoiled
+    talk.wrong += wrong(talk.kept, line, reply, is_spoiled=is_spoiled)
+    if line.is_needed and reply.status not in line.status:
+        talk.end = f"{line.name} was answered {reply.status}"
+    is_write = line.method in {"PUT", "POST"}
+    if reply.status not in line.status if is_write else has_wrong_body(line, reply):
+        talk.spoiled.add(line.stream)
+    values = {name: reply.headers.get(of) for name, of in line.keeps.items()}
+    talk.kept |= {name: value for name, value in values.items() if value is not None}
+
+
+def with_raw_query(stream: StreamRequests, query: str) -> StreamRequests:
+    """Return the stream with these parameters as they are, after those of its URL."""
+    parts = urlsplit(stream.url)
+    whole = "&".join(part for part in (parts.query, query) if part)
+    return stream.beside(urlunsplit(parts._replace(query=whole)))
+
+
+async def _queries(deployment: Deployment, talk: _Conversation) -> str | None:
+    """Check keys by case and order; return a note if copies are found by one order only."""
+    stream = talk.streams[BYTES]
+    try:
+        replies = [
+            await deployment.asker.send(with_raw_query(stream, query), "GET")
+            for query in (*_CASES, _OTHER, _ORDERS[0], *_ORDERS)
+        ]
+    except FAILURES as failure:
+        talk.end = words(failure)
+        return None
+    _, other, unequal, _, again, *orders = replies
+    # Where no cursor is in a key, its case is not the reason.
+    if is_copy(other) and not is_copy(unequal):
+        saw = f"{_CASES[1]} was answered with the response to {_CASES[0]}{cache_claims(other)}"
+        saw = f"{saw}: a cache writes its keys in lower case"
+        talk.wrong.append(Mismatch("queries", saw))
+    for query, reply in zip(_ORDERS[1:], orders, strict=True):
+        if again.is_good and (reply.status, reply.body) != (again.status, again.body):
+            saw = f"{query} has another answer ({reply.status}) than {_ORDERS[0]} ({again.status})"
+            talk.wrong.append(Mismatch("queries", saw))
+            return None
+    if is_copy(again) and not all(map(is_copy, orders)):
+        return "a cache keeps a copy for each order of the same parameters"
+    return None
+
+
+def _findings(deployment: Deployment, talk: _Conversation, note: str | None) -> Iterator[Finding]:
+    """Yield a finding for each check of the conversation."""
+    lost = {one.shows for one in talk.wrong}
+    # What does not arrive cannot come back.
+    wrong = [one for one in talk.wrong if one.field not in lost or not one.field]
+    for check, saw in PASSES.items():
+        of_check = [one for one in wrong if one.check == check]
+        if of_check:
+            yield _failure(check, of_check)
+        elif talk.end:
+            yield unknown(check, talk.end)
+        elif check == "queries" and note:
+            yield noted(check, note)
+        elif check == "headers" and (vary := fields.vary(deployment.reads.again)):
+            yield vary
+        else:
+            yield passed(check, saw)
+
+
+def _failure(check: Check, wrong: list[Mismatch]) -> Finding:
+    first: dict[str, Mismatch] = {}
+    for one in wrong:
+        first.setdefault(one.missing or one.saw, one)
+    shown = "; ".join(one.saw for one in [*first.values()][:MOST_SHOWN])
+    more = len(first) - MOST_SHOWN
+    missing = {one.missing for one in first.values() if one.missing}
+    # The first cause is mostly that of the others.
+    advice = next(iter(first.values())).advice
+    if len(missing) > MOST_MISSING and not all(map(_OF_STREAMS.match, missing)):
+        advice = "long heads"  # they are missing by their number, and not by their names
+    return failed(check, f"{shown}; and {more} more" if more > 0 else shown, advice)

@@ -1,0 +1,196 @@
+"""Compare the responses of the conversation with its lines."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from headgate_gateway.protocol.http.header_names import NEXT_OFFSET, UP_TO_DATE
+from headgate_gateway.tools.cdn_doctor.checks import fields
+from headgate_gateway.tools.cdn_doctor.checks.writes import (
+    LONGEST_TAIL_S,
+    REFUSED,
+    browsers_lifetime_s,
+)
+from headgate_gateway.tools.cdn_doctor.evidence import cache_claims, is_copy
+from headgate_gateway.tools.cdn_doctor.script.line import (
+    ABSENT,
+    ALLOW_ORIGIN,
+    ANY,
+    ETAG,
+    IF_ANY,
+    OTHERS,
+    SHORT,
+    TYPE,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from headgate_gateway.tools.cdn_doctor.finding import Advice, Check
+    from headgate_gateway.tools.cdn_doctor.probe_sender import ProbeReply
+    from headgate_gateway.tools.cdn_doctor.script.line import ScriptLine
+
+GZIP = b"\x1f\x8b"  # begins what is compressed
+_TAG = re.compile(r'(?:W/)?"[^"]*"')
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """A response that is not as it should be."""
+
+    check: Check
+    saw: str
+    advice: Advice | None = None
+    # The value of a field that should have another one, and its name.
+    seen: str = ""
+    field: str = ""
+    # The field of a response that is missing, if that is what is wrong.
+    missing: str = ""
+    # The field of a request that did not arrive.
+    shows: str = ""
+
+
+def wrong(
+    kept: Mapping[str, str], line: ScriptLine, reply: ProbeReply, *, is_spoiled: bool
+) -> Iterator[Mismatch]:
+    """Yield what is wrong with the response to a line.
+
+    Where its stream `is_spoiled`, that is not as it should be, its offsets are not compared.
+    """
+    means = f": {line.means}" if line.means else ""
+    if line.method in {"PUT", "POST", "DELETE"} and is_copy(reply):
+        saw = f"{line.name} got the response to another request{cache_claims(reply)}"
+        yield Mismatch("statuses", saw, "POST kept")
+    elif reply.status not in line.status:
+        # A refusal of HEAD, and a copy of what was deleted, have checks of their own.
+        if line.method != "HEAD" or reply.status not in REFUSED:
+            yield _wrong_status(line, reply, means)
+    else:
+        if has_wrong_body(line, reply):
+            yield _wrong_body(line, reply, means)
+        yield from _wrong_fields(kept, line, reply, is_spoiled=is_spoiled)
+
+
+def _wrong_status(line: ScriptLine, reply: ProbeReply, means: str) -> Mismatch:
+    saw = f"{line.name} was answered {reply.status}, where {_either(line.status)} was expected"
+    if line.shows and reply.is_good:
+        saw = f"{saw}: the {line.shows} of the request does not arrive"
+        return Mismatch("request fields", saw, shows=line.shows)
+    if reply.status in fields.HEAD_IS_REFUSED and line.method == "GET":
+        return Mismatch("headers", f"{line.name} was answered {reply.status}", "long heads")
+    if line.is_live and is_copy(reply):
+        saw = f"{line.name} got the response to a read that is not live{cache_claims(reply)}"
+        return Mismatch("queries", saw, "live in key")
+    if line.is_needed and line.check == "bodies":
+        return Mismatch(
+            "statuses",
+            f"{saw}{cache_claims(reply)}",
+            "redirects" if 300 <= reply.status < 400 else "reads",
+        )
+    return Mismatch(line.check, f"{saw}{means}{cache_claims(reply)}", line.advice)
+
+
+def _wrong_body(line: ScriptLine, reply: ProbeReply, means: str) -> Mismatch:
+    saw = f"{line.name} has {len(reply.body):,} bytes, which are not those that were sent"
+    if reply.body.startswith(GZIP):
+        return Mismatch("bodies", f"{saw}: they are compressed", "encoding")
+    return Mismatch(line.check, f"{saw}{means}{cache_claims(reply)}", line.advice)
+
+
+def _wrong_fields(
+    kept: Mapping[str, str], line: ScriptLine, reply: ProbeReply, *, is_spoiled: bool
+) -> Iterator[Mismatch]:
+    for name, template in line.has.items():
+        try:
+            wanted = template.format_map(kept)
+        except KeyError:
+            continue
+        if is_spoiled and name == NEXT_OFFSET:
+            wanted = ANY
+        of_fields: Check = "refusals" if reply.status >= 400 else "headers"
+        for one in _wrong_field(line, of_fields, name, wanted, reply.headers.get(name)):
+            yield replace(one, advice=_advice(kept, line, reply, one))
+
+
+def _advice(
+    kept: Mapping[str, str], line: ScriptLine, reply: ProbeReply, one: Mismatch
+) -> Advice | None:
+    """Return the cause of a wrong field, where that is another one than the usual."""
+    if one.advice is not None:
+        return one.advice
+    if line.method == "HEAD" and UP_TO_DATE in reply.headers:  # which a read has
+        return "HEAD of chunks"
+    return "old" if one.seen in kept.values() else None
+
+
+def _wrong_field(
+    line: ScriptLine, of_fields: Check, name: str, wanted: str, seen: str | None
+) -> Iterator[Mismatch]:
+    """Yield what is wrong with a field of a response."""
+    advice: Advice | None = "CORS" if name == ALLOW_ORIGIN else None
+    if wanted == SHORT:
+        lifetime_s = browsers_lifetime_s(seen or "")
+        if lifetime_s > LONGEST_TAIL_S:
+            saw = f"{line.name} may be kept by browsers for {lifetime_s} s"
+            yield Mismatch(of_fields, saw, "browsers' copies")
+    elif wanted == ABSENT:
+        if seen is not None:
+            saw = f"{line.name} has the {name} {_short(seen)}: {line.means}"
+            yield Mismatch(line.check, saw, line.advice)
+    elif seen is None:
+        if not wanted.startswith(IF_ANY):
+            saw = f"{line.name} has no {name}"
+            yield Mismatch(of_fields, saw, advice, missing=name, field=name)
+    else:
+        yield from _wrong_value(line, of_fields, name, wanted, seen, advice)
+
+
+def _wrong_value(
+    line: ScriptLine, of_fields: Check, name: str, wanted: str, seen: str, advice: Advice | None
+) -> Iterator[Mismatch]:
+    """Yield what is wrong with the value of a field."""
+    once, comma, again = seen.partition(", ")
+    if comma and once == again:
+        twice: Advice = "CORS twice" if name == ALLOW_ORIGIN else "fields twice"
+        yield Mismatch(of_fields, f"{line.name} has the {name} twice", twice)
+    elif wanted.startswith((OTHERS, IF_ANY)):
+        is_old = wanted.startswith(OTHERS)
+        if (seen == wanted[1:]) is is_old:
+            which = "the old" if is_old else "another"
+            yield Mismatch(line.check, f"{line.name} has {which} {name}: {line.means}")
+    elif name == ETAG:
+        if _TAG.fullmatch(seen) is None:
+            saw = f"{line.name} has the {name} {_short(seen)}, which lacks a quote"
+            yield Mismatch("tags", saw, "cut fields")
+    elif wanted != ANY and not _is_same(name, seen, wanted):
+        saw = f"{line.name} has the {name} {_short(seen)}, where {_short(wanted)} was expected"
+        yield Mismatch(of_fields, saw, _cause(seen, wanted) or advice, seen, name)
+
+
+def _is_same(name: str, seen: str, wanted: str) -> bool:
+    if name == TYPE:  # which hops may write in another case, with spaces
+        return seen.lower().replace(" ", "") == wanted
+    return seen == wanted
+
+
+def _cause(seen: str, wanted: str) -> Advice | None:
+    return "cut fields" if wanted.startswith(seen) else None
+
+
+def _short(value: str) -> str:
+    return "".join(one if " " <= one <= "~" else " " for one in value[:60])
+
+
+def _either(statuses: tuple[int, ...]) -> str:
+    return " or ".join(map(str, statuses))
+
+
+def has_wrong_body(line: ScriptLine, reply: ProbeReply) -> bool:
+    """Return whether a response has another body than the line gives."""
+    if line.gives is None or reply.status not in {200, 201}:
+        return False
+    if isinstance(line.gives, bytes):
+        return reply.body != line.gives
+    return any(part not in reply.body for part in line.gives)

@@ -1,0 +1,241 @@
+"""The stream that a command means, and the authorization for it."""
+
+from __future__ import annotations
+
+import os
+import re
+import string
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from headgate.names import AUTHORIZATION_VARIABLE, BASE_VARIABLE, DEFAULT_BASE, has_quoted_token
+from headgate_gateway.errors import StartError
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterable, Mapping
+
+TOKEN_VARIABLE = "STREAM_ADMIN_TOKEN"
+LIKE_THIS = f'{AUTHORIZATION_VARIABLE}="Bearer TOKEN"'
+CERTIFICATE = "admin.tls.certificate"  # the setting
+ANOTHER_SERVER = "answers, and is no admin listener of this version"  # follows its URL
+# What no header field may hold; a surrogate is a byte of an argument that is no UTF-8.
+NOT_IN_FIELDS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+# What a read asks for by options of its command.
+READ_KEYS = re.compile(r"(?:^|&)(offset|live|cursor)=")
+
+
+@dataclass(frozen=True, slots=True)
+class HomeServer:
+    """The server that names of streams mean, and the credentials for it.
+
+    Those of a context, and those beside a STREAM_URL, are for that server alone (`is_bound`).
+    `named_by` and `authorized_by` say for messages where both are from. `admin` is the URL of the
+    admin listener, where it is known, and `certificate` the file of its certificate, if it runs
+    here and speaks TLS. With `routes`, the URLs of several, a name could mean a stream of each.
+    """
+
+    base: str = field(default=DEFAULT_BASE, repr=False)
+    authorization: str | None = field(default=None, repr=False)
+    is_bound: bool = False
+    named_by: str = BASE_VARIABLE
+    authorized_by: str = AUTHORIZATION_VARIABLE
+    ca_file: str = ""
+    admin: str = field(default="", repr=False)
+    admin_token_file: str = ""
+    certificate: str = ""
+    routes: tuple[str, ...] = ()
+
+    @classmethod
+    def of_environment(cls, environment: Mapping[str, str]) -> HomeServer:
+        """Return the server of STREAM_URL, or the default. Raises ValueError for what is no URL."""
+        given = environment.get(BASE_VARIABLE)
+        base = _server_url(given or DEFAULT_BASE, BASE_VARIABLE)
+        return cls(base, authorization_of(environment), is_bound=bool(given))
+
+
+@dataclass(frozen=True, slots=True)
+class StreamTarget:
+    """A stream's URL, which may hold secrets, and the value of `Authorization`.
+
+    It `is_elsewhere` where there is one that is for another server, that of `home`. With a
+    `ca_file` only the authorities in it are trusted, else with a `certificate` only that one.
+    """
+
+    url: str = field(repr=False)
+    authorization: str | None = field(default=None, repr=False)
+    is_elsewhere: bool = field(default=False, repr=False)
+    home: HomeServer = field(default=HomeServer(), repr=False)
+    ca_file: str = field(default="", repr=False)
+    certificate: str = field(default="", repr=False)
+
+    @property
+    def shown(self) -> str:
+        """The URL as it may be printed: without password and query."""
+        return without_secrets(self.url)
+
+    @property
+    def has_credentials(self) -> bool:
+        """True if requests have an Authorization, also if it comes from the URL."""
+        return self.authorization is not None or "@" in urlsplit(self.url).netloc
+
+    @property
+    def advice(self) -> str:
+        """The advice for a 401: what to do about the authorization."""
+        source = self.home.authorized_by
+        if self.is_elsewhere:
+            return f"{source} is sent to the server of {self.home.named_by} only"
+        if self.authorization is None and self.home.named_by != BASE_VARIABLE:
+            return f"add {self.home.named_by} again with --auth-file FILE"
+        if self.authorization is None:
+            return f"set {LIKE_THIS} in the environment"
+        if " " not in self.authorization.strip():
+            return f"{source} must be a scheme and a token, as in {LIKE_THIS}"
+        return f"put another into {source}"
+
+    def trusted(self) -> ssl.SSLContext | None:
+        """Return whom to trust, or None without TLS. Raises StartError for an unusable file."""
+        from headgate_gateway import trust
+
+        if not self.url.startswith("https:"):
+            return None
+        if self.ca_file or not self.certificate:
+            return trust.context(self.ca_file, named_by="--cacert")
+        try:
+            return trust.own_listener(self.certificate)
+        except OSError as cause:
+            why = trust.why_not(cause)
+            raise StartError(f"cannot use {self.certificate} ({CERTIFICATE}): {why}") from cause
+
+    @property
+    def certificate_advice(self) -> str:
+        """The advice for a certificate that is not trusted."""
+        if self.ca_file or not self.certificate:
+            return "name the file of the authority that issued it by --cacert"
+        return (
+            f"it is not the one in {self.certificate} ({CERTIFICATE}): if the server has not read "
+            "a new one yet, give the former one by --cacert FILE, or send it SIGHUP"
+        )
+
+    @property
+    def path(self) -> str:
+        """The path of the URL, as forks name their source."""
+        return urlsplit(self.url).path
+
+    def is_beside(self, other: StreamTarget) -> bool:
+        """Return whether both streams are on one server, as a fork and its source must be."""
+        mine, its = urlsplit(self.url), urlsplit(other.url)
+        return (mine.scheme, mine.hostname, mine.port) == (its.scheme, its.hostname, its.port)
+
+
+def resolve(name: str, environment: Mapping[str, str]) -> StreamTarget:
+    """Return the stream called `name`: a whole URL, or a name below the base URL."""
+    return stream_at(name, HomeServer.of_environment(environment))
+
+
+def is_whole_url(name: str) -> bool:
+    """Return whether the name of a stream is a URL, which needs no base."""
+    return re.match("https?://", name, re.IGNORECASE) is not None
+
+
+def stream_at(name: str, home: HomeServer) -> StreamTarget:
+    """Return the stream called `name`, a whole URL or a name at home. Raises ValueError."""
+    if is_whole_url(name):
+        url = _server_url(name, "it")
+    else:
+        check_stream_name(name)
+        if home.routes:
+            raise ValueError(_which(f"the server {home.base} has several routes", home.routes))
+        url = f"{home.base.rstrip('/')}/{quote(os.fsencode(name.strip('/')), safe='/')}"
+    parts = urlsplit(url)
+    if not parts.path.strip("/") or not name.strip("/"):
+        raise ValueError(f"a stream has a name, as in {DEFAULT_BASE}/chat")
+    if match := READ_KEYS.search(parts.query):
+        raise ValueError(
+            f"the URL has {match[1]}= in its query: give an offset by --offset, and leave the rest "
+            "to the command"
+        )
+    target = StreamTarget(url, home.authorization, home=home, ca_file=home.ca_file)
+    # The authorization belongs to the server at the base URL; another one must not learn it.
+    if not home.is_bound or target.is_beside(StreamTarget(home.base)):
+        return target
+    is_elsewhere = home.authorization is not None
+    return StreamTarget(url, is_elsewhere=is_elsewhere, home=home)
+
+
+def several_servers(bases: Iterable[str], or_by: str) -> ValueError:
+    """Return the error that several servers could be meant; `or_by` is another way to say which."""
+    return ValueError(_which("several servers run here", bases, or_by))
+
+
+def _which(several: str, bases: Iterable[str], or_by: str = "a whole URL") -> str:
+    return f"{several}: say which by {BASE_VARIABLE}, or {or_by}: {', '.join(bases)}"
+
+
+def without_secrets(url: str) -> str:
+    """Return a URL without password and query."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def checked_base(url: str, subject: str) -> str:
+    """Return a URL that names can be put behind. Raises ValueError about `subject` for others."""
+    checked = _server_url(url, subject)
+    if "?" in url or "#" in url or NOT_IN_FIELDS.search(url):
+        raise ValueError(f"{subject} has a query or fragment, behind which no name can be put")
+    return checked.rstrip("/")
+
+
+def _server_url(url: str, subject: str) -> str:
+    """Return the URL, percent-encoded where its path or query cannot be sent as it is."""
+    wrong = f"{subject} must be a URL such as {DEFAULT_BASE}"
+    try:
+        parts = urlsplit(url)
+        has_host = parts.hostname is not None and parts.hostname.encode("idna") != b""
+        has_port = parts.port != 0
+    except UnicodeError as cause:
+        raise ValueError(f"{wrong}: no server can have this host name") from cause
+    except ValueError:
+        # The cause repeats what it takes for a port, which may be a part of a password.
+        raise ValueError(f"{wrong}: a port goes up to 65535, IPv6 is in brackets") from None
+    if parts.scheme not in {"http", "https"} or not has_host or not has_port:
+        raise ValueError(wrong)
+    if "\\" in parts.netloc:  # RFC 3986 has none there, and browsers take it for a slash
+        raise ValueError(f"{wrong}: there is no backslash before its path")
+    path, query = (
+        quote(os.fsencode(text), safe=string.punctuation) for text in (parts.path, parts.query)
+    )
+    return urlunsplit((parts.scheme, parts.netloc, path, query, ""))
+
+
+def authorization_of(environment: Mapping[str, str]) -> str | None:
+    """Return the value of STREAM_AUTH, None if it is not set. Raises ValueError for bad text."""
+    return checked_authorization(
+        environment.get(AUTHORIZATION_VARIABLE, ""), AUTHORIZATION_VARIABLE
+    )
+
+
+def checked_authorization(value: str, source: str) -> str | None:
+    """Return the value of a header field, None for an empty one. Raises ValueError."""
+    if NOT_IN_FIELDS.search(value):
+        raise ValueError(
+            f"{source} has a line end or another character in it that cannot be "
+            "sent: it must be one line of text"
+        )
+    if has_quoted_token(value):
+        raise ValueError(f"{source} has quotes in its text: leave them out")
+    return value or None
+
+
+def check_stream_name(name: str) -> None:
+    """Raise ValueError for what was probably meant as a URL.
+
+    A slash in front makes anything a name.
+    """
+    if match := re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://|https?:", name, re.IGNORECASE):
+        raise ValueError(f"{match[0]} is no way to reach a stream: write http://HOST:PORT/...")
+    if re.match(r"([\w.-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}(/|$)", name):
+        raise ValueError(
+            f"{name!r} looks like a host and a port: write http://{name}, or /{name} for a name"
+        )

@@ -1,0 +1,132 @@
+"""The server of clients' connections to streams."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from headgate_gateway.errors import ClientLimitReached
+from headgate_gateway.web.connections.bare_transport import BareTransport, Descriptors
+from headgate_gateway.web.connections.connection import Connection
+from headgate_gateway.web.connections.contract import Connections
+from headgate_gateway.web.connections.requests import ConnectionRequests
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Collection
+
+    from headgate_gateway.errors import HeadgateError
+    from headgate_gateway.routes.services import Services
+    from headgate_gateway.telemetry.traffic import Traffic
+    from headgate_gateway.web.connections.contract import RequestHandlers
+    from headgate_gateway.web.connections.fast_path import FastPath
+
+LOOK_S = 0.05  # between two looks at the requests that a reload waits for
+
+
+class ConnectionServer:
+    """A server whose connections share handlers, fast path, limits and descriptors."""
+
+    def __init__(
+        self, handlers: RequestHandlers, fast: FastPath, services: Services, keepalive_s: float
+    ) -> None:
+        self.handlers = handlers
+        self.fast = fast
+        self.services = services
+        self.keepalive_s = keepalive_s
+        self.is_closing = False  # True if each response is the last of its connection
+        self.connections = Connections(services)
+        self.descriptors = Descriptors(asyncio.get_running_loop(), self.connections.handed_over)
+
+    def serve(self, handlers: RequestHandlers, fast: FastPath, keepalive_s: float) -> None:
+        """Serve the next request of each connection by these, after a reload."""
+        self.handlers, self.fast, self.keepalive_s = handlers, fast, keepalive_s
+
+    def begin_close(self) -> None:
+        """Let each response be the last of its connection, because the server stops."""
+        self.is_closing = True
+
+    async def requests_end(self, of: Collection[Traffic]) -> None:
+        """Wait until no request is under way that counts in one of these traffics."""
+        while any(  # noqa: ASYNC110 - looked at by reloads only, so that no request pays for it
+            _traffic_of(it.requests) in of for it in self.connections
+        ):
+            await asyncio.sleep(LOOK_S)
+
+    def last_answer(self, data: bytes, peer: str) -> tuple[bytes, bytes] | None:
+        """Return the response to the only request of a connection, if it is cached."""
+        if self.services.journal is not None:
+            self.services.journal.catch_up()
+        known = self.fast.known(data)
+        if known is None or not known[0].is_last:
+            return None
+        services, limits = self.services, self.services.limits
+        if services.log.enabled or services.tracer is not None:
+            return None  # spans and log lines name the client, which only a connection knows
+        if services.bans.in_force and (known[0], peer) not in services.bans.cleared:
+            return None  # its connection finds out whether it is banned
+        if limits.connections >= limits.max_connections:
+            return None
+        answer = self.fast.cached_response(known[0], own=known[1], peer=peer)
+        return None if answer is None else answer[1:3]
+
+    def requests_of(self, connection: Connection) -> ConnectionRequests:
+        """Return the requests of a new connection."""
+        return ConnectionRequests(connection, self)
+
+    def on_refusal(self, error: HeadgateError, _client: str | None) -> bool:
+        """Return whether to close the connection at once: one client's could crowd out others."""
+        return isinstance(error, ClientLimitReached)
+
+    def __call__(self, early: bytes = b"", late: bytes = b"") -> Connection:
+        """Return the protocol of a new connection."""
+        return Connection(self, early, late)
+
+    def reader_lost(self, transport: asyncio.Transport) -> None:
+        """Count down the connection of an SSE reader that is gone."""
+        self.connections.handed_over.discard(transport)
+        self.services.limits.connection_lost(self.services.quotas.connects_as(transport))
+
+    def resume_http(self, transport: asyncio.Transport) -> bool:
+        """Serve HTTP again on a connection whose SSE response is over; False with bytes unsent."""
+        if self.is_closing or transport.is_closing():
+            transport.close()
+            return True
+        counts_as = self.services.quotas.connects_as(transport)
+        client: socket.socket | None = None
+        if isinstance(transport, BareTransport):
+            client = transport.detach()
+            if client is None:
+                return False
+        self.connections.handed_over.discard(transport)
+        try:
+            connection = self()
+            # As after a response: the request of the SSE response was its last.
+            connection.idle_since = asyncio.get_running_loop().time()
+            connection.slot = (counts_as,)
+            if client is not None:
+                self.connections.enter(connection, client)
+                return True
+        except BaseException:
+            self.services.limits.connection_lost(counts_as)
+            if client is not None:
+                client.close()
+            raise
+        transport.set_write_buffer_limits()
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        return True
+
+    def stop_sweeping(self) -> None:
+        """Cancel the timer, and abort the connections of SSE readers."""
+        self.connections.stop_sweeping()
+        self.descriptors.close()
+
+
+def _traffic_of(requests: ConnectionRequests) -> Traffic | None:
+    """Return the counts of the route whose request is under way on a connection."""
+    if requests.asks:
+        traffic: Traffic = requests.asks[0].plan.route.traffic
+        return traffic
+    exchange = None if requests.request is None else requests.request.exchange
+    return None if exchange is None else exchange.traffic

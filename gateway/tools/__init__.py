@@ -1,1 +1,0 @@
-"""Tools that look at servers and their data from outside; `gateway.commands` calls them."""
