@@ -227,11 +227,20 @@ def test_the_tree_in_contributing_names_existing_paths_and_every_layer() -> None
     text = (ROOT / "CONTRIBUTING.md").read_text()
     tree = re.search(r"```text\n(.*?)```", text, re.DOTALL)
     assert tree is not None
-    named = [part.split()[0] for line in tree[1].splitlines() for part in line.split(" · ")]
+    named, folder = [], ""
+    for line in tree[1].splitlines():
+        entry = re.split(r" {2,}", line.strip())[0]
+        if not line.startswith(" "):
+            folder = entry
+            named.append(entry)
+        else:  # below the last folder that is not indented
+            named += [f"{folder}{name}" for name in entry.split(", ")]
     missing = [name for name in named if not (ROOT / name).exists()]
     assert missing == []
-    named_once = tree[1].replace("/", ".")
-    unnamed = [layer for layer in layers() if layer not in named_once]
+    dotted = {
+        name.split("/", 1)[-1].rstrip("/").removesuffix(".py").replace("/", ".") for name in named
+    }
+    unnamed = [layer for layer in layers() if layer not in dotted]
     assert unnamed == []
 
 
