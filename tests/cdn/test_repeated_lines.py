@@ -66,7 +66,7 @@ ROWS = (
 # Fields that files read, and of which an origin's lines do not reach them, or are not repeated.
 NOT_OF_ORIGINS = {
     # The file's own.
-    *("headgate-away", "headgate-config", "x-headgate-aged", "x-headgate-cache-control"),
+    *("headgate-away", "headgate-config", "x-headgate-copy-control", "x-headgate-cache-control"),
     *("x-cache", "x-cache-hits", "x-request-id"),  # the gateway's, in place of the origin's
     "content-length",  # the gateway refuses a response with two
     # Of pages: browsers refuse a repeated one, or take all lines.
