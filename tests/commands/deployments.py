@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Long enough on a busy machine for twenty polls to arrive, and for an append that ends them all.
 # Streams that an examination makes on a way without a fault.
-MADE = 24
+MADE = 25
 MADE_AGAIN = 5  # requests for streams that are there already, or have no name that is allowed
 POLL_S = 6.0
 WAITS = {"HEADGATE_LIVE__LONG_POLL_TIMEOUT": f"{POLL_S:g}"}

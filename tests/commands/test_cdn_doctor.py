@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tests.support.processes import Headgate
 
 # Those of every check on a way without a fault: streams, their removal, and forty polls.
-REQUESTS = 228
+REQUESTS = 235
 # Some are made when others are removed already.
 MADE_SOON = MADE - 6
 

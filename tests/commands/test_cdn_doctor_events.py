@@ -89,7 +89,7 @@ async def test_the_doctor_judges_silence_between_events_by_who_is_silent(
         (comment, b"", "pass: a quiet answer had a comment after "),
         (silence, b"", "could not tell: a quiet answer was silent for 3 s"),
         (silence, headgate, "fail: a quiet answer was silent for 3 s"),
-        (end, headgate, "could not tell: a quiet answer ended after 2."),
+        (end, headgate, "note: a quiet answer ended 2."),
         (cut, headgate, "fail: a quiet answer was cut after 2."),
     )
     found = await asyncio.gather(*(keep_alive(play, by) for play, by, _ in rows))

@@ -6,14 +6,15 @@ import asyncio
 import contextlib
 
 import pytest
+from multidict import CIMultiDict
 
 from headgate_gateway.tools.cdn_doctor import examination
-from tests.commands.deployments import WAITS, examined, failures
+from tests.commands.deployments import WAITS, examined, failures, finding, saw
 from tests.commands.scripted_hop import Answered, Asked, Patient, scripted_hop
 from tests.support.processes import headgate
 
 # The others are the same for each of these, and have tests of their own.
-LOOKED_AT = {"headers", "SSE joined", "offsets"}
+LOOKED_AT = {"headers", "SSE joined", "offsets", "early 404"}
 
 
 class Drops:
@@ -70,6 +71,36 @@ def drops_closures(_: Asked, answered: Answered) -> None:
     answered.headers.popall("Stream-Closed", None)
 
 
+def keeps_304(_: Asked, answered: Answered) -> None:
+    if answered.status == 304:
+        answered.headers["Cache-Control"] = "max-age=86400"
+
+
+def is_up_to_date(asked: Asked, answered: Answered) -> None:
+    if asked.method == "GET" and answered.status == 200:
+        answered.headers["Stream-Up-To-Date"] = "true"
+
+
+def answers_empty_appends(asked: Asked) -> Answered | None:
+    is_empty = asked.method == "POST" and not asked.body
+    return Answered(204, CIMultiDict()) if is_empty else None
+
+
+def sends_another_host(asked: Asked) -> None:
+    asked.headers["Host"] = "gateway.internal:4437"
+
+
+class Turns:
+    """Turns a status of responses into another one."""
+
+    def __init__(self, status: int, into: int) -> None:
+        self._status, self._into = status, into
+
+    def __call__(self, _: Asked, answered: Answered) -> None:
+        if answered.status == self._status:
+            answered.status = self._into
+
+
 PATIENTS = {
     "none": Patient(set()),
     "joins events": Patient({"SSE joined"}, joins_events=True),
@@ -87,6 +118,15 @@ PATIENTS = {
     "HEAD as GET": Patient({"HEAD of chunks", "headers"}, asks=sends_head_as_get),
     "cut offsets": Patient({"headers"}, answers=cuts_offsets),
     "no closures": Patient({"headers", "refusals"}, answers=drops_closures),
+    "304 for a day": Patient({"headers"}, answers=keeps_304),
+    "another Host": Patient({"headers"}, asks=sends_another_host),
+    "X-Stream-Multi": Patient({"request fields"}, asks=Drops("X-Stream-Multi")),
+    "up to date": Patient({"offsets"}, answers=is_up_to_date),
+    "empty appends": Patient({"statuses"}, asks=answers_empty_appends),
+    "201 as 200": Patient({"statuses"}, answers=Turns(201, 200)),
+    "304 as 200": Patient({"tags"}, answers=Turns(304, 200)),
+    "404 as 410": Patient({"early 404"}, answers=Turns(404, 410)),
+    "410 as 404": Patient({"refusals"}, answers=Turns(410, 404)),
 }
 
 
@@ -104,6 +144,12 @@ async def test_the_doctor_names_what_a_hop_changes_in_requests_and_responses(
             for patient in PATIENTS.values()
         ]
         found = await asyncio.gather(*(examined(f"{url}/v1/stream") for url in urls))
-    assert {name: failures(one) for name, one in zip(PATIENTS, found, strict=True)} == {
+    by_name = dict(zip(PATIENTS, found, strict=True))
+    assert saw(by_name["another Host"], "headers").startswith(
+        "a new stream has the Location http://gateway.internal:4437/v1/stream/headgate-doctor-"
+    )
+    assert finding(by_name["empty appends"], "statuses").advice == "answered early"
+    assert finding(by_name["304 as 200"], "tags").advice == "304"
+    assert {name: failures(one) for name, one in by_name.items()} == {
         name: patient.checks for name, patient in PATIENTS.items()
     }

@@ -73,6 +73,13 @@ ADVICE: Mapping[Advice, str] = {
     "long heads": "Allow heads of responses of 8 KiB, and as many fields as the server sends.",
     "204 changed": "Pass the status of responses on: a poll without news is a 204, and 200 with no "
     "body is taken for data.",
+    "answered early": "Acknowledge no append before the server does, not even an empty one, with "
+    "which a stream is closed: pass it on, and then the response.",
+    "up to date": "Add no Stream-Up-To-Date: it is the server's, for a response with the tail.",
+    "Host": "Pass Host on as it was sent, in nginx by proxy_set_header Host $http_host: the server "
+    "makes the Location of a new stream of it. A hop that cannot may write its own host there.",
+    "304": "Pass the status of responses on: a 304 has no body, and 200 with no body is taken for "
+    "a stream without data.",
     "Vary": "Put Origin into the cache key where responses vary by it, or obey Vary.",
     "configuration": "Render the file again with the options at its beginning, deploy it, and "
     "let its header Headgate-Config through.",

@@ -93,7 +93,10 @@ def _lines(url: str, examined: Examination) -> Iterator[str]:
             yield filled(change, "", MARGIN) + "\n"
     yield f"\n{_summary(examined)}\n"
     if _count(examined, CheckVerdict.FAIL):
-        yield "headgate cdn render TARGET makes a configuration that has none of this.\n"
+        yield (
+            "headgate cdn render TARGET --config FILE makes a configuration that has none of this, "
+            "for the routes of FILE.\n"
+        )
 
 
 def _summary(examined: Examination) -> str:

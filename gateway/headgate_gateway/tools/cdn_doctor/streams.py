@@ -117,6 +117,8 @@ class OwnStreams:
         self._asker = asker
         self._first = first
         self._made: list[StreamRequests] = []
+        # Of a new stream: 201, unless a hop changes it, of which there is a check.
+        self._created = {201}
 
     def planned(self, suffix: str) -> StreamRequests:
         """Return a stream that does not exist before it is created."""
@@ -146,7 +148,9 @@ class OwnStreams:
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
             self._asker.limited.append(reply)
         offset = reply.headers.get(NEXT_OFFSET)
-        if reply.status != 201 or offset is None or is_closed(reply.headers):
+        if not self._made[1:] and reply.is_good and NEXT_OFFSET in reply.headers:
+            self._created.add(reply.status)  # the first one, with a random name
+        if reply.status not in self._created or offset is None or is_closed(reply.headers):
             if 300 <= reply.status < 500 or reply.status == 501:
                 self._made.remove(stream)  # refused: a stream of this name is not ours
             error_text = reply.error_text or (

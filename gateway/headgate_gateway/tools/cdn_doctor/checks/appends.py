@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from typing import TYPE_CHECKING, cast
 
@@ -14,7 +15,7 @@ from headgate_gateway.tools.cdn_doctor.streams import AppendNotSent, AppendRefus
 from headgate_gateway.tools.shell.failure import FAILURES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from headgate_gateway.tools.cdn_doctor.deployment import Deployment
     from headgate_gateway.tools.cdn_doctor.finding import Advice, Check
@@ -33,6 +34,8 @@ OTHER_BODY = BODY[::-1]
 EQUAL = b"equal"
 # So much longer may be what is read: U+FFFD, of three bytes, in the place of each byte.
 LONGEST_REWRITTEN = 3
+LATE_S = 2.5  # a hop that stores appends by itself sends most of them on by then
+LATER = {"cursor": "later"}  # which nobody has a copy of
 _BYTES = re.compile(r"_(\d{16})$")
 
 
@@ -123,6 +126,9 @@ async def _read_back(own: OwnStream, check: Check, body: bytes, tail: str) -> Fi
         return unknown(check, f"it could not be read back: {reply.error_text}")
     if reply.body == body:
         return passed(check, f"an append of {len(body):,} bytes is stored as it was sent")
+    if len(reply.body) < len(body) and await _is_late(own, body):
+        saw = f"{len(body):,} bytes were acknowledged before they were stored: they came later"
+        return failed(check, saw, "answered early")
     if len(reply.body) < len(body) == _distance(own.start, tail) and body.startswith(reply.body):
         saw = f"{len(body):,} bytes were stored, and the response to their read has"
         return failed(check, f"{saw} {len(reply.body):,} of them", "cut responses")
@@ -134,9 +140,18 @@ async def _read_back(own: OwnStream, check: Check, body: bytes, tail: str) -> Fi
     )
 
 
-async def _read(own: OwnStream, appended: int) -> ProbeReply:
+async def _is_late(own: OwnStream, body: bytes) -> bool:
+    """Return whether an append is there after a while."""
+    await asyncio.sleep(LATE_S)
+    with contextlib.suppress(*FAILURES):
+        return (await _read(own, len(body), LATER)).body == body
+    return False
+
+
+async def _read(own: OwnStream, appended: int, cursor: Mapping[str, str] = {}) -> ProbeReply:
     bounds = ProbeBounds(LARGE_S, LONGEST_REWRITTEN * appended)
-    return await own.asker.send(own.stream, "GET", query={"offset": own.start}, bounds=bounds)
+    query = {"offset": own.start, **cursor}
+    return await own.asker.send(own.stream, "GET", query=query, bounds=bounds)
 
 
 def _distance(start: str, tail: str) -> int | None:

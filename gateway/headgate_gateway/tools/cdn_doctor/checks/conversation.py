@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from headgate.errors import StreamError
-from headgate.names import PRODUCER_ID
+from headgate.names import PRODUCER_ID, is_closed
 from headgate_gateway.protocol.http.header_names import CLOSED
 from headgate_gateway.tools.cdn_doctor.checks import fields
-from headgate_gateway.tools.cdn_doctor.checks.judging import Mismatch, has_wrong_body, wrong
+from headgate_gateway.tools.cdn_doctor.checks.judging import (
+    Mismatch,
+    has_wrong_body,
+    is_of_hop,
+    wrong,
+)
 from headgate_gateway.tools.cdn_doctor.evidence import cache_claims, is_copy, is_headgate
 from headgate_gateway.tools.cdn_doctor.finding import Finding, failed, noted, passed, unknown
 from headgate_gateway.tools.cdn_doctor.probe_sender import (
@@ -90,8 +95,9 @@ async def conversation(deployment: Deployment) -> list[Finding]:
     made = {name: deployment.streams.planned_to_be_made(name) for name in MADE}
     site = (*deployment.options.origins, fields.SITES[0])[0]
     kept = {"site": site, "expires": end_of_lifetime(), "later": end_of_lifetime(2)}
+    kept["here"] = urlsplit(reads.own.stream.url).netloc.rpartition("@")[2]
     talk = _Conversation({**made, BYTES: reads.own.stream}, kept)
-    if not reads.is_closed:
+    if not (reads.is_closed and is_closed(reads.first.headers)):
         talk.spoiled.add(BYTES)
     if reads.is_close_lost:
         talk.wrong.append(Mismatch("request fields", NOT_CLOSED, shows=CLOSED))
@@ -193,8 +199,11 @@ def _judge(talk: _Conversation, line: ScriptLine, query: str, reply: ProbeReply)
     if line.is_needed and reply.status not in line.status:
         talk.end = f"{line.name} was answered {reply.status}"
     is_write = line.method in {"PUT", "POST"}
-    if reply.status not in line.status if is_write else has_wrong_body(line, reply):
+    is_not_done = reply.status not in line.status or is_of_hop(line, reply)
+    if is_not_done if is_write else has_wrong_body(line, reply):
         talk.spoiled.add(line.stream)
+    if reply.status not in line.status:
+        return
     values = {name: reply.headers.get(of) for name, of in line.keeps.items()}
     talk.kept |= {name: value for name, value in values.items() if value is not None}
 

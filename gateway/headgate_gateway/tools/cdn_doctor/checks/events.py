@@ -43,6 +43,8 @@ LARGE = b"a large event " * 8000
 # An event takes a round trip. A hop that buffers holds it until its buffer is full, or until the
 # response ends.
 PROMPT_S = 3.0
+# Twice in turn, so that it is no pause of a busy machine.
+GATHERED_S = 0.7
 # Hops commonly end a connection that is silent for a minute, some of them after half of one.
 KEEP_ALIVE_S = 30.0
 # The events of a closed stream end by themselves; where they do not, others are answered.
@@ -125,8 +127,9 @@ async def server_sent_events(deployment: Deployment) -> list[Finding]:
                 query={"live": "sse", "offset": own.start},
                 headers={"Accept": EVENT_STREAM},
             )
+            began_s = asyncio.get_running_loop().time()
             answer = await given_time(connection.enter_async_context(opened), own, PROMPT_S)
-            return await _check_events(EventWatch(answer), own)
+            return await _check_events(EventWatch(answer), own, began_s)
     except TimeoutError:
         wrong = f"not even the head of the answer came within {PROMPT_S:g} s"
     except StreamError as refusal:
@@ -266,16 +269,25 @@ def _wrong(saw: str) -> list[Finding]:
     return [failed("SSE", saw), unknown("keep-alive", "no events come as they happen")]
 
 
-async def _check_events(watch: EventWatch, own: OwnStream) -> list[Finding]:
+async def _check_events(watch: EventWatch, own: OwnStream, began_s: float) -> list[Finding]:
     if watch.content_type != EVENT_STREAM:
         return _wrong(f"the answer is not {EVENT_STREAM}")
     if wrong := await _arrival(watch, own, "the first event"):
         return _wrong(wrong)
-    await own.append(SECOND)
-    if wrong := await _arrival(watch, own, "an event that was appended"):
-        return _wrong(wrong)
+    loop = asyncio.get_running_loop()
     prompt = passed("SSE", "an event came at once, and one that was appended, too")
-    return [prompt, await _keep_alive(watch)]
+    late_s = 0.0
+    for _ in range(2):
+        await own.append(SECOND)
+        appended_s = loop.time()
+        if wrong := await _arrival(watch, own, "an event that was appended"):
+            return _wrong(wrong)
+        if (late_s := loop.time() - appended_s) <= GATHERED_S:
+            break
+    else:
+        saw = f"events came up to {late_s:.1f} s after they were appended"
+        prompt = noted("SSE", f"{saw}: a hop gathers them before it sends them on")
+    return [prompt, await _keep_alive(watch, began_s)]
 
 
 async def _arrival(watch: EventWatch, own: OwnStream, waited: str) -> str | None:
@@ -289,7 +301,7 @@ async def _arrival(watch: EventWatch, own: OwnStream, waited: str) -> str | None
     return None
 
 
-async def _keep_alive(watch: EventWatch) -> Finding:
+async def _keep_alive(watch: EventWatch, opened_s: float) -> Finding:
     check: Check = "keep-alive"
     loop = asyncio.get_running_loop()
     began_s = loop.time()
@@ -300,8 +312,9 @@ async def _keep_alive(watch: EventWatch) -> Finding:
         saw = f"a quiet answer was silent for {KEEP_ALIVE_S:g} s"
         return failed(check, saw) if watch.is_of_headgate else unknown(check, saw)
     except EventsEnded:
-        saw = f"a quiet answer ended after {loop.time() - began_s:.1f} s of silence"
-        return unknown(check, f"{saw}, as a server ends it after live.sse_max_age")
+        saw = f"a quiet answer ended {loop.time() - opened_s:.1f} s after it began"
+        why = "by live.sse_max_age, 60 s unless set, or by a hop that lets none take longer"
+        return noted(check, f"{saw}: {why}")
     except aiohttp.ClientError:
         after = f"after {loop.time() - began_s:.1f} s of silence"
         return failed(check, f"a quiet answer was cut {after}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from headgate_gateway.protocol.http.header_names import NEXT_OFFSET, UP_TO_DATE
 from headgate_gateway.tools.cdn_doctor.checks import fields
@@ -19,6 +20,7 @@ from headgate_gateway.tools.cdn_doctor.script.line import (
     ALLOW_ORIGIN,
     ANY,
     ETAG,
+    HERE,
     IF_ANY,
     OTHERS,
     SHORT,
@@ -63,6 +65,9 @@ def wrong(
     if line.method in {"PUT", "POST", "DELETE"} and is_copy(reply):
         saw = f"{line.name} got the response to another request{cache_claims(reply)}"
         yield Mismatch("statuses", saw, "POST kept")
+    elif is_of_hop(line, reply):
+        saw = f"{line.name} was acknowledged with {reply.status} and without a {NEXT_OFFSET}"
+        yield Mismatch("statuses", f"{saw}: a hop answers it itself", "answered early")
     elif reply.status not in line.status:
         # A refusal of HEAD, and a copy of what was deleted, have checks of their own.
         if line.method != "HEAD" or reply.status not in REFUSED:
@@ -73,6 +78,12 @@ def wrong(
         yield from _wrong_fields(kept, line, reply, is_spoiled=is_spoiled)
 
 
+def is_of_hop(line: ScriptLine, reply: ProbeReply) -> bool:
+    """Return whether a hop has acknowledged an append that should have its offset."""
+    has_none = NEXT_OFFSET in line.has and NEXT_OFFSET not in reply.headers
+    return line.method == "POST" and reply.is_good and has_none
+
+
 def _wrong_status(line: ScriptLine, reply: ProbeReply, means: str) -> Mismatch:
     saw = f"{line.name} was answered {reply.status}, where {_either(line.status)} was expected"
     if line.shows and reply.is_good:
@@ -80,6 +91,8 @@ def _wrong_status(line: ScriptLine, reply: ProbeReply, means: str) -> Mismatch:
         return Mismatch("request fields", saw, shows=line.shows)
     if reply.status in fields.HEAD_IS_REFUSED and line.method == "GET":
         return Mismatch("headers", f"{line.name} was answered {reply.status}", "long heads")
+    if line.status == (304,) and reply.status == 200 and reply.body == b"":
+        return Mismatch(line.check, f"{saw}: with no body, it is a 304 with another status", "304")
     if line.is_live and is_copy(reply):
         saw = f"{line.name} got the response to a read that is not live{cache_claims(reply)}"
         return Mismatch("queries", saw, "live in key")
@@ -110,7 +123,12 @@ def _wrong_fields(
         if is_spoiled and name == NEXT_OFFSET:
             wanted = ANY
         of_fields: Check = "refusals" if reply.status >= 400 else "headers"
-        for one in _wrong_field(line, of_fields, name, wanted, reply.headers.get(name)):
+        seen = reply.headers.get(name)
+        if wanted.startswith(HERE):
+            if seen is not None and not _leads_to(wanted[1:], seen):
+                yield _elsewhere(line, name, seen)
+            continue
+        for one in _wrong_field(line, of_fields, name, wanted, seen):
             yield replace(one, advice=_advice(kept, line, reply, one))
 
 
@@ -167,6 +185,22 @@ def _wrong_value(
     elif wanted != ANY and not _is_same(name, seen, wanted):
         saw = f"{line.name} has the {name} {_short(seen)}, where {_short(wanted)} was expected"
         yield Mismatch(of_fields, saw, _cause(seen, wanted) or advice, seen, name)
+
+
+def _elsewhere(line: ScriptLine, name: str, seen: str) -> Mismatch:
+    """Return what is wrong with a URL of another host."""
+    saw = f"{line.name} has the {name} {_short(seen)}: the Host of the request does not arrive"
+    return Mismatch("headers", saw, "Host")
+
+
+def _leads_to(host: str, location: str) -> bool:
+    """Return whether a URL without a host, or with this one, whatever its scheme."""
+    found = urlsplit(location).netloc
+    return not found or _without_default_port(found) == _without_default_port(host)
+
+
+def _without_default_port(host: str) -> str:
+    return re.sub(r":(?:80|443)?$", "", host.lower())
 
 
 def _is_same(name: str, seen: str, wanted: str) -> bool:

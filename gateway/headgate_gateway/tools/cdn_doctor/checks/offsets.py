@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from headgate.names import is_closed
 from headgate_cdn.render import DIGEST_HEADER
-from headgate_gateway.protocol.http.header_names import NEXT_OFFSET
+from headgate_gateway.protocol.http.header_names import NEXT_OFFSET, UP_TO_DATE
 from headgate_gateway.tools.cdn_doctor.evidence import (
     AnswerSource,
     cache_claims,
@@ -69,6 +69,8 @@ class _Log:
         if reply.body == b"" and offset != self.end:
             return f"a read at {name} was answered with nothing"
         following = reply.headers.get(NEXT_OFFSET, "")
+        if UP_TO_DATE in reply.headers and following in self.places and following != self.end:
+            return f"a read at {name} has {UP_TO_DATE}, and more follows: readers stop there"
         if following in self.places and self.places[following][0] != position + len(reply.body):
             return f"the answer to a read at {name} has the {NEXT_OFFSET} of another one"
         if offset == self.end and self.says_closed and not is_closed(reply.headers):
@@ -153,7 +155,7 @@ def _offsets(log: _Log, replies: Mapping[str, list[ProbeReply]]) -> Finding:
     if any(reply.body not in log.data for pair in replies.values() for reply in pair):
         return unknown("offsets", "what was appended did not come back")
     if wrong := next(_wrong(log, replies), None):
-        return failed("offsets", wrong)
+        return failed("offsets", wrong, "up to date" if UP_TO_DATE in wrong else None)
     return passed(
         "offsets", "two chunks and the end of a stream are each found at their own offset, twice"
     )

@@ -123,7 +123,10 @@ async def early_404(deployment: Deployment) -> Finding:
         kind = before.headers.get("Content-Type", "no type")[:40]
         saw = f"a stream that is not there was answered {before.status} ({kind})"
         return failed("early 404", saw, "error pages")
-    if before.status not in {404, 410}:
+    if before.status == 410:
+        saw = "a stream that was never made was answered 410, which says that it is gone for good"
+        return failed("early 404", f"{saw}: a hop makes it of a 404", "refusals")
+    if before.status != 404:
         return unknown("early 404", f"a stream that is not there was answered {before.status}")
     own = await deployment.streams.create("-early")
     await asyncio.sleep(LOOK_S)

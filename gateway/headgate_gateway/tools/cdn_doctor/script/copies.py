@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 from headgate.names import EXPIRES_AT, SSE_ENCODING
-from headgate_gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET
+from headgate_gateway.protocol.http.header_names import CLOSED, MULTI, NEXT_OFFSET
 from headgate_gateway.tools.cdn_doctor.deployment import DATA
 from headgate_gateway.tools.cdn_doctor.script.line import (
     ABSENT,
@@ -18,6 +18,7 @@ from headgate_gateway.tools.cdn_doctor.script.line import (
     HTML,
     JSON,
     LIFETIME,
+    MANY,
     MESSAGE,
     OF_PAGE,
     PLAIN_MESSAGE,
@@ -172,6 +173,44 @@ COPIES = (
         check="bodies",
         means="the body of PUT does not arrive",
         advice="PUT body",
+    ),
+    ScriptLine(
+        "a new stream for appends of many messages",
+        "PUT",
+        MANY,
+        sends={TYPE: "text/plain", EXPIRES_AT: "{expires}"},
+        status=(201,),
+        has={NEXT_OFFSET: ANY},
+        keeps={"multi": MULTI},  # which servers say that have such appends
+    ),
+    ScriptLine(
+        "an append of two messages",
+        "POST",
+        MANY,
+        sends={TYPE: "text/plain", MULTI: "{multi}"},
+        body=b"\0\0\0\5hello\0\0\0\1!",
+        status=(200, 204),
+        keeps={"many": NEXT_OFFSET},
+        shows=MULTI,
+    ),
+    ScriptLine(
+        "a read of two messages of one append",
+        "GET",
+        MANY,
+        "cursor={many}&offset=-1",
+        gives=b"hello!",
+        keeps={"unchanged": ETAG},
+        check="request fields",
+        means=f"their lengths are stored as data, as the {MULTI} of the request does not arrive",
+    ),
+    ScriptLine(
+        "a read with the tag of a stream that goes on",
+        "GET",
+        MANY,
+        "cursor={many}&offset=-1",
+        sends={"If-None-Match": "{unchanged}"},
+        status=(304, 200),  # which nginx makes of it where it may store neither
+        has=LIFETIME,
     ),
     ScriptLine(
         "the events of a closed stream of bytes",

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from headgate.names import EXPECTED_SEQ, PRODUCER_EPOCH, PRODUCER_SEQ, TTL
-from headgate_gateway.protocol.http.header_names import CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE
+from headgate_gateway.protocol.http.header_names import (
+    CLOSED,
+    CURSOR,
+    NEXT_OFFSET,
+    START_OFFSET,
+    UP_TO_DATE,
+)
 from headgate_gateway.tools.cdn_doctor.script.line import (
     A_READ,
     A_READ_ON,
@@ -11,6 +17,7 @@ from headgate_gateway.tools.cdn_doctor.script.line import (
     ANY,
     ETAG,
     FOR_PAGE,
+    HERE,
     HTML,
     IF_ANY,
     IS_CLOSED,
@@ -40,7 +47,7 @@ OPEN = (
         HTML,
         sends={**OF_HTML, TTL: LIFETIME_S},
         status=(201,),
-        has={NEXT_OFFSET: ANY, **OF_HTML},
+        has={NEXT_OFFSET: ANY, **OF_HTML, "Location": f"{HERE}{{here}}"},
         keeps={"start": NEXT_OFFSET},
     ),
     ScriptLine(
@@ -98,7 +105,7 @@ OPEN = (
         sends=OF_PAGE,
         has=TAIL,
         gives=PAGE,
-        keeps={"tag": ETAG, "allowed": ALLOW_ORIGIN},
+        keeps={"tag": ETAG, "allowed": ALLOW_ORIGIN, "own": START_OFFSET},
         check="bodies",
         advice="rewritten",
     ),
@@ -279,8 +286,28 @@ DELETION = (
         sends=OF_PAGE,
         status=(404, 410),
         has={**FOR_PAGE, **PROBLEM, **LIFETIME},
+        keeps={"gone": TYPE},
         check="removal",
         means="the deletion has not arrived",
+        is_of_headgate=True,
+    ),
+    ScriptLine(
+        "a new stream with the name of a deleted one",
+        "PUT",
+        HTML,
+        sends={**OF_HTML, TTL: LIFETIME_S, "X-Doctor": "after {gone}"},
+        status=(201, 200),
+        keeps={"anew": NEXT_OFFSET},
+    ),
+    # Other servers know no offsets of earlier streams.
+    ScriptLine(
+        "a read at an offset of the deleted stream",
+        "GET",
+        HTML,
+        "cursor={own}{anew}&offset={tail}",
+        status=(410,),
+        has=PROBLEM,
+        check="refusals",
         is_of_headgate=True,
     ),
 )

@@ -25,9 +25,10 @@ LIFETIME = {"Cache-Control": SHORT}
 ABSENT = ""  # a field that must not be there
 IF_ANY = "~"  # before a value that a field has at some servers
 OTHERS = "!"  # before a value that a field must not have
+HERE = "@"  # a URL that leads to the host of the request, where there is one
 # The streams of the conversation, of which the last is there before it, and closed.
-HTML, JSON, DATED, BYTES = "-html", "-json", "-dated", "-bytes"
-MADE = (HTML, JSON, DATED)
+HTML, JSON, DATED, MANY, BYTES = "-html", "-json", "-dated", "-many", "-bytes"
+MADE = (HTML, JSON, DATED, MANY)
 LIFETIME_S, OTHER_LIFETIME_S = "3600", "7200"
 SEQ = "Stream-Seq"
 # bytes; hops compress from 1,000 on
