@@ -32,6 +32,8 @@ FIRST_S = 11.0  # for whoever is the first to find that the gateway hangs
 LATER_S = 1.0
 EVENTS_S = 15.0
 PATIENCE_S = 30.0
+DOUBT_S = 3.7
+"""Before the end of the first read, less than which a poll waits until it doubts the gateway."""
 
 
 class Timed(NamedTuple):
@@ -166,3 +168,26 @@ async def test_events_and_polls_of_a_gateway_that_hangs_end_or_are_answered_with
     for it in (*polls, *new[1::3], *new[2::3]):
         assert_away(it.result().answer, "a poll, or a reader of events that goes by the status")
     assert {it.result().answer.status for it in new[::3]} == {200}  # so that it connects again
+
+
+async def test_a_probe_whose_request_has_ended_keeps_no_poll_from_its_end(
+    gateway: Headgate, edges: Mapping[str, int]
+) -> None:
+    """The first reader after a hang sends the probe, and leaves it when it has its 503."""
+    (path,) = made(gateway.port, "probed")
+    read = f"{path}?offset=-1"
+    poll = f"{path}?offset={ask(gateway.port, 'HEAD', path).next_offset}&live=long-poll"
+    ports = [edges[name] for name in KEEPING]
+    with stalled(gateway.pid):
+        first = [asyncio.create_task(asked(port, "GET", read)) for port in ports]
+        await asyncio.sleep(DOUBT_S)
+        polls = [asyncio.create_task(asked(port, "GET", poll)) for port in ports]
+        await asyncio.gather(*first)
+        await asyncio.sleep(LATER_S)
+        # So that the polls doubt the gateway a moment after the next reader has left.
+        later = await asyncio.gather(*(asked(port, "GET", read) for port in ports))
+        ended = await asyncio.gather(*polls)
+    assert [it.answer.status for it in later] == [503] * len(ports)
+    for it in ended:
+        assert_away(it.answer, "a poll")
+    assert max(it.took_s for it in ended) <= EVENTS_S, ended

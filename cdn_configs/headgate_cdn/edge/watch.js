@@ -5,13 +5,16 @@ import { LATE, within } from "./within.js"
 const SILENT_MS = 8_000 // without a byte, until a response that may wait for news is doubted
 const PROBE_MS = 4_000 // for the response to a probe, which waits for nothing: with 8 s, within 15 s
 const AGAIN_MS = 500 // that a reader waits for a gateway that hung
+const LOST_MS = PROBE_MS + 100 // after which a probe has no result any more
+const NO_PROBE = { began_ms: -Infinity, isHung: null }
 
 /** What this isolate, or instance of a function, knows of its gateway. Each finds out by itself. */
 export class GatewayWatch {
   #probed // the URL of probes, which the gateway answers at once
   #heard_ms = 0 // when it last sent anything here
   #hung_ms = 0 // when it was last found to hang; 0 if it has answered since
-  #probe = { began_ms: -Infinity, isHung: null } // the last one
+  // The last probes. A reader leaves its own after a moment, so nobody else waits for that to the end.
+  #probes = { ofReader: NO_PROBE, ofWaiting: NO_PROBE }
 
   constructor({ origin }) {
     this.#probed = `${origin}/healthz`
@@ -21,8 +24,7 @@ export class GatewayWatch {
   async hangs() {
     if (this.#hung_ms === 0) return false
     if (Date.now() < this.#hung_ms + AGAIN_MS) return true
-    const { began_ms, isHung } = this.#probing()
-    return (await within(isHung, began_ms + AGAIN_MS - Date.now())) !== false
+    return (await resultOf(this.#probing("ofReader"), AGAIN_MS)) !== false
   }
 
   /**
@@ -61,15 +63,24 @@ export class GatewayWatch {
       const doubtedAt_ms = () => Math.max(began_ms, this.#heard_ms) + SILENT_MS
       const result = await within(promise, doubtedAt_ms() - Date.now())
       if (result !== LATE) return result
-      if (Date.now() >= doubtedAt_ms() && (await this.#probing().isHung)) return LATE
+      if (Date.now() >= doubtedAt_ms() && (await this.#isHung())) return LATE
     }
   }
 
-  #probing() {
-    if (Date.now() >= this.#probe.began_ms + PROBE_MS) {
-      this.#probe = { began_ms: Date.now(), isHung: this.#findsHung() }
+  async #isHung() {
+    for (;;) {
+      const probe = this.#probing("ofWaiting")
+      const isHung = await resultOf(probe, LOST_MS)
+      if (isHung !== LATE) return isHung
+      if (this.#probes.ofWaiting === probe) this.#probes.ofWaiting = NO_PROBE
     }
-    return this.#probe
+  }
+
+  #probing(whose) {
+    if (Date.now() >= this.#probes[whose].began_ms + PROBE_MS) {
+      this.#probes[whose] = { began_ms: Date.now(), isHung: this.#findsHung() }
+    }
+    return this.#probes[whose]
   }
 
   async #findsHung() {
@@ -89,4 +100,14 @@ export class GatewayWatch {
     this.#hung_ms = 0
     return what
   }
+}
+
+/**
+ * Return the result of a probe; LATE if it has none `ms` after it began, or is lost.
+ *
+ * A probe is lost when the request that began it ends. For other requests, some releases of the runtime
+ * then reject its promise, and in others it never settles.
+ */
+function resultOf({ began_ms, isHung }, ms) {
+  return within(isHung, began_ms + ms - Date.now()).catch(() => LATE)
 }
