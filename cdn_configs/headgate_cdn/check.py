@@ -36,6 +36,11 @@ _SH_STOPS = "Its lines end as on Windows, and sh takes that for part of a comman
 _BYTE_ORDER_MARK = (
     "It begins with a byte order mark, for which most servers refuse it: save it as UTF-8 without"
 )
+_NUL = "the file has NUL characters, as UTF-16 without a byte order mark has: save it as UTF-8"
+_NO_MARK = (
+    "the file bears no mark of headgate cdn render, which is its first line: check a file as that "
+    "command wrote it, or render one"
+)
 _MARK = re.compile(rf"{MARK}([a-z-]+) (\{{.*\}})")
 
 
@@ -101,7 +106,7 @@ def _marked(text: str) -> tuple[Target, dict[str, object]]:
     """Return the target and the options that the file's mark names."""
     mark = _MARK.search(_comment(text))
     if mark is None:
-        raise Refused("the file bears no mark of headgate cdn render")
+        raise Refused(_NUL if "\0" in text else _NO_MARK)
     try:
         msgspec.json.decode(mark[2], type=Options)  # so that each is known, and right
         options = msgspec.json.decode(mark[2], type=dict[str, object])

@@ -32,7 +32,8 @@ identity_headers = ["X-Shop"]
 
 
 DEFAULTS = (
-    "headgate: no --config was given, so the settings are the defaults and the environment's.\n"
+    "headgate: no --config was given, so the settings are the defaults and the environment's: if "
+    "your gateway has others, name its file by --config.\n"
 )
 FOR_DEFAULTS = DEFAULTS.replace(
     "\n",
@@ -298,12 +299,13 @@ def test_cdn_check_prints_the_differences_and_the_errors_of_the_checker(tmp_path
     ("content", "said"),
     [
         (None, "cannot be read: No such file or directory."),
-        (b"", "the file bears no mark of headgate cdn render."),
-        (b"\xfe\x00", "the file bears no mark of headgate cdn render."),
+        (b"", "the file bears no mark of headgate cdn render, which is its first line: check a "),
+        (b"server {}", "check a file as that command wrote it, or render one."),
+        ("# headgate cdn nginx {}".encode("utf-16-le"), "the file has NUL characters, as UTF-16 "),
         (b"\xff\xfe#\x00", "is UTF-16 text, as its byte order mark says: save it as UTF-8."),
         (b"# headgate cdn apache {}", "there is no target 'apache': "),
     ],
-    ids=["missing", "empty", "no text", "another encoding", "no target"],
+    ids=["missing", "empty", "not rendered", "no mark of UTF-16", "another encoding", "no target"],
 )
 def test_cdn_check_of_an_unreadable_or_unmarked_file_prints_one_line(
     tmp_path: Path, content: bytes | None, said: str

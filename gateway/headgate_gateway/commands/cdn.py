@@ -35,7 +35,10 @@ def cdn() -> None:
 
 
 # A gateway needs a configuration made with its own settings.
-UNNAMED = "no --config was given, so the settings are the defaults and the environment's."
+UNNAMED = (
+    "no --config was given, so the settings are the defaults and the environment's: if your "
+    "gateway has others, name its file by --config."
+)
 # What a configuration is made for, besides the settings.
 _OPTIONS = (
     click.option(
