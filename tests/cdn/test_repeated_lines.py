@@ -63,6 +63,22 @@ ROWS = (
     Row("Stream-Up-To-Date", ("false", "true")),
     Row("Stream-Closed", ("false", "true")),
 )
+# Responses without a lifetime, in which some caches find a minute.
+NEVER_FRESH = (
+    Row("Cache-Control", ("max-age=0", "max-age=60"), (), FOR_ONE),
+    Row("Cache-Control", ("max-age=0", 'ext="a, max-age=60"'), (), FOR_ONE),
+    Row("Cache-Control", ('ext="a, max-age=60, b"', "max-age=0"), (), FOR_ONE),
+    Row("Cache-Control", ("x-s-maxage=60", "max-age=0"), (), FOR_ONE),
+    Row("Cache-Control", ("public", "s-maxage=60.0"), (), FOR_ONE),
+    Row("Cache-Control", ("public", "max-age=+60"), (), FOR_ONE),
+    Row("Cache-Control", ("public", 'ext="max-age=60"'), (), FOR_ONE),
+    Row(
+        "Surrogate-Control",
+        ('content="a', 'max-age=60, b"'),
+        ("Cache-Control: max-age=0",),
+        FOR_ONE,
+    ),
+)
 # Fields that files read, and of which an origin's lines do not reach them, or are not repeated.
 NOT_OF_ORIGINS = {
     # The file's own.
@@ -170,6 +186,20 @@ def test_a_field_in_two_lines_counts_whole_at_every_configuration(
         for candidate, port in edges.items()
         for values in itertools.permutations(row.values)
         for fault in faults_of(port, row, values, sites=sites)
+    ]
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize("row", NEVER_FRESH, ids=lambda row: f"{row.name}: {', '.join(row.values)}")
+def test_a_lifetime_that_the_gateway_does_not_read_is_read_nowhere(
+    edges: Mapping[Candidate, int], row: Row, request: pytest.FixtureRequest
+) -> None:
+    one_line = row._replace(values=(", ".join(row.values), ""))
+    sites = "two sites" in request.node.name
+    faults = [
+        f"{candidate}: {fault}"
+        for candidate, port in edges.items()
+        for fault in faults_of(port, one_line, one_line.values[:1], sites=sites)
     ]
     assert not faults, "\n".join(faults)
 

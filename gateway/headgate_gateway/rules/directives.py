@@ -49,7 +49,7 @@ _DICTIONARY_MEMBER = re.compile(
 )
 _DICTIONARY_COMMA = re.compile(r"[ \t]*,[ \t]*(?!$)")
 _WHOLE_INTEGER = re.compile(_INTEGER)
-_DELTA_SECONDS = frozenset({"max-age", "s-maxage", "stale-while-revalidate", "stale-if-error"})
+DELTA_SECONDS = frozenset({"max-age", "s-maxage", "stale-while-revalidate", "stale-if-error"})
 
 _ABSENT = "\n"  # no field's value can be this
 _REFUSED = re.compile(r";[ \t]*q[ \t]*=[ \t]*0(?:\.0*)?[ \t]*$", re.IGNORECASE)
@@ -122,7 +122,7 @@ def parse_dictionary(lines: Iterable[str]) -> dict[str, str]:
 
 
 def _makes_sense(name: str, value: str) -> bool:
-    if name in _DELTA_SECONDS:
+    if name in DELTA_SECONDS:
         return _WHOLE_INTEGER.fullmatch(value) is not None
     return value != "?0"
 

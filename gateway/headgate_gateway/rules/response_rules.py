@@ -26,6 +26,7 @@ from headgate_gateway.rules.directives import (
     normalised,
     parse_dictionary,
 )
+from headgate_gateway.rules.plain_directives import write_plainly
 from headgate_gateway.rules.read_rules import ReadResponse, RouteState
 from headgate_gateway.rules.served_lifetimes import caching_lines, served
 
@@ -89,6 +90,7 @@ class ResponseRules(RouteState, kw_only=True):
             del fields[
                 "CDN-Cache-Control"
             ]  # it does not count, and caches in front may not see that
+        write_plainly(fields)
         return fields
 
     def confirms(self, cached: CachedResponse, headers: MultiMapping[str]) -> bool:
