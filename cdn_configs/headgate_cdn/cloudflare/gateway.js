@@ -64,12 +64,12 @@ async function pass(request, url) {
 }
 
 /**
- * Return the response to a read that many readers may share; it is sent by `send`, to the gateway.
+ * Return the response to a read that many readers may share. `send` sends it to the gateway.
  *
- * A gateway that hung is not asked, but for a probe: such a reader gets a copy, or 503, at once.
+ * While the gateway hangs, only a probe is sent to it, and the reader gets a copy, or 503, at once.
  */
 export async function fetchShared(read, send = sendShared) {
-  if (await watch.hangs()) return away(read, CONFIG, 503)
+  if (await watch.isHung()) return away(read, CONFIG, 503)
   const patience_ms = patienceFor(read, new URL(read.url), CONFIG)
   const options = { patience_ms, signal: AbortSignal.timeout(CONFIG.timeout_s * 1000) }
   return fetchOrAway(read, (signal) => send(read, signal), options)
@@ -96,7 +96,7 @@ async function fetchOrAway(request, send, options) {
   return answer instanceof Response ? answer : away(request, CONFIG)
 }
 
-/** Return a response with events that end if the gateway hangs; wait while it refuses connections. */
+/** Return a response with events, which end if the gateway hangs. Wait while it refuses connections. */
 async function fetchOnceBack(request, send, options) {
   const end_ms = Date.now() + CONFIG.hold_s * 1000
   while (Date.now() < end_ms && !request.signal?.aborted) {

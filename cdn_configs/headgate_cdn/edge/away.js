@@ -7,8 +7,8 @@ const SMALL_BODY = 16 * 1024 // bytes, which come with the head or right after i
 /**
  * Return for how many milliseconds a gateway may take to answer before it counts as down.
  *
- * Infinity for what waits for news (live reads and views, paths of no route), and for a longer body,
- * whose client decides how fast it comes: these wait until the gateway is found to hang.
+ * Infinity for requests that wait for news (live reads and views, paths of no route), and for longer
+ * bodies, whose client decides how fast they arrive: these wait until the gateway is found to hang.
  */
 export function patienceFor(request, url, { paths, answer_s }) {
   const waits = url.searchParams.has("live") || url.searchParams.has("view")

@@ -1,30 +1,30 @@
-// Whether the gateway hangs: it accepts connections, and answers nobody.
+// Whether the gateway hangs: it accepts connections and does not answer.
 
 import { LATE, within } from "./within.js"
 
-const SILENT_MS = 8_000 // without a byte, until a response that may wait for news is doubted
-const PROBE_MS = 4_000 // for the response to a probe, which waits for nothing: with 8 s, within 15 s
-const AGAIN_MS = 500 // that a reader waits for a gateway that hung
+const SILENT_MS = 8_000 // without a byte from the gateway, before requests that wait for news send a probe
+const PROBE_MS = 4_000 // for the response to a probe; with the 8 s, such requests end within 15 s
+const AGAIN_MS = 500 // for which a reader waits for a gateway that has hung
 const LOST_MS = PROBE_MS + 100 // after which a probe has no result any more
-const NO_PROBE = { began_ms: -Infinity, isHung: null }
+const NO_PROBE = { began_ms: -Infinity, isUnanswered: null } // the second is a promise
 
-/** What this isolate, or instance of a function, knows of its gateway. Each finds out by itself. */
+/** What this isolate, or instance of a function, has found out about its gateway. */
 export class GatewayWatch {
-  #probed // the URL of probes, which the gateway answers at once
-  #heard_ms = 0 // when it last sent anything here
-  #hung_ms = 0 // when it was last found to hang; 0 if it has answered since
-  // The last probes. A reader leaves its own after a moment, so nobody else waits for that to the end.
+  #probeUrl // the gateway answers it at once
+  #received_ms = 0 // when anything last came from the gateway
+  #hung_ms = 0 // when the gateway was last found to hang; 0 if it has answered since
+  // The last probes. A reader abandons its probe after a moment, so requests that wait have another one.
   #probes = { ofReader: NO_PROBE, ofWaiting: NO_PROBE }
 
   constructor({ origin }) {
-    this.#probed = `${origin}/healthz`
+    this.#probeUrl = `${origin}/healthz`
   }
 
-  /** Return whether the gateway hung, and still does. Readers meanwhile share one probe. */
-  async hangs() {
+  /** Return whether the gateway has hung and still does not answer. All readers share one probe. */
+  async isHung() {
     if (this.#hung_ms === 0) return false
     if (Date.now() < this.#hung_ms + AGAIN_MS) return true
-    return (await resultOf(this.#probing("ofReader"), AGAIN_MS)) !== false
+    return (await resultOf(this.#latestProbe("ofReader"), AGAIN_MS)) !== false
   }
 
   /**
@@ -34,71 +34,75 @@ export class GatewayWatch {
   async answer(send, { patience_ms, signal }) {
     const late = new AbortController()
     const sent = send(AbortSignal.any([late.signal, signal].filter(Boolean)))
-    const answer = await (patience_ms === Infinity ? this.#news(sent) : within(sent, patience_ms))
-    if (answer !== LATE) return this.#heard(answer)
+    const answer = await (patience_ms === Infinity ? this.#orLate(sent) : within(sent, patience_ms))
+    if (answer !== LATE) return this.#noteReceived(answer)
     this.#hung_ms = Date.now()
     late.abort()
     return LATE
   }
 
-  /** Return a body that relays another one, and is cut off once the gateway hangs. */
+  /** Return a body that relays another one, and fails when the gateway hangs. */
   body(body) {
     const reader = body.getReader()
     const pull = async (controller) => {
-      const part = await this.#news(reader.read())
+      const part = await this.#orLate(reader.read())
       if (part === LATE) {
         reader.cancel().catch(() => {})
         throw new Error("the gateway hangs")
       }
       if (part.done) return controller.close()
-      controller.enqueue(this.#heard(part).value)
+      controller.enqueue(this.#noteReceived(part).value)
     }
     return new ReadableStream({ pull, cancel: (reason) => reader.cancel(reason) })
   }
 
-  // Wait for what may take long; LATE once the gateway sends nothing to anybody and answers no probe.
-  async #news(promise) {
+  // Return the result of a promise that may take long; LATE if the gateway sends nothing to any request
+  // meanwhile, and does not answer a probe.
+  async #orLate(promise) {
     const began_ms = Date.now()
     for (;;) {
-      const doubtedAt_ms = () => Math.max(began_ms, this.#heard_ms) + SILENT_MS
-      const result = await within(promise, doubtedAt_ms() - Date.now())
+      const probeAt_ms = () => Math.max(began_ms, this.#received_ms) + SILENT_MS
+      const result = await within(promise, probeAt_ms() - Date.now())
       if (result !== LATE) return result
-      if (Date.now() >= doubtedAt_ms() && (await this.#isHung())) return LATE
+      if (Date.now() >= probeAt_ms() && (await this.#isProbeUnanswered())) return LATE
     }
   }
 
-  async #isHung() {
+  // Return whether a probe gets no answer in time; send another one if it is lost.
+  async #isProbeUnanswered() {
     for (;;) {
-      const probe = this.#probing("ofWaiting")
-      const isHung = await resultOf(probe, LOST_MS)
-      if (isHung !== LATE) return isHung
+      const probe = this.#latestProbe("ofWaiting")
+      const isUnanswered = await resultOf(probe, LOST_MS)
+      if (isUnanswered !== LATE) return isUnanswered
       if (this.#probes.ofWaiting === probe) this.#probes.ofWaiting = NO_PROBE
     }
   }
 
-  #probing(whose) {
+  // Return the probe that is under way, or was sent in the last seconds; else a new one.
+  #latestProbe(whose) {
     if (Date.now() >= this.#probes[whose].began_ms + PROBE_MS) {
-      this.#probes[whose] = { began_ms: Date.now(), isHung: this.#findsHung() }
+      this.#probes[whose] = { began_ms: Date.now(), isUnanswered: this.#sendProbe() }
     }
     return this.#probes[whose]
   }
 
-  async #findsHung() {
-    const send = (signal) => fetch(this.#probed, { signal, cache: "no-store", redirect: "manual" })
+  // Return whether a probe gets no answer in time.
+  async #sendProbe() {
+    const send = (signal) => fetch(this.#probeUrl, { signal, cache: "no-store", redirect: "manual" })
     try {
       const answer = await this.answer(send, { patience_ms: PROBE_MS })
       if (answer === LATE) return true
       await answer.body?.cancel()
     } catch {
-      this.#heard(null) // it refuses, at once: it does not hang
+      this.#noteReceived(null) // it refuses connections at once, so it does not hang
     }
     return false
   }
 
-  #heard(what) {
-    this.#heard_ms = Date.now()
+  #noteReceived(value) {
+    this.#received_ms = Date.now()
     this.#hung_ms = 0
-    return what
+    return value
   }
 }
 
@@ -108,6 +112,6 @@ export class GatewayWatch {
  * A probe is lost when the request that began it ends. For other requests, some releases of the runtime
  * then reject its promise, and in others it never settles.
  */
-function resultOf({ began_ms, isHung }, ms) {
-  return within(isHung, began_ms + ms - Date.now()).catch(() => LATE)
+function resultOf({ began_ms, isUnanswered }, ms) {
+  return within(isUnanswered, began_ms + ms - Date.now()).catch(() => LATE)
 }

@@ -15,9 +15,9 @@ const HOP_BY_HOP = ["Connection", "Keep-Alive", "Transfer-Encoding", "Upgrade", 
 export async function gateway(request) {
   const url = new URL(request.url)
   const mode = modeOf(request, url)
-  // Vercel's CDN has a copy of such a read, or the reader gets an error, at once.
+  // While the gateway hangs, a read of which Vercel's CDN has no copy gets an error at once.
   const mayBeCopied = mode === "catch-up" && !hasCredentials(request, url, CONFIG)
-  if (mayBeCopied && (await watch.hangs())) return away(request, CONFIG, 503)
+  if (mayBeCopied && (await watch.isHung())) return away(request, CONFIG, 503)
   const answer = await fetchOrNull(request, CONFIG.origin + url.pathname + url.search)
   if (answer === null) return away(request, CONFIG)
   const headers = new Headers(answer.headers)
@@ -26,7 +26,7 @@ export async function gateway(request) {
   // Without this field Vercel would use s-maxage, and serve the tail long after it is stale.
   const kept = keptByVercel(request, mode, answer)
   headers.set("Vercel-CDN-Cache-Control", kept)
-  if (kept !== "no-store") headers.delete("X-Request-Id") // it is the first reader's
+  if (kept !== "no-store") headers.delete("X-Request-Id") // it would be that of the first reader
   relocate(headers, url, CONFIG)
   const isEvents = mode === "sse" && answer.status === 200 && answer.body
   const body = isEvents ? eventsUntil(watch.body(answer.body), CONFIG.events) : answer.body
