@@ -16,7 +16,7 @@ WIDTH = 100  # characters of a line, which all vendors' files may have
 
 
 def purpose(options: Options) -> str:
-    """Return for which routes a file is made, and by what it knows their readers: sentences."""
+    """Return sentences that say for which routes a file is made, and how their readers sign in."""
     parts = []
     if options.own_logs:
         within = [log for log in options.own_logs if log not in options.own_trees]

@@ -36,8 +36,8 @@ class Rules(msgspec.Struct, frozen=True):
     again_most_s: int = 3
     hold_s: int = 30
     connect_s: int = CONNECT_S
-    # Of a gateway that has hung, before a reader gets a stale copy or an error instead: less than a
-    # second at two gateways.
+    # For which a reader waits for the probe of a gateway that has hung; with two gateways it still
+    # gets a stale copy or an error within a second.
     probe_ms: int = 400
 
     # Of a query, all that means something to the streams of an own log:
@@ -55,7 +55,7 @@ class Rules(msgspec.Struct, frozen=True):
     # The one cookie by which the gateway's own streams know readers.
     reader_cookie: str = "__Secure-headgate"
 
-    # By what nginx stores a response, as the gateway computes the rest of its lifetime.
+    # The rows by which the gateway computes the rest of a lifetime for nginx.
     nginx_rows: tuple[StoredBy, ...] = STORED_BY
     nginx_field: str = NGINX_FIELD
 
@@ -65,7 +65,7 @@ class Rules(msgspec.Struct, frozen=True):
         return 2 * (self.connect_s + 1)
 
     def events_s(self, answer_s: int, heartbeat_s: int) -> int:
-        """Return the seconds in which SSE brings a response or a heartbeat, with 2 s to spare."""
+        """Return the seconds in which a response or a heartbeat of SSE is due, and 2 s to spare."""
         return max(answer_s, heartbeat_s) + 2
 
     @property

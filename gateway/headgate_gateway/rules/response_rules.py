@@ -87,9 +87,8 @@ class ResponseRules(RouteState, kw_only=True):
         relocate(fields, self.located)
         targeted = fields.getall("CDN-Cache-Control", ())
         if targeted and not parse_dictionary(targeted):
-            del fields[
-                "CDN-Cache-Control"
-            ]  # it does not count, and caches in front may not see that
+            # It has no directive that counts; caches in front might find one all the same.
+            del fields["CDN-Cache-Control"]
         write_plainly(fields)
         return fields
 

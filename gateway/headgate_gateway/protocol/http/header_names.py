@@ -26,7 +26,7 @@ CONSOLE_FIELD = "Headgate-Console"  # marks a request of the console, by a secre
 TOKEN_FIELD = "Headgate-Token"  # a token of this server, beside the key of a provider
 STREAM_FIELD = "Headgate-Stream"  # the name that a caller gives the stream of an answer
 KEY_PREFIX_FIELD = "Headgate-Key-Prefix"  # which makes a key of each request of an agent
-# Of the rendered file for nginx, which counts no Age: what is left of the lifetime is to be sent.
+# The rendered file for nginx, which ignores Age, requests the rest of a lifetime by this field.
 NGINX_FIELD = "Headgate-For-Nginx"
 IDEMPOTENCY_KEY = "Idempotency-Key"  # the key that a caller gives an answer
 

@@ -1,7 +1,7 @@
 """The time for which an nginx with a rendered file stores a response: the rest of its lifetime.
 
-nginx counts no Age. An nginx that asks by NGINX_FIELD gets the rest in X-Accel-Expires. Which
-lifetime that is the rows of STORED_BY say, of which the file's map is made, too.
+nginx ignores Age. An nginx that sends NGINX_FIELD gets the rest in X-Accel-Expires. The rows of
+STORED_BY give the lifetime; the map in the rendered file is made of the same rows.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ NO_STORE = "no-store"
 class StoredBy(NamedTuple):
     """A row of the map: responses that match `pattern` are stored by this Cache-Control.
 
-    The pattern is compared, without regard to case, with the values of Surrogate-Control,
-    CDN-Cache-Control and Cache-Control, as `{},{}|{}`. `$NAME` stands for a group of it. A row that
-    is `private` counts where copies are for one reader each, or for admitted readers.
+    The pattern is searched, in any case, in the values of Surrogate-Control, CDN-Cache-Control and
+    Cache-Control, joined as `{},{}|{}`. In `control`, `$NAME` stands for a group of the pattern. A
+    row that is `private` is in files whose copies are for one reader each, or for admitted readers.
     """
 
     pattern: str
@@ -57,10 +57,10 @@ _EXPIRES = b"x-accel-expires"
 
 
 def lines_for_nginx(lines: bytes, age_s: int) -> bytes:
-    """Return a response's header lines for an nginx that counts no Age.
+    """Return the header lines of a response with an Age of `age_s` for nginx.
 
-    X-Accel-Expires has the seconds that are left of the lifetime after this Age. An origin's own is
-    left out: nginx would store by it whatever the gateway says.
+    X-Accel-Expires is the rest of the lifetime, in seconds. An X-Accel-Expires of the origin is
+    dropped: nginx would use that in place of the gateway's Cache-Control.
     """
     values = {match[1].lower(): match[2] for match in _LINE.finditer(lines)}
     if _EXPIRES in values:
@@ -78,11 +78,11 @@ def lines_for_nginx(lines: bytes, age_s: int) -> bytes:
     return lines + b"X-Accel-Expires: %d\r\n" % max(0, lifetime_s - age_s)
 
 
-@lru_cache(maxsize=256)  # an origin says the same for all its streams, or for each type of them
+@lru_cache(maxsize=256)  # most origins use a few values for all their streams
 def stored_s(directives: str) -> int | None:
-    """Return the seconds for which nginx stores a response with an Age of 0.
+    """Return for how many seconds nginx stores a response with an Age of 0; None if it does not.
 
-    `directives` are the values with which patterns are compared. None means that it is not stored.
+    `directives` are the values of the three fields, joined as for `StoredBy`.
     """
     for pattern, control in _PATTERNS:
         if (match := pattern.search(directives)) is not None:
