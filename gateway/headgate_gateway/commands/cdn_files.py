@@ -22,6 +22,8 @@ GIVE_SETTINGS = (
 
 
 class _MadeFile(msgspec.Struct):
+    """The answer of `api/v1/cdn/file`, as far as it is used here."""
+
     text: str
 
 
@@ -42,7 +44,7 @@ def files_of_settings(
 
 
 def _check_readers(settings: Settings, chosen: Mapping[str, object]) -> None:
-    """Raise Refused if an option shows other routes or readers than settings that nobody named."""
+    """Raise Refused if an option is for other routes or readers than the default settings have."""
     from headgate_cdn.errors import Refused
     from headgate_cdn.options import settled
     from headgate_cdn.upstreams import why_alone
@@ -101,7 +103,7 @@ async def files_of_gateway(
             except StreamError as refusal:
                 if refusal.status != HTTPStatus.BAD_REQUEST:
                     raise
-                # Without the status, in parentheses after the sentence of the gateway.
+                # The client adds the status to the gateway's sentence, in parentheses.
                 raise Refused(refusal.reason.rpartition(" (")[0].rstrip(".")) from refusal
             files[one.file_name] = made.text
     return files

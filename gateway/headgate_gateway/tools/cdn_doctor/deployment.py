@@ -29,7 +29,7 @@ class TwoReads:
     more: tuple[ProbeReply, ...] = ()
     # Whether the close of the stream was acknowledged.
     is_closed: bool = True
-    # Whether an empty append that closes was refused as one that does not.
+    # Whether the server refused the close as an empty append: its Stream-Closed did not arrive.
     is_close_lost: bool = False
 
     @property
@@ -66,7 +66,7 @@ async def read_twice(
     """Read the same twice, and further where the stream is missing.
 
     `is_missing` says that an append has found no stream, `is_closed` that one has closed it, and
-    `is_close_lost` that it was taken for an empty one.
+    `is_close_lost` that its Stream-Closed did not arrive.
     """
     query = {"cursor": CURSOR, "offset": own.start}
     first, again = await own.read(query), await own.read(query)

@@ -51,7 +51,7 @@ def source(reply: ProbeReply) -> AnswerSource:
 
 
 def is_copy(reply: ProbeReply) -> bool:
-    """Return whether a cache before the server says that it has made a reply for another request.
+    """Return whether a reply shows that a cache in front of the server made it from a copy.
 
     Unlike `source` this goes by no Age, which may be that of the server's own cache.
     """

@@ -212,7 +212,7 @@ async def _examined(deployment: Deployment) -> tuple[Finding, ...]:
 
 
 def _sent_once(reads: TwoReads, found: tuple[Finding, ...]) -> Finding:
-    """Say whether what was appended is there; that it is not is a fault, whoever else sees it."""
+    """Return the finding about the first append, which fails only if no other check says why."""
     check: Check = "sent once"
     if reads.appends_arrive:
         return passed(check, "what was appended once is there once")

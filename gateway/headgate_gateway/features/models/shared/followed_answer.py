@@ -181,7 +181,7 @@ class FollowedAnswer(LiveAnswer):
                 self._note_whole()
 
     def _note_whole(self) -> None:
-        """Let those that `reach` a position look again; readers would get a comment."""
+        """Wake the requests that wait in `reach`, and no readers: these would get a comment."""
         for waiting, reader in list(self._waiting.items()):
             if reader is None:
                 self._wake(waiting)

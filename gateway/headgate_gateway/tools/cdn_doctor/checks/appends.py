@@ -40,7 +40,7 @@ _BYTES = re.compile(r"_(\d{16})$")
 
 
 class InPieces:
-    """A body of which the length is not said before, so that it is sent in chunks."""
+    """A body whose length is not announced, so that it is sent in chunks."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body

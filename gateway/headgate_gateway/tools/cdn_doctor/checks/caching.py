@@ -36,9 +36,9 @@ OTHER_PATHS = (
     ("/a%20b", "-path%20b", "a hop takes + for a space"),
     ("/a//b", "-path//b", "a hop merges slashes"),
 )
-# Many proxies do this by themselves, and few names have it.
+# Many proxies merge slashes by default, and few names have two in a row: this is a note.
 MERGED = "/a//b"
-# Servers may refuse the others.
+# Names that every server has to allow; it may refuse the others.
 NEEDED = {"/a%2Fb", "/a/B"}
 
 
@@ -130,7 +130,7 @@ async def paths(deployment: Deployment) -> Finding:
 
 
 async def _apart(made: Mapping[str, OwnStream]) -> Finding:
-    """Return the finding of reads of streams, each of which has its name as its data."""
+    """Return the finding of reads of streams, each of which has its own name as its data."""
     # By the same query, so that nothing but the path tells them apart.
     starts = {own.start for own in made.values()}
     query = {"offset": starts.pop() if len(starts) == 1 else "-1"}

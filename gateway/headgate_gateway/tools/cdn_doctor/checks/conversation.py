@@ -16,7 +16,7 @@ from headgate_gateway.tools.cdn_doctor.checks.judging import (
     Mismatch,
     has_wrong_body,
     is_of_hop,
-    wrong,
+    mismatches,
 )
 from headgate_gateway.tools.cdn_doctor.evidence import cache_claims, is_copy, is_headgate
 from headgate_gateway.tools.cdn_doctor.finding import Finding, failed, noted, passed, unknown
@@ -54,12 +54,12 @@ PASSES: Mapping[Check, str] = {
     "removal": "a deleted stream is gone",
 }
 OF_CONVERSATION: tuple[Check, ...] = tuple(PASSES)
-# Of the fields that a read has; more are missing where a hop takes a few fields only.
+# Of the fields that a read has. If more are missing, the hop passes on a limited number of fields.
 MOST_MISSING = 2
 NOT_CLOSED = "a stream was not closed: the Stream-Closed of the request does not arrive"
-# For a live read of what is there; where it is not, the server waits.
+# For a live read of data that is there. If it got lost, the server waits for data.
 LIVE_S = 5.0
-# A sentence for each would hide the first, which mostly is the cause.
+# Sentences of a finding: more would hide the first, which mostly is the cause.
 MOST_SHOWN = 3
 _OF_STREAMS = re.compile("Stream-|Producer-")
 _ORDERS = (
@@ -67,23 +67,25 @@ _ORDERS = (
     "live=long-poll&offset=-1&cursor=order",
     "offset=-1&cursor=order&live=long-poll",
 )
-# Keys that are one where a cache writes them in lower case.
+# Two queries that are the same key for a cache that writes keys in lower case.
 _CASES = ("cursor=Doctor&offset=-1", "cursor=dOCTOR&offset=-1")
 _OTHER = "cursor=another&offset=-1"
 
 
 @dataclass(slots=True)
 class _Conversation:
-    """The streams of a conversation, what was kept of the responses, and what was wrong."""
+    """The state of a conversation between two of its lines."""
 
+    # By the ends of their names.
     streams: Mapping[str, StreamRequests]
+    # Values of response fields that later lines use, by the names that these use.
     kept: dict[str, str]
-    wrong: list[Mismatch] = field(default_factory=list)
-    # Stream and query of each request, by its id.
+    mismatches: list[Mismatch] = field(default_factory=list)
+    # The stream and the query of each request, by the id of the request.
     queries: dict[str, tuple[str, str]] = field(default_factory=dict)
-    # Streams that are not as they should be, since a write was not done, or one too many.
+    # Streams of which a write was lost, or stored twice.
     spoiled: set[str] = field(default_factory=set)
-    # Why the conversation ended early.
+    # Why the conversation ended before its last line; "" if it did not.
     end: str = ""
 
 
@@ -100,20 +102,20 @@ async def conversation(deployment: Deployment) -> list[Finding]:
     if not (reads.is_closed and is_closed(reads.first.headers)):
         talk.spoiled.add(BYTES)
     if reads.is_close_lost:
-        talk.wrong.append(Mismatch("request fields", NOT_CLOSED, shows=CLOSED))
+        talk.mismatches.append(Mismatch("request fields", NOT_CLOSED, lost_field=CLOSED))
     is_ours = is_headgate(reads.first.headers)
     for line in (*OPEN, *PRODUCER, *ENDED, *COPIES, *QUERIES, *DELETION):
-        if is_ours or not line.is_of_headgate:
-            await _said(deployment, talk, line)
+        if is_ours or not line.needs_headgate:
+            await _send_line(deployment, talk, line)
         if talk.end:
             break
     note = None if talk.end else await _queries(deployment, talk)
     if crossed := await fields.live_is_in_key(deployment):
-        talk.wrong.append(Mismatch("headers", crossed, "live in key"))
+        talk.mismatches.append(Mismatch("headers", crossed, "live in key"))
     return list(_findings(deployment, talk, note))
 
 
-async def _said(deployment: Deployment, talk: _Conversation, line: ScriptLine) -> None:
+async def _send_line(deployment: Deployment, talk: _Conversation, line: ScriptLine) -> None:
     """Send the request of a line, unless it needs what was not kept, and judge the response."""
     if line.stream in talk.spoiled and _needs_state(line):
         return
@@ -122,7 +124,7 @@ async def _said(deployment: Deployment, talk: _Conversation, line: ScriptLine) -
     query, sends = filled
     await asyncio.sleep(line.after_s)
     try:
-        reply = await _sent(deployment, talk, line, query, sends)
+        reply = await _response_to(deployment, talk, line, query, sends)
     except TooManyRequests as limit:
         talk.end = words(limit)
     except FAILURES as failure:
@@ -130,7 +132,7 @@ async def _said(deployment: Deployment, talk: _Conversation, line: ScriptLine) -
         if _is_silence(failure) and not line.is_live:
             talk.end = saw
         elif line.stream not in talk.spoiled:
-            talk.wrong.append(Mismatch(line.check, saw, line.advice))
+            talk.mismatches.append(Mismatch(line.check, saw, line.advice))
     else:
         _judge(talk, line, query, reply)
 
@@ -144,14 +146,14 @@ def _filled(line: ScriptLine, kept: Mapping[str, str]) -> tuple[str, dict[str, s
         return None
 
 
-async def _sent(
+async def _response_to(
     deployment: Deployment,
     talk: _Conversation,
     line: ScriptLine,
     query: str,
     sends: Mapping[str, str],
 ) -> ProbeReply:
-    # What waits for something is no request that is answered at once.
+    # A live read is not answered at once, so its time is not that of other requests.
     bounds = ProbeBounds(within_s=LIVE_S) if line.is_live else USUAL
     return await deployment.asker.send(
         with_raw_query(talk.streams[line.stream], query),
@@ -168,12 +170,12 @@ def _needs_state(line: ScriptLine) -> bool:
     return line.gives is not None or line.check == "tags" or is_of_writes
 
 
-def _crossed(
+def _of_another_url(
     talk: _Conversation, line: ScriptLine, query: str, reply: ProbeReply
 ) -> Mismatch | None:
-    """Return what is wrong with a response that was made for another URL, or None.
+    """Return the mismatch if a response was made for another URL, else None.
 
-    A cursor says nothing where a read is not live.
+    URLs that differ only in a cursor count as one: it has no meaning in a read that is not live.
     """
     talk.queries[reply.request_id] = line.stream, query
     of_stream, other = talk.queries.get(reply.headers.get(REQUEST_ID, ""), (line.stream, query))
@@ -190,12 +192,12 @@ def _is_silence(failure: Exception) -> bool:
 
 
 def _judge(talk: _Conversation, line: ScriptLine, query: str, reply: ProbeReply) -> None:
-    """Keep what is wrong with a response, and what later lines need of it."""
-    if (crossed := _crossed(talk, line, query, reply)) is not None:
-        talk.wrong.append(crossed)
+    """Note what is wrong with a response, and the values that later lines use."""
+    if (crossed := _of_another_url(talk, line, query, reply)) is not None:
+        talk.mismatches.append(crossed)
         return
     is_spoiled = line.stream in talk.spoiled
-    talk.wrong += wrong(talk.kept, line, reply, is_spoiled=is_spoiled)
+    talk.mismatches += mismatches(talk.kept, line, reply, is_spoiled=is_spoiled)
     if line.is_needed and reply.status not in line.status:
         talk.end = f"{line.name} was answered {reply.status}"
     is_write = line.method in {"PUT", "POST"}
@@ -227,15 +229,15 @@ async def _queries(deployment: Deployment, talk: _Conversation) -> str | None:
         talk.end = words(failure)
         return None
     _, other, unequal, _, again, *orders = replies
-    # Where no cursor is in a key, its case is not the reason.
+    # If the key has no cursor at all, a copy does not show that its case is ignored.
     if is_copy(other) and not is_copy(unequal):
         saw = f"{_CASES[1]} was answered with the response to {_CASES[0]}{cache_claims(other)}"
         saw = f"{saw}: a cache writes its keys in lower case"
-        talk.wrong.append(Mismatch("queries", saw))
+        talk.mismatches.append(Mismatch("queries", saw))
     for query, reply in zip(_ORDERS[1:], orders, strict=True):
         if again.is_good and (reply.status, reply.body) != (again.status, again.body):
             saw = f"{query} has another answer ({reply.status}) than {_ORDERS[0]} ({again.status})"
-            talk.wrong.append(Mismatch("queries", saw))
+            talk.mismatches.append(Mismatch("queries", saw))
             return None
     if is_copy(again) and not all(map(is_copy, orders)):
         return "a cache keeps a copy for each order of the same parameters"
@@ -244,9 +246,9 @@ async def _queries(deployment: Deployment, talk: _Conversation) -> str | None:
 
 def _findings(deployment: Deployment, talk: _Conversation, note: str | None) -> Iterator[Finding]:
     """Yield a finding for each check of the conversation."""
-    lost = {one.shows for one in talk.wrong}
-    # What does not arrive cannot come back.
-    wrong = [one for one in talk.wrong if one.field not in lost or not one.field]
+    lost = {one.lost_field for one in talk.mismatches}
+    # The response cannot have a field that did not arrive with the request.
+    wrong = [one for one in talk.mismatches if one.field not in lost or not one.field]
     for check, saw in PASSES.items():
         of_check = [one for one in wrong if one.check == check]
         if of_check:
@@ -271,5 +273,5 @@ def _failure(check: Check, wrong: list[Mismatch]) -> Finding:
     # The first cause is mostly that of the others.
     advice = next(iter(first.values())).advice
     if len(missing) > MOST_MISSING and not all(map(_OF_STREAMS.match, missing)):
-        advice = "long heads"  # they are missing by their number, and not by their names
+        advice = "long heads"  # a hop has dropped them because there are many, whatever their names
     return failed(check, f"{shown}; and {more} more" if more > 0 else shown, advice)

@@ -35,7 +35,7 @@ OF_EVENTS: tuple[Check, ...] = ("SSE", "keep-alive")
 OF_JOINS: tuple[Check, ...] = ("SSE joined", "Last-Event-ID")
 EVENT_STREAM = "text/event-stream"
 FIRST, SECOND = b"first", b"second"
-# So many come while it does.
+# Readers that come while LARGE is being sent.
 LATE = 3
 LAST_EVENT_ID = "Last-Event-ID"
 # Longer than the buffers of most hops, so that a part of it has arrived when another reader comes.
@@ -47,7 +47,7 @@ PROMPT_S = 3.0
 GATHERED_S = 0.7
 # Hops commonly end a connection that is silent for a minute, some of them after half of one.
 KEEP_ALIVE_S = 30.0
-# The events of a closed stream end by themselves; where they do not, others are answered.
+# The events of a closed stream end at once, unless a hop holds the response open.
 CLOSED_S = 10.0
 # Varnish shares a response for two seconds from its beginning.
 SHARED_S = 2.5
@@ -142,7 +142,7 @@ async def server_sent_events(deployment: Deployment) -> list[Finding]:
 
 
 async def events_joined(deployment: Deployment) -> list[Finding]:
-    """Check what readers get that come while others are reading, and one that comes back."""
+    """Check readers that come while others are reading, and one that reconnects."""
     own = await deployment.streams.create("-sse-joined", TEXT)
     first = await own.append(FIRST)
     async with contextlib.AsyncExitStack() as end:
@@ -177,7 +177,7 @@ async def events_joined(deployment: Deployment) -> list[Finding]:
 
 
 def _whole(readers: Mapping[str, EventWatch], whole: bytes, tail: str) -> Finding:
-    """Say whether all readers have got all data, and the offset after it."""
+    """Return the finding about readers, each of which has to get all data."""
     check: Check = "SSE joined"
     early, *_ = readers.values()
     has_end = tail.encode() in early.control
@@ -197,7 +197,7 @@ def _short_of(name: str, watch: EventWatch, whole: bytes) -> str:
 
 
 def _resumed(watch: EventWatch, last: str) -> Finding:
-    """Say what a reader got that came back with the id of the first event."""
+    """Return the finding of a reader that reconnected with the id of the first event."""
     check: Check = "Last-Event-ID"
     if not watch.has_ids:
         saw = "the events have no ids"
@@ -222,7 +222,7 @@ async def _watch(
 
 
 async def _all_read(watches: Mapping[EventWatch, bytes], tail: str, own: OwnStream) -> None:
-    """Read until each has its text and the offset of the tail, ends, or is late."""
+    """Read until each reader has its text and the offset of the tail, at most for PROMPT_S."""
     readings = [
         asyncio.create_task(watch.data_until(text, tail)) for watch, text in watches.items()
     ]

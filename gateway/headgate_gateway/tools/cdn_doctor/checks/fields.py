@@ -32,14 +32,14 @@ FOR_PAGES = "6"  # a cursor that no other check has in its reads
 HEAD_IS_REFUSED = {500, 502}
 # Characters: NGX_HTTP_CACHE_VARY_LEN of nginx.
 MOST_OF_VARY = 128
-# Fields of requests that are others for each reader.
+# Fields of requests that differ between nearly all readers.
 OF_EACH = {"user-agent", "cookie", "referer"}
 # Names that nobody has (RFC 6761).
 SITES = ("https://one.doctor.invalid", "https://other.doctor.invalid")
 
 
 async def live_is_in_key(deployment: Deployment) -> str | None:
-    """Return what is wrong with a long-poll whose URL nobody has requested before, or None."""
+    """Return a sentence if a long-poll gets the response to a read that is not live, else None."""
     closed = deployment.reads
     crossed = await closed.own.read(
         {"cursor": EQUAL_CURSOR, "live": "long-poll", "offset": closed.own.start}
@@ -50,7 +50,7 @@ async def live_is_in_key(deployment: Deployment) -> str | None:
 
 
 def vary(reply: ProbeReply) -> Finding | None:
-    """Return what is found of a reply whose Vary keeps caches from storing it, or None."""
+    """Return the finding if the Vary of a reply keeps caches from sharing it, else None."""
     said = reply.headers.get("Vary", "")
     names = {name.strip().lower() for name in said.split(",")}
     if "*" in names:

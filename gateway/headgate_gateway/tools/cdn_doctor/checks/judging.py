@@ -45,21 +45,21 @@ class Mismatch:
     check: Check
     saw: str
     advice: Advice | None = None
-    # The value of a field that should have another one, and its name.
-    seen: str = ""
+    # The field of the response that is missing or has another value, and its value.
     field: str = ""
-    # The field of a response that is missing, if that is what is wrong.
+    seen: str = ""
+    # The same field if it is missing.
     missing: str = ""
-    # The field of a request that did not arrive.
-    shows: str = ""
+    # The field of the request that did not arrive.
+    lost_field: str = ""
 
 
-def wrong(
+def mismatches(
     kept: Mapping[str, str], line: ScriptLine, reply: ProbeReply, *, is_spoiled: bool
 ) -> Iterator[Mismatch]:
     """Yield what is wrong with the response to a line.
 
-    Where its stream `is_spoiled`, that is not as it should be, its offsets are not compared.
+    Offsets are not compared if the stream `is_spoiled`: an append was lost, or stored twice.
     """
     means = f": {line.means}" if line.means else ""
     if line.method in {"PUT", "POST", "DELETE"} and is_copy(reply):
@@ -69,7 +69,7 @@ def wrong(
         saw = f"{line.name} was acknowledged with {reply.status} and without a {NEXT_OFFSET}"
         yield Mismatch("statuses", f"{saw}: a hop answers it itself", "answered early")
     elif reply.status not in line.status:
-        # A refusal of HEAD, and a copy of what was deleted, have checks of their own.
+        # The check HEAD finds a hop that refuses it.
         if line.method != "HEAD" or reply.status not in REFUSED:
             yield _wrong_status(line, reply, means)
     else:
@@ -86,9 +86,9 @@ def is_of_hop(line: ScriptLine, reply: ProbeReply) -> bool:
 
 def _wrong_status(line: ScriptLine, reply: ProbeReply, means: str) -> Mismatch:
     saw = f"{line.name} was answered {reply.status}, where {_either(line.status)} was expected"
-    if line.shows and reply.is_good:
-        saw = f"{saw}: the {line.shows} of the request does not arrive"
-        return Mismatch("request fields", saw, shows=line.shows)
+    if line.tested_field and reply.is_good:
+        saw = f"{saw}: the {line.tested_field} of the request does not arrive"
+        return Mismatch("request fields", saw, lost_field=line.tested_field)
     if reply.status in fields.HEAD_IS_REFUSED and line.method == "GET":
         return Mismatch("headers", f"{line.name} was answered {reply.status}", "long heads")
     if line.status == (304,) and reply.status == 200 and reply.body == b"":
@@ -135,7 +135,7 @@ def _wrong_fields(
 def _advice(
     kept: Mapping[str, str], line: ScriptLine, reply: ProbeReply, one: Mismatch
 ) -> Advice | None:
-    """Return the cause of a wrong field, where that is another one than the usual."""
+    """Return the advice for a wrong field, None for the usual advice of its check."""
     if one.advice is not None:
         return one.advice
     if line.method == "HEAD" and UP_TO_DATE in reply.headers:  # which a read has
@@ -184,7 +184,7 @@ def _wrong_value(
             yield Mismatch("tags", saw, "cut fields")
     elif wanted != ANY and not _is_same(name, seen, wanted):
         saw = f"{line.name} has the {name} {_short(seen)}, where {_short(wanted)} was expected"
-        yield Mismatch(of_fields, saw, _cause(seen, wanted) or advice, seen, name)
+        yield Mismatch(of_fields, saw, _cause(seen, wanted) or advice, field=name, seen=seen)
 
 
 def _elsewhere(line: ScriptLine, name: str, seen: str) -> Mismatch:

@@ -33,7 +33,7 @@ OF_CHUNKS: tuple[Check, ...] = ("offsets", "HEAD of chunks", "chunks kept")
 CHUNK_BYTES = 1 << 18
 LAST = b"the end of three appends\n"
 BEGINNING = "-1"
-# An examination takes no longer.
+# The longest examination, in seconds: no copy of its streams can be older.
 OLDEST_S = 130
 # A place of a CDN may have several servers, of which each asks once.
 MORE_LOOKS = 2

@@ -20,6 +20,7 @@ from headgate_gateway.tools.cdn_doctor.evidence import (
 )
 from headgate_gateway.tools.cdn_doctor.finding import Finding, failed, passed, unknown
 from headgate_gateway.tools.cdn_doctor.probe_sender import ProbeBounds, TooManyRequests, words
+from headgate_gateway.tools.cdn_doctor.script.line import ANY
 from headgate_gateway.tools.cdn_doctor.streams import given_time
 from headgate_gateway.tools.shell.failure import FAILURES
 
@@ -46,7 +47,6 @@ LATER_S = 2.5
 LONGEST_POLL_S = 100.0
 AT_ONCE_S = 0.5
 CURSOR_PARAMETER = "cursor"
-ANY = "*"  # a value of a field that nobody can foresee
 OF_QUIET_POLLS: tuple[Check, ...] = ("204 together", "204 kept", "cursor", "poll held")
 GATEWAY_TIMEOUTS = {502, 503, 504, 520, 522, 524}
 
@@ -166,7 +166,7 @@ async def with_news(deployment: Deployment) -> Finding:
 
 
 def _unanswered(polls: EqualPolls, late: int) -> Finding | None:
-    """Return what is found of polls that failed, or got nothing in time; None without them."""
+    """Return the finding if a poll failed or got nothing in time; else None."""
     bad = [poll for poll in polls.ended if not poll.is_good]
     if any(poll.is_timeout for poll in bad):
         return unknown("equal polls", f"a hop ended {len(bad)} of {READERS} before news came")
@@ -182,7 +182,7 @@ def _unanswered(polls: EqualPolls, late: int) -> Finding | None:
 
 
 def _without_news(replies: Sequence[ProbeReply], tail: str) -> Finding | None:
-    """Return what is found of replies that have not the append, and its offset."""
+    """Return the finding if a reply lacks the append or its offset; else None."""
     if any(reply.status == HTTPStatus.NO_CONTENT for reply in replies):
         return unknown("equal polls", "some ended with a 204 before the append")
     others = [reply for reply in replies if reply.body != NEWS]
@@ -194,7 +194,7 @@ def _without_news(replies: Sequence[ProbeReply], tail: str) -> Finding | None:
 
 
 def _lacking(replies: Sequence[ProbeReply], fields: Mapping[str, str]) -> str | None:
-    """Return which field the end of a poll lacks, or None."""
+    """Return a sentence about the first field that is missing or has another value, or None."""
     for reply in replies:
         for name, wanted in fields.items():
             seen = reply.headers.get(name)
@@ -241,7 +241,7 @@ def _finding_of_replies(
 
 
 def _are_apart(replies: Sequence[ProbeReply]) -> bool:
-    """Return whether a Headgate, which answers equal polls as one, has answered each alone."""
+    """Return whether a Headgate, which collapses equal polls, has collapsed none of these."""
     return all(is_headgate(it.headers) and not claims_kept(it.headers) for it in replies)
 
 
@@ -350,7 +350,7 @@ def _finding_of_hold(first: Poll, own: OwnStream) -> Finding:
         return failed("poll held", f"a hop ended a poll {after} with {first.reply.status}")
     if not first.reply.is_good:
         saw = f"a poll ended {after}: {first.reply.error_text}"
-        # Of what is refused at once other checks have the cause.
+        # A refusal at once is no time-out: other checks find its cause.
         is_refusal = first.took_s < AT_ONCE_S and first.reply.status < 500
         return unknown("poll held", saw) if is_refusal else failed("poll held", saw)
     if first.took_s < AT_ONCE_S:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from headgate_gateway.protocol.http.header_names import NEXT_OFFSET, UP_TO_DATE
 from headgate_gateway.tools.cdn_doctor.evidence import cache_claims, is_headgate
 from headgate_gateway.tools.cdn_doctor.finding import Finding, failed, passed, unknown
+from headgate_gateway.tools.cdn_doctor.script.line import LOOK_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from headgate_gateway.tools.cdn_doctor.finding import Check
     from headgate_gateway.tools.cdn_doctor.streams import OwnStream
 
-# An answer at the tail may be kept for a second, of which nginx, counting whole ones, makes almost
-# two. It is looked for once: a stale answer that is given out has a second look find a new one.
-LOOK_S = 2.5
 EMPTY = {b"", b"[]"}
 OF_TAILS: tuple[Check, ...] = ("empty tail", "browsers' copies", "deleted tail")
 LONGEST_TAIL_S = 60  # as in the protocol's text for a read; a Headgate has browsers ask each time
@@ -50,9 +48,9 @@ async def head(deployment: Deployment) -> Finding:
 
 
 async def empty_tail(deployment: Deployment) -> list[Finding]:
-    """Check that a tail moves: by an append and by a deletion, and as browsers see it.
+    """Check that readers and browsers see an append at the tail, and a deletion.
 
-    That is so for every name, also for one that looks like that of a file.
+    One of two streams has a name like that of a file, `.js`, which some hops cache by its ending.
     """
     own, file = [await deployment.streams.create(suffix) for suffix in ("-tail", "-tail.js")]
     query = {"offset": own.start}
@@ -79,7 +77,7 @@ async def empty_tail(deployment: Deployment) -> list[Finding]:
 
 
 async def _deleted(own: OwnStream) -> Finding:
-    """Check that copies of a tail end with the stream."""
+    """Check that a deleted stream is not read any more from a copy of its tail."""
     check: Check = "deleted tail"
     reply = await own.asker.send(own.stream, "DELETE")
     if not reply.is_good:
@@ -109,7 +107,7 @@ def _copies_of_browsers(headers: Mapping[str, str]) -> Finding:
 
 
 def browsers_lifetime_s(said: str) -> int:
-    """Return for how long browsers use a copy with this Cache-Control without asking."""
+    """Return for how many seconds browsers use a copy with this Cache-Control unvalidated."""
     lifetimes = [int(lifetime) for lifetime in _LIFETIME.findall(said)]
     return 0 if _ASKS_AGAIN.search(said) else max(lifetimes, default=0)
 

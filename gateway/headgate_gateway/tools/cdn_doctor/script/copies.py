@@ -44,7 +44,7 @@ COPIES = (
         sends={TYPE: "application/json", EXPIRES_AT: "{later}"},
         status=(409,),
         check="refusals",
-        shows=EXPIRES_AT,
+        tested_field=EXPIRES_AT,
     ),
     ScriptLine(
         "an append of JSON",
@@ -98,7 +98,7 @@ COPIES = (
         gives=(PLAIN_MESSAGE, MESSAGE),
         check="bodies",
         advice="rewritten",
-        is_of_headgate=True,
+        needs_headgate=True,
     ),
     ScriptLine(
         "a read that takes gzip",
@@ -191,7 +191,7 @@ COPIES = (
         body=b"\0\0\0\5hello\0\0\0\1!",
         status=(200, 204),
         keeps={"many": NEXT_OFFSET},
-        shows=MULTI,
+        tested_field=MULTI,
     ),
     ScriptLine(
         "a read of two messages of one append",
@@ -243,7 +243,7 @@ QUERIES = (
         has=PROBLEM,
         check="queries",
         means="a hop writes the query in lower case",
-        is_of_headgate=True,
+        needs_headgate=True,
     ),
     ScriptLine(
         "a read with a field of 4,000 bytes",

@@ -64,7 +64,7 @@ OPEN = (
         sends={**OF_HTML, TTL: OTHER_LIFETIME_S},
         status=(409,),
         check="refusals",
-        shows=TTL,
+        tested_field=TTL,
     ),
     ScriptLine(
         "the same stream, made again with another type",
@@ -73,7 +73,7 @@ OPEN = (
         sends={TYPE: "application/json", TTL: LIFETIME_S},
         status=(409,),
         check="refusals",
-        shows=TYPE,
+        tested_field=TYPE,
     ),
     ScriptLine(
         "an append of HTML",
@@ -95,7 +95,7 @@ OPEN = (
         body=PLAIN_MESSAGE,
         status=(409,),
         check="refusals",
-        shows=SEQ,
+        tested_field=SEQ,
     ),
     ScriptLine(
         A_READ,
@@ -180,7 +180,7 @@ PRODUCER = (
         status=(409,),
         has={EXPECTED_SEQ: "1", "Producer-Received-Seq": "5"},
         check="refusals",
-        shows=PRODUCER_SEQ,
+        tested_field=PRODUCER_SEQ,
     ),
     ScriptLine(
         "an append of a producer with an older epoch",
@@ -191,7 +191,7 @@ PRODUCER = (
         status=(403,),
         has={PRODUCER_EPOCH: "1"},
         check="refusals",
-        shows=PRODUCER_EPOCH,
+        tested_field=PRODUCER_EPOCH,
     ),
     ScriptLine(
         "a read from now, right after an append,",
@@ -231,7 +231,7 @@ ENDED = (
         status=(200, 204),
         has={CLOSED: "true", NEXT_OFFSET: "{news}"},
         check="request fields",
-        shows=CLOSED,
+        tested_field=CLOSED,
         means="the Stream-Closed of the request does not arrive",
     ),
     ScriptLine(
@@ -243,7 +243,7 @@ ENDED = (
         status=(409,),
         has=IS_CLOSED,
         check="refusals",
-        shows=CLOSED,
+        tested_field=CLOSED,
     ),
     ScriptLine("HEAD of a closed stream", "HEAD", HTML, has=IS_CLOSED),
     ScriptLine(
@@ -289,7 +289,7 @@ DELETION = (
         keeps={"gone": TYPE},
         check="removal",
         means="the deletion has not arrived",
-        is_of_headgate=True,
+        needs_headgate=True,
     ),
     ScriptLine(
         "a new stream with the name of a deleted one",
@@ -308,6 +308,6 @@ DELETION = (
         status=(410,),
         has=PROBLEM,
         check="refusals",
-        is_of_headgate=True,
+        needs_headgate=True,
     ),
 )

@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 
 ALLOW_ORIGIN = "Access-Control-Allow-Origin"
 ETAG, TYPE, ENCODING = "ETag", "Content-Type", "Content-Encoding"
-ANY = "*"  # a value of a field that nobody can foresee
-SHORT = "?"  # a lifetime that browsers may use for what changes
+# Marks in place of the value of a field.
+ANY = "*"  # any value
+SHORT = "?"  # a Cache-Control with which browsers store the response for a minute at most
+ABSENT = ""  # the field must not be there
+IF_ANY = "~"  # before a value: the field may be missing
+OTHERS = "!"  # before a value: the field must have another one
+HERE = "@"  # if the field is there, a URL at the host of the request
 LIFETIME = {"Cache-Control": SHORT}
-ABSENT = ""  # a field that must not be there
-IF_ANY = "~"  # before a value that a field has at some servers
-OTHERS = "!"  # before a value that a field must not have
-HERE = "@"  # a URL that leads to the host of the request, where there is one
-# The streams of the conversation, of which the last is there before it, and closed.
+# The ends of the streams' names. The last one is made before the conversation, and closed.
 HTML, JSON, DATED, MANY, BYTES = "-html", "-json", "-dated", "-many", "-bytes"
 MADE = (HTML, JSON, DATED, MANY)
 LIFETIME_S, OTHER_LIFETIME_S = "3600", "7200"
@@ -48,32 +49,38 @@ PLAIN_MESSAGE = b'{"a":"' + b"as long as a hop wants it " * 60 + b'"}'
 
 @dataclass(frozen=True, slots=True)
 class ScriptLine:
-    """A request, the response to it, and the check that fails where that is another one."""
+    """A request, the response that it should get, and the check that fails if it gets another."""
 
+    # As the subject of a sentence: "a read has no ETag".
     name: str
     method: str
+    # One of MADE, or BYTES.
     stream: str
+    # In `query`, `sends` and `has`, `{tail}` stands for what an earlier line keeps as `tail`.
     query: str = ""
     sends: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     status: tuple[int, ...] = (200,)
+    # The fields of the response, with their values, or one of the marks above.
     has: Mapping[str, str] = field(default_factory=dict)
-    # The body, or what it has to contain.
+    # The whole body of the response, or parts that it has to contain.
     gives: bytes | tuple[bytes, ...] | None = None
-    # Names of fields whose values later lines use.
+    # Fields of the response whose values later lines use, by the name that these use.
     keeps: Mapping[str, str] = field(default_factory=dict)
-    # The check that another status or body fails, and what that means if the sentence is not clear.
+    # The check that fails at another status or body, and the cause if the sentence does not say it.
     check: Check = "statuses"
     means: str = ""
     advice: Advice | None = None
-    # The field of the request that has not arrived if the status is a good one, but another.
-    shows: str = ""
+    # The field for which the server refuses the request. If that succeeds, the field was lost.
+    tested_field: str = ""
+    # Wait for so long before the request.
     after_s: float = 0.0
-    is_of_headgate: bool = False
+    # Other servers may respond in another way: the line is skipped there.
+    needs_headgate: bool = False
 
     @property
     def is_needed(self) -> bool:
-        """True if nothing that follows can be judged at another status."""
+        """True if another status ends the conversation: no later response could be judged."""
         return self.name in NEEDED
 
     @property
@@ -97,5 +104,7 @@ FOR_PAGE = {ALLOW_ORIGIN: "{allowed}"}
 IS_CLOSED = {CLOSED: "true", NEXT_OFFSET: "{news}"}
 A_READ, A_READ_ON = "a read", "a read at the Stream-Next-Offset of an append"
 NEEDED = {A_READ, A_READ_ON}
-# A tail may be kept for a second, of which nginx makes two.
+# A copy that reached the tail may be kept for a second. nginx, which counts whole ones, makes
+# almost two of it. Checks read once after this time: a first read that gets a stale response would
+# have the copy renewed, so that a second one would not show the fault.
 LOOK_S = 2.5
