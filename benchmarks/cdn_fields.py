@@ -9,7 +9,7 @@ import itertools
 from tests.cdn.candidates import CANDIDATES
 from tests.cdn.findings import Fault, Finding, finding
 from tests.cdn.origin import HeadgateOrigin
-from tests.cdn.test_repeated_lines import ROWS, SaysInTwoLines, faults_of
+from tests.cdn.test_repeated_lines import ROWS, Repeating, faults_of
 from tests.support.handler_server import handler_server
 from tests.support.ports import free_port
 from tests.support.proxy_engines import started
@@ -20,7 +20,7 @@ TITLE = f"{2 * len(ROWS)} responses of an origin with a field in two lines"
 async def repeated_lines() -> dict[str, Finding]:
     """Return the cells of all targets that run here, by their names."""
     with contextlib.ExitStack() as stack:
-        origin_port = stack.enter_context(handler_server(SaysInTwoLines))
+        origin_port = stack.enter_context(handler_server(Repeating))
         gateway = HeadgateOrigin(origin_port, 1.0, (), ("*",))
         stack.callback(gateway.close)
         gateway.start()

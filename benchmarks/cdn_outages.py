@@ -17,13 +17,11 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from headgate_gateway.settings import load
 from tests.cdn.balanced import BALANCING, all_kinds, created, in_front_of, is_fine, pair
-from tests.cdn.hangs import EVENTS_PATIENCE_S, edges, hang
+from tests.cdn.hangs import EVENTS_PATIENCE_S, edges, hang, hangable
 from tests.cdn.origin import stalled
 from tests.cdn.outages import EVENT_SOURCE, TEXT, LastingGateway, Writer, in_front, outage
 from tests.clients.token_writer import close_stream, create_stream
-from tests.support.processes import headgate
 from tests.support.proxy_engines import ENGINES
 from tests.support.waiting import SERVER_PATIENCE_S, until
 
@@ -258,7 +256,7 @@ async def rows_of_several() -> list[list[str]]:
     return [[title, *row] for title, row in zip(ROWS_OF_SEVERAL, cells, strict=True)]
 
 
-def _told(statuses: set[int | str], took_s: float) -> str:
+def _shown(statuses: set[int | str], took_s: float) -> str:
     return f"{' '.join(sorted(map(str, statuses)))} in {took_s:.1f} s"
 
 
@@ -270,20 +268,20 @@ def _of_one(seen: Hang) -> list[str]:
     is_open = seen.open_events_s >= EVENTS_PATIENCE_S
     ends = "**no end**" if is_open else f"ends in {seen.open_events_s:.1f} s"
     return [
-        f"{_told(first, seen.first_s)}, then {_told(later, seen.later_s)}",
-        _told(uncached, seen.uncached_s),
-        f"{_told(events, seen.new_events_s)}, {ends}",
+        f"{_shown(first, seen.first_s)}, then {_shown(later, seen.later_s)}",
+        _shown(uncached, seen.uncached_s),
+        f"{_shown(events, seen.new_events_s)}, {ends}",
         " ".join(sorted(map(str, append))),
     ]
 
 
 async def rows_of_one() -> list[list[str]]:
     """Return the rows of one gateway that hangs, for all targets that run here."""
-    environment = {"HEADGATE_LIMITS__MAX_LOOP_LAG": "0"}  # one that stood still would refuse writes
-    with headgate(environment=environment) as gateway:
-        upstream = f"127.0.0.1:{gateway.port}"
-        with edges(load(None, environment, {}), upstream, list(ENGINES)) as ports:
-            found = await hang([gateway.pid], gateway.port, ports)
+    with (
+        hangable() as (gateway, settings),
+        edges(settings, f"127.0.0.1:{gateway.port}", list(ENGINES)) as ports,
+    ):
+        found = await hang([gateway.pid], gateway.port, ports)
     cells = zip(*(_of_one(found[name]) for name in ENGINES), strict=True)
     return [[title, *row] for title, row in zip(ROWS_OF_ONE, cells, strict=True)]
 

@@ -11,23 +11,29 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from headgate_cdn.targets import TARGETS
+from headgate_gateway.settings import load
 from tests.cdn.balanced import asked, created, in_front_of
 from tests.cdn.outages import EVENT_SOURCE, TEXT
 from tests.support.http1 import Answer, Client, ConnectionEnded, request
+from tests.support.processes import headgate
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from headgate_gateway.settings import Settings
+    from tests.support.processes import Headgate
 
+# Seconds that the pages promise: for the first readers of a gateway that hangs, for later ones, and
+# until SSE ends.
+FIRST_S, LATER_S, EVENTS_S = 11, 1, 15
 STALE_S = 120
 """The --stale-if-error of targets that have copies: longer than all that is measured."""
 EXPIRED_S = 2.1  # after a second, as caches count whole ones
 EQUAL = 6  # readers of one stream at the same time
 OTHERS = 4  # streams with copies that nobody has requested since the gateway hangs
 PAUSE_S = 0.25  # between two later readers
-LATER_S = 6.0  # in which they come
+LATER_READS_S = 6.0  # in which they come
 EVENTS_PATIENCE_S = 20.0
 
 
@@ -43,6 +49,14 @@ class Hang:
     new_events_s: float = 0  # until SSE that begins at the gateway that hangs has ended
     open_events_s: float = 0  # until SSE ended that had begun before; from its last heartbeat on
     back_s: float = 0  # until a read without a copy got its response from the gateway again
+
+
+@contextlib.contextmanager
+def hangable() -> Iterator[tuple[Headgate, Settings]]:
+    """Yield a gateway that takes writes again at once after it hung, and its settings."""
+    environment = {"HEADGATE_LIMITS__MAX_LOOP_LAG": "0"}  # one that stood still would refuse writes
+    with headgate(environment=environment) as gateway:
+        yield gateway, load(None, environment, {})
 
 
 @contextlib.contextmanager
@@ -111,7 +125,7 @@ class _Target:
         equal = (self._read("first", self.paths[0]) for _ in range(EQUAL))
         found.first_s = max(await asyncio.gather(*equal))
         later, uncached = [], []
-        end = loop.time() + LATER_S
+        end = loop.time() + LATER_READS_S
         for path, other in zip(itertools.cycle(self.paths), itertools.cycle(self.without_copy)):
             later.append(asyncio.create_task(self._read("later", path)))
             uncached.append(asyncio.create_task(self._read("uncached", other)))

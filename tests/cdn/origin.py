@@ -26,7 +26,7 @@ AGEING = "/v1/ageing"
 PERSONAL = "/v1/personal"
 """Each reader is told who he is."""
 AGED = f"{PERSONAL}/aged"
-"""Each response says how manieth it is, and is old on its arrival."""
+"""Each response has a number of its own, and is old on its arrival."""
 AGED_S = 17
 AGED_LIFETIME_S = 20
 LIFETIMES = {"chunk_max_age": 1, "stale_while_revalidate": 30}

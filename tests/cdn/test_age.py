@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
-import json
 import time
-from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 from headgate_gateway.protocol.http.header_names import NGINX_FIELD
 from tests.cdn.candidates import Candidate
-from tests.cdn.origin import PERSONAL, TEXT, HeadgateOrigin
+from tests.cdn.line_origin import SendsLines, path_of
+from tests.cdn.origin import TEXT, HeadgateOrigin
 from tests.support.handler_server import handler_server
 from tests.support.http1 import ask
 from tests.support.ports import free_port
@@ -25,28 +23,17 @@ if TYPE_CHECKING:
     from tests.support.http1 import Answer
 
 KINDS = ("nginx", "nginx-njs")
-_NUMBERS = itertools.count()
 
 
-class _Says(BaseHTTPRequestHandler):
-    """Answers with the header lines that the path names, and who has asked as how manieth."""
+class Aging(SendsLines):
+    """Says in each body whether nginx asked for the rest of a lifetime."""
 
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        name = self.path.partition("?")[0].rpartition("/")[2]
-        lines = json.loads(bytes.fromhex(name.partition("-")[2]))
-        body = f"{next(_NUMBERS)} {self.headers[NGINX_FIELD]}".encode()
-        head = ["HTTP/1.1 200 OK", *lines, f"Content-Type: {TEXT}", f"Content-Length: {len(body)}"]
-        self.wfile.write("\r\n".join([*head, "", ""]).encode() + body)
-
-    def log_message(self, *_: object) -> None:
-        """Nobody reads it."""
+    shown = NGINX_FIELD
 
 
-def path_of(lines: Sequence[str]) -> str:
-    """Return the path of a response that nobody has requested."""
-    return f"{PERSONAL}/{next(_NUMBERS)}-{json.dumps(list(lines)).encode().hex()}?offset=1"
+def target_of(lines: Sequence[str]) -> str:
+    """Return a new target, at which the response has these header lines."""
+    return f"{path_of([*lines, f'Content-Type: {TEXT}'])}?offset=1"
 
 
 class Edge(NamedTuple):
@@ -67,7 +54,7 @@ class Edge(NamedTuple):
 
 @pytest.fixture(scope="module", params=KINDS)
 def edge(processes: None, request: pytest.FixtureRequest) -> Iterator[Edge]:
-    with handler_server(_Says) as origin_port:
+    with handler_server(Aging) as origin_port:
         gateway = HeadgateOrigin(origin_port, 1.0, (), ("*",))
         try:
             gateway.start()
@@ -80,7 +67,7 @@ def edge(processes: None, request: pytest.FixtureRequest) -> Iterator[Edge]:
 
 def test_a_copy_that_was_old_when_nginx_got_it_ends_with_its_lifetime(edge: Edge) -> None:
     lifetime_s, begun_s = 60, 53
-    target = path_of([f"Cache-Control: max-age={lifetime_s}", f"Age: {begun_s}"])
+    target = target_of([f"Cache-Control: max-age={lifetime_s}", f"Age: {begun_s}"])
     began = time.monotonic()
     wait_until(lambda: edge.age_at_gateway(target) == begun_s + 2, "a copy of the gateway to age")
     first, copy = edge.read(target), edge.read(target)
@@ -94,7 +81,7 @@ class Row(NamedTuple):
     """An origin's fields, and Cache-Control as browsers get it with a copy; None for no copy."""
 
     said: tuple[str, ...]
-    told: str | None
+    for_browsers: str | None
 
 
 AGE = "Age: 20"
@@ -121,17 +108,17 @@ AGE = "Age: 20"
     ids=lambda row: "; ".join(row.said),
 )
 def test_a_copy_has_no_age_and_the_rest_of_the_lifetime_for_browsers(edge: Edge, row: Row) -> None:
-    target = path_of(row.said)
+    target = target_of(row.said)
     first, second = edge.read(target), edge.read(target)
     cache_control = row.said[0].partition(": ")[2]
     age = "20" if AGE in row.said else "0"
     assert (first.get("Cache-Control"), first.get("Age")) == (cache_control, age)
-    if row.told is None:
+    if row.for_browsers is None:
         assert second.get("X-Cache-Status") == "MISS"
         assert (second.get("Cache-Control"), second.get("Age")) == (cache_control, age)
     else:
         assert second.get("X-Cache-Status") == "HIT"
-        assert (second.get("Cache-Control"), second.get("Age")) == (row.told, None)
+        assert (second.get("Cache-Control"), second.get("Age")) == (row.for_browsers, None)
     for told in (first, second):
         assert told.get("X-Accel-Expires") is None
         assert not [name for name, _ in told.fields if name.startswith("x-headgate-")]
@@ -139,8 +126,8 @@ def test_a_copy_has_no_age_and_the_rest_of_the_lifetime_for_browsers(edge: Edge,
 
 @pytest.mark.parametrize("passed", [{}, {"Authorization": "Bearer a"}], ids=["cached", "passed"])
 def test_a_client_cannot_ask_for_what_only_nginx_gets(edge: Edge, passed: dict[str, str]) -> None:
-    target = path_of(["Cache-Control: max-age=60", "Age: 20"])
+    target = target_of(["Cache-Control: max-age=60", "Age: 20"])
     for _ in range(2):
         told = edge.read(target, **{NGINX_FIELD.replace("-", "_"): "1"}, **passed)
         assert told.get("X-Accel-Expires") is None
-        assert told.body.endswith(b" None")  # nor does the origin get it
+        assert told.body.startswith(b"None ")  # nor does the origin get it

@@ -1,6 +1,7 @@
-"""What the Workers and Vercel's function do at a gateway that accepts connections and says nothing.
+"""What the Workers and Vercel's function do at a gateway that hangs.
 
-With the times of a rendered file; other engines are in test_lost_gateways.py.
+Here are bodies, polls, and readers of events that are no EventSource; `test_hung_gateways.py` has
+what these targets have in common with all others.
 """
 
 from __future__ import annotations
@@ -13,24 +14,23 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from headgate_gateway.settings import load
-from tests.cdn.balanced import in_front_of
-from tests.cdn.origin import STREAMS, stalled
+from tests.cdn import hangs
+from tests.cdn.balanced import created
+from tests.cdn.hangs import EVENTS_S, EXPIRED_S, FIRST_S, LATER_S
+from tests.cdn.origin import stalled
 from tests.cdn.outages import EVENT_SOURCE, TEXT, assert_away
 from tests.support.http1 import Client, ask, request
-from tests.support.processes import Headgate, headgate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from tests.support.http1 import Answer
+    from tests.support.processes import Headgate
 
 NAMES = ("cloudflare-worker", "cloudflare-durable", "vercel")
 KEEPING = NAMES[:2]
 """Those that store copies themselves."""
 EQUAL = 5  # requests at the same time
-FIRST_S = 11.0  # for whoever is the first to find that the gateway hangs
-LATER_S = 1.0
-EVENTS_S = 15.0
 PATIENCE_S = 30.0
 DOUBT_S = 3.7
 """Before the end of the first read, less than which a poll waits until it doubts the gateway."""
@@ -43,20 +43,15 @@ class Timed(NamedTuple):
 
 @pytest.fixture(scope="module")
 def gateway(processes: None) -> Iterator[Headgate]:
-    # One that stood still would refuse writes.
-    with headgate(environment={"HEADGATE_LIMITS__MAX_LOOP_LAG": "0"}) as one:
+    with hangs.hangable() as (one, _):
         yield one
 
 
 @pytest.fixture
 def edges(gateway: Headgate) -> Iterator[Mapping[str, int]]:
-    upstream, settings = f"127.0.0.1:{gateway.port}", load(None, {}, {})
-    with contextlib.ExitStack() as stack:
-        each = (
-            in_front_of(settings, upstream, [name], answer_s=None, stale_if_error_s=stale_s)
-            for name, stale_s in zip(NAMES, (120, 120, 0), strict=True)
-        )
-        yield {name: port for it in each for name, port in stack.enter_context(it).items()}
+    upstream = f"127.0.0.1:{gateway.port}"
+    with hangs.edges(load(None, {}, {}), upstream, NAMES) as ports:
+        yield ports
 
 
 async def asked(
@@ -75,14 +70,6 @@ async def crowd(port: int, target: str) -> list[Timed]:
     return await asyncio.gather(*(asked(port, "GET", target) for _ in range(EQUAL)))
 
 
-def made(port: int, *names: str) -> list[str]:
-    """Create streams with data, and return their paths."""
-    paths = [f"{STREAMS}/{name}" for name in names]
-    for path in paths:
-        assert ask(port, "PUT", path, b"zero", Content_Type=TEXT).status == 201
-    return paths
-
-
 async def end_of(client: Client) -> float:
     """Read to the end of a response, or of its connection; return how long that took."""
     began = time.monotonic()
@@ -94,7 +81,7 @@ async def end_of(client: Client) -> float:
 async def test_readers_of_a_gateway_that_hung_get_a_copy_or_503_at_once(
     gateway: Headgate, edges: Mapping[str, int]
 ) -> None:
-    copied, absent, other = made(gateway.port, "copied", "absent", "other")
+    copied, absent, other = (created(gateway.port) for _ in range(3))
     reads = {"a copy": f"{copied}?offset=-1", "none": f"{absent}?offset=-1"}
     found: dict[tuple[str, str], list[Timed]] = {}
 
@@ -111,7 +98,7 @@ async def test_readers_of_a_gateway_that_hung_get_a_copy_or_503_at_once(
 
     for name in KEEPING:
         assert ask(edges[name], "GET", reads["a copy"]).status == 200
-    await asyncio.sleep(2.1)  # until copies of a second are stale
+    await asyncio.sleep(EXPIRED_S)  # until copies of a second are stale
     with stalled(gateway.pid):
         await asyncio.gather(*(read(name, "first") for name in NAMES))
         for when in ("second", "third"):
@@ -143,7 +130,7 @@ async def test_readers_of_a_gateway_that_hung_get_a_copy_or_503_at_once(
 async def test_events_and_polls_of_a_gateway_that_hangs_end_or_are_answered_within_15_s(
     gateway: Headgate, edges: Mapping[str, int]
 ) -> None:
-    (path,) = made(gateway.port, "waiting")
+    path = created(gateway.port)
     events = f"{path}?offset=-1&live=sse"
     poll = f"{path}?offset={ask(gateway.port, 'HEAD', path).next_offset}&live=long-poll"
     async with contextlib.AsyncExitStack() as stack:
@@ -174,7 +161,7 @@ async def test_a_probe_whose_request_has_ended_keeps_no_poll_from_its_end(
     gateway: Headgate, edges: Mapping[str, int]
 ) -> None:
     """The first reader after a hang sends the probe, and leaves it when it has its 503."""
-    (path,) = made(gateway.port, "probed")
+    path = created(gateway.port)
     read = f"{path}?offset=-1"
     poll = f"{path}?offset={ask(gateway.port, 'HEAD', path).next_offset}&live=long-poll"
     ports = [edges[name] for name in KEEPING]

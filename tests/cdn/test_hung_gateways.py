@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from typing import TYPE_CHECKING
 
@@ -10,11 +9,9 @@ import pytest
 
 from headgate_cdn.rules import RULES
 from headgate_cdn.targets import TARGETS
-from headgate_gateway.settings import load
 from tests.cdn.balanced import BALANCING, pair
 from tests.cdn.edges import GRACE_S
-from tests.cdn.hangs import edges, hang
-from tests.support.processes import Headgate
+from tests.cdn.hangs import EVENTS_S, FIRST_S, LATER_S, edges, hang, hangable
 from tests.support.proxy_engines import ENGINES
 
 if TYPE_CHECKING:
@@ -25,7 +22,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.usefixtures("processes"), pytest.mark.timeout(120)]
 
-FIRST_S, LATER_S, EVENTS_S = 11, 1, 15  # what the pages promise
 BACK_S = 2  # a check of the gateway, and what nginx remembers
 NEVER_END = {"traefik"}
 """Targets at which an SSE response that is silent does not end."""
@@ -63,12 +59,11 @@ def copies_of(name: str) -> set[int | str]:
 
 
 async def test_readers_do_not_wait_again_for_the_only_gateway_when_it_hangs() -> None:
-    environment = {"HEADGATE_LIMITS__MAX_LOOP_LAG": "0"}  # one that stood still would refuse writes
-    gateway = Headgate(environment=environment)
-    with contextlib.closing(gateway.start()):
-        upstream = f"127.0.0.1:{gateway.port}"
-        with edges(load(None, environment, {}), upstream, list(ENGINES)) as ports:
-            found = await hang([gateway.pid], gateway.port, ports)
+    with (
+        hangable() as (gateway, settings),
+        edges(settings, f"127.0.0.1:{gateway.port}", list(ENGINES)) as ports,
+    ):
+        found = await hang([gateway.pid], gateway.port, ports)
     faults = [
         it
         for name, seen in found.items()

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import re
-from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 from headgate_gateway.protocol.http.repeated_fields import FIRST, JOINED
 from tests.cdn.candidates import CANDIDATES
-from tests.cdn.origin import PERSONAL, TEXT, HeadgateOrigin
+from tests.cdn.line_origin import SendsLines, path_of
+from tests.cdn.origin import TEXT, HeadgateOrigin
 from tests.support.handler_server import handler_server
 from tests.support.http1 import ask
 from tests.support.ports import free_port
@@ -95,21 +94,10 @@ _READ = re.compile(
 )
 
 
-class SaysInTwoLines(BaseHTTPRequestHandler):
-    """Answers with the header lines that the path names, and who asked as how manieth."""
+class Repeating(SendsLines):
+    """Says in each body for which language it is."""
 
-    protocol_version = "HTTP/1.1"
-    numbers = itertools.count()
-
-    def do_GET(self) -> None:
-        name = self.path.partition("?")[0].rpartition("/")[2]
-        lines = json.loads(bytes.fromhex(name.partition("-")[2]))
-        body = f"{self.headers['Accept-Language']} {next(self.numbers)}".encode()
-        head = ["HTTP/1.1 200 OK", *lines, f"Content-Length: {len(body)}", "", ""]
-        self.wfile.write("\r\n".join(head).encode() + body)
-
-    def log_message(self, *_: object) -> None:
-        """Nobody reads it."""
+    shown = "Accept-Language"
 
 
 @pytest.fixture(scope="module", params=[("*",), (PAGE, OTHER_PAGE)], ids=["all pages", "two sites"])
@@ -117,7 +105,7 @@ def edges(processes: None, request: pytest.FixtureRequest) -> Iterator[Mapping[C
     """The ports of all configurations, in front of one gateway."""
     with contextlib.ExitStack() as stack:
         origin = HeadgateOrigin(
-            stack.enter_context(handler_server(SaysInTwoLines)), 1.0, (), request.param
+            stack.enter_context(handler_server(Repeating)), 1.0, (), request.param
         )
         stack.callback(origin.close)
         origin.start()
@@ -125,14 +113,6 @@ def edges(processes: None, request: pytest.FixtureRequest) -> Iterator[Mapping[C
         for it, port in ports.items():
             stack.enter_context(started(it.engine, it.files(port, origin), port))
         yield ports
-
-
-_NAMES = itertools.count()
-
-
-def path_of(lines: Sequence[str]) -> str:
-    """Return the path of a response that nobody has requested."""
-    return f"{PERSONAL}/{next(_NAMES)}-{json.dumps(list(lines)).encode().hex()}"
 
 
 def lines_of(told: Answer, name: str) -> list[str]:
