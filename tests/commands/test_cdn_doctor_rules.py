@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,6 +25,7 @@ from headgate_gateway.tools.cdn_doctor.probe_sender import (
     RequestBudget,
 )
 from headgate_gateway.tools.cdn_doctor.streams import first_target
+from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +45,21 @@ def test_the_doctor_sends_at_most_400_requests() -> None:
     with pytest.raises(BudgetSpent, match="all 400 requests"):
         budget.spend()
     assert (budget.spent, MOST_REQUESTS) == (400, 400)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "docs/commands.md",
+        "docs/operating.md",
+        "admin/headgate_admin/pages/views/cdn.html",
+        "gateway/headgate_gateway/commands/doctor/examine.py",
+    ],
+)
+def test_each_text_about_the_doctor_says_how_many_requests_it_sends_at_most(text: str) -> None:
+    said = re.findall(r"at most (\d+)\s+requests", (ROOT / text).read_text())
+    assert said
+    assert set(said) == {str(MOST_REQUESTS)}
 
 
 @given(most=st.integers(0, 12), wants=st.lists(st.sampled_from(["spend", "promise", "redeem"])))
