@@ -240,14 +240,19 @@ def test_the_build_context_contains_only_installed_files(tmp_path: Path) -> None
         "client/headgate/stream.py",
     ]
     wanted.append("scripts/version.py")
-    compiled = ["gateway/__pycache__/app.pyc", "client/headgate/__pycache__/stream.pyc"]
+    compiled = [
+        "gateway/headgate_gateway/__pycache__/app.pyc",
+        "client/headgate/__pycache__/stream.pyc",
+    ]
     for name in [*secrets, *wanted, *compiled, "requirements/ci.txt", *LOCKED]:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).touch()
-    (source / "gateway/page.md").symlink_to("../docs/page.md")
+    (source / "gateway/headgate_gateway/page.md").symlink_to("../../docs/page.md")
     (source / ".dockerignore").write_bytes((ROOT / ".dockerignore").read_bytes())
     copy_context(tmp_path / "context", source)
     sent = {path for path in (tmp_path / "context").rglob("*") if path.is_file()}
     names = {str(path.relative_to(tmp_path / "context")) for path in sent}
     assert names == {*wanted, *LOCKED}
-    assert (tmp_path / "context/gateway/page.md").is_symlink()  # which leads nowhere now
+    assert (
+        tmp_path / "context/gateway/headgate_gateway/page.md"
+    ).is_symlink()  # which leads nowhere now
