@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from headgate_gateway.features.models.record import ABORTED
-from tests.models.shared.gateways import held_ends, in_thread
+from headgate_gateway.features.models.shared.claims import PRODUCER
+from tests.models.shared.gateways import held_after, held_ends, in_thread
 from tests.proxies.serving import SERVICE, STREAMS, created, gateway_with_proxy
 from tests.proxies.test_streams import ended, head, stored, unsigned, until_stored
 from tests.proxies.upstream import serving
@@ -73,7 +74,7 @@ async def test_an_abort_stays_one_if_the_gateway_that_writes_is_first_to_record_
     http: aiohttp.ClientSession, tmp_path: Path, origin: str
 ) -> None:
     async with (
-        held_ends(origin) as (relay, slow),
+        held_after(origin, f"{PRODUCER}.aborted".encode()) as (relay, slow),
         held(http, tmp_path, origin, slow) as (upstream, one, other, url),
     ):
         upstream.allow(1)

@@ -25,6 +25,7 @@ RELAYS: dict[str, Callable[[int], Listener]] = {
     "cutting": partial(CuttingProxy, seed=1, at_most=1e6),
     "delaying": partial(DelayingProxy, latency_s=0.0),
     "holding": partial(HoldingRelay, words=b"-"),
+    "holding replies": partial(HoldingRelay, words=b"-", passes_words=True),
     "silent": SilentRelay,
 }
 

@@ -77,10 +77,30 @@ async def in_thread(made: AbstractContextManager[T]) -> AsyncIterator[T]:
 @contextlib.asynccontextmanager
 async def held_ends(origin: str) -> AsyncIterator[tuple[HoldingRelay, str]]:
     """A relay before a Redis that holds the ends in records, and the URL of the log behind it."""
+    async with HoldingRelay(port_of(origin), b'"entry":"end"') as relay:
+        yield relay, relayed(origin, relay)
+
+
+@contextlib.asynccontextmanager
+async def held_after(origin: str, words: bytes) -> AsyncIterator[tuple[HoldingRelay, str]]:
+    """A relay before a Redis that holds all after `words`, and the URL of the log behind it.
+
+    A gateway that ends an answer by these words does not come to record that: it has no reply.
+    """
+    async with HoldingRelay(port_of(origin), words, passes_words=True) as relay:
+        yield relay, relayed(origin, relay)
+
+
+def port_of(origin: str) -> int:
+    """Return the port in the URL of a log."""
     port = urlsplit(origin).port
     assert port is not None
-    async with HoldingRelay(port, b'"entry":"end"') as relay:
-        yield relay, origin.replace(f":{port}", f":{relay.port}")
+    return port
+
+
+def relayed(origin: str, relay: HoldingRelay) -> str:
+    """Return the URL of a log with the port of a relay before it."""
+    return origin.replace(f":{port_of(origin)}", f":{relay.port}")
 
 
 def ask(

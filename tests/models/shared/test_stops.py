@@ -13,7 +13,7 @@ from tests.models.shared.gateways import (
     RESPONSES,
     ask,
     events_from,
-    held_ends,
+    held_after,
     held_gateways,
     read_to,
 )
@@ -72,7 +72,7 @@ async def test_a_cancelled_response_is_recorded_as_one_by_the_gateway_that_write
     fields = {"Headgate_Stream": stream} if stream else {}
     body = {"model": "m", "stream": True, "background": True}
     async with (
-        held_ends(origin) as (relay, slow),
+        held_after(origin, b"response_cancelled") as (relay, slow),
         held_gateways(origin, slow) as (provider, one, other),
         ask(http, one, path=RESPONSES, body=body, **fields) as answer,
     ):
