@@ -53,6 +53,8 @@ class Container:
             "HEADGATE_LISTEN": f"127.0.0.1:{self.ports['gateway']}",
             "HEADGATE_ADMIN": f"127.0.0.1:{self.ports['admin']}",
             "HEADGATE_AUTH": "none",
+            # A container sees none of this machine's other servers.
+            "XDG_RUNTIME_DIR": str(root / "run"),
         }
         # The image is shared with other workers of the run, a volume is not.
         self.volume = root / "volume"
