@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,7 @@ from tests.fuzz.every_kind import (
     OPENAI,
     OWN_KEY,
     PROXY,
+    TOKEN,
     every_kind,
     provider_of,
 )
@@ -69,7 +71,9 @@ TAKEN = (
 )
 
 
-async def answers(gateway: Headgate, line: str, *fields: str) -> list[Answer]:
+async def answers(
+    gateway: Headgate, line: str, *fields: str, port: int | None = None
+) -> list[Answer]:
     """Send a request twice over one connection: what was parsed once may be remembered."""
     body = CHAT if not line.startswith("GET") else b""
     lines = [f"{line} HTTP/1.1", "Host: localhost", *fields]
@@ -78,7 +82,7 @@ async def answers(gateway: Headgate, line: str, *fields: str) -> list[Answer]:
     if body:
         lines.append(f"Content-Length: {len(body)}")
     head = "\r\n".join([*lines, "", ""]).replace(": URL", f": {provider_of(gateway)}/x")
-    client = await Client.connect(gateway.port)
+    client = await Client.connect(port or gateway.port)
     found = []
     try:
         for _ in range(2):
@@ -105,3 +109,36 @@ async def test_a_byte_that_is_not_utf_8_is_400_in_a_field_that_is_read_and_nothi
         right |= dict.fromkeys(((it[0], it[-1]) for it in TAKEN), (200, True))
         assert found == right
         assert "Traceback" not in gateway.output()
+
+
+# The pages and lists of the console that name clients by their User-Agent.
+OF_CLIENTS = (
+    *("/api/v1/loudest", "/api/v1/readers", "/api/v1/tokens", "/clients?show=usage"),
+    *("/clients?show=readers", "/clients?show=tokens", "/clients?show=refusals", "/metrics"),
+)
+
+
+@pytest.mark.usefixtures("processes")
+async def test_the_console_lists_clients_whose_user_agent_is_not_utf_8() -> None:
+    agent, bearer = "User-Agent: a\xff\u00e9", f"Authorization: Bearer {TOKEN}"
+    async with every_kind({}) as gateway:
+        for prefix in (HOSTED, GUARDED):
+            await answers(gateway, f"PUT {prefix}/s", "Content-Type: text/plain", bearer, agent)
+        reader = await Client.connect(gateway.port)
+        head = f"GET {HOSTED}/s?offset=now&live=sse HTTP/1.1\r\nHost: localhost\r\n{agent}\r\n\r\n"
+        reader.send(head.encode("latin-1"))
+        assert (await reader.head()).status == 200
+        found = {}
+        for path in OF_CLIENTS:
+            (found[path], _) = await answers(
+                gateway, f"GET {path}", bearer, port=gateway.admin_port
+            )
+        reader.close()
+        assert {path: answer.status for path, answer in found.items()} == dict.fromkeys(
+            OF_CLIENTS, 200
+        )
+        lists = [json.loads(found[path].body) for path in OF_CLIENTS[:3]]
+        agents = {it["user_agent"] for it in (*lists[0]["clients"], *lists[1]["rows"])}
+        agents |= {it["user_agent"] for it in lists[2]["tokens"][0]["use"]["places"]}
+        assert agents == {None, "a??"}
+        assert "\\udc" not in gateway.output()

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from headgate_gateway.telemetry import access_log, logs
 from headgate_gateway.telemetry.access_log import LoggedRequest, Outcome
-from headgate_gateway.telemetry.logs import redact
+from headgate_gateway.telemetry.logs import as_utf8, redact
 from tests.support.examples import examples
 
 PRELUDE = """
@@ -105,7 +105,7 @@ def test_the_line_of_a_request_is_json_whatever_clients_send(
 ) -> None:
     fields = json.loads("{" + access_log._fields(asked, outcome) + "}")
     assert fields["path"] == redact(asked.target)
-    assert fields.get("user_agent") == (asked.user_agent and asked.user_agent[:200])
+    assert fields.get("user_agent") == (asked.user_agent and as_utf8(asked.user_agent, 200))
     assert [name for name, value in fields.items() if value is None] in ([], ["client"])
 
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headgate_gateway.features.questions.contract import AnswerFailure
-from headgate_gateway.features.questions.streams import ExplainRequest, Explanation
+from headgate_gateway.features.questions.streams import (
+    ExplainRequest,
+    Explanation,
+    ListStreams,
+    StreamPage,
+)
 from tests.support.examples import IS_WHOLE
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import RawOrigin, answer
@@ -248,3 +254,18 @@ async def test_explain_predicts_the_result_of_a_cached_read_of_a_followed_stream
         await until(lambda: gateway.limits.live_readers == 1)
         told = await explained(gateway, target)
         assert told.result == came(await gateway.ask(get(target)), refused=False)
+
+
+@pytest.mark.parametrize("field", ["Content-Type: text/?", "Vary: ?"])
+async def test_an_answer_whose_fields_are_not_utf_8_is_explained_and_its_stream_listed(
+    field: str,
+) -> None:
+    others = ["Cache-Control: public, max-age=60", "Stream-Next-Offset: 4"]
+    others += ["Content-Type: text/plain"] if field.startswith("Vary") else []
+    body = answer(b"data", *others, field).replace(b"?", b"\xff")
+    async with RawOrigin(body) as origin, edge_serving(origin) as gateway:
+        await gateway.ask(get(f"{EDGE}/s?offset=-1"))
+        told = await gateway.inspector.answer(ExplainRequest(f"{EDGE}/s?offset=-1", (HOST,)))
+        listed = await gateway.inspector.answer(ListStreams(EDGE))
+        assert isinstance(listed, StreamPage)
+        assert msgspec.json.encode((told, listed)).count(b"text/?") == (field[0] == "C")

@@ -20,6 +20,7 @@ from multidict import istr
 from headgate_gateway.access.principal import CONSOLE
 from headgate_gateway.protocol.http.client_address import FRONT, TrustedProxies, counted_as
 from headgate_gateway.telemetry.access_log import LONGEST_SHOWN
+from headgate_gateway.telemetry.logs import as_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -182,7 +183,7 @@ class Loudest:
         else:
             principal, agent = head.principal, head.headers.get(_USER_AGENT)
             address = self._proxies.client(address or FRONT, head.headers)
-        address, agent = address or "", (agent or "")[:LONGEST_SHOWN]
+        address, agent = address or "", as_utf8(agent or "", LONGEST_SHOWN)
         if principal is None:
             return ClientSubject(address=counted_as(address), agent=agent)
         principal.use.note_place(address, agent)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from headgate_gateway.telemetry.logs import as_json, direct_lines, redact, requests_logged
+from headgate_gateway.telemetry.logs import as_json, as_utf8, direct_lines, redact, requests_logged
 from headgate_gateway.telemetry.traffic import Ended
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ def _fields(request: LoggedRequest, outcome: Outcome) -> str:
     """Return the fields of a line as JSON without its brackets: a dict takes thrice as long."""
     known = ""
     if request.forwarded_for is not None:
-        known = f', "forwarded_for": {as_json(request.forwarded_for[:LONGEST_SHOWN])}'
+        known = f', "forwarded_for": {as_json(as_utf8(request.forwarded_for, LONGEST_SHOWN))}'
     if request.user_agent is not None:
-        known += f', "user_agent": {as_json(request.user_agent[:LONGEST_SHOWN])}'
+        known += f', "user_agent": {as_json(as_utf8(request.user_agent, LONGEST_SHOWN))}'
     if outcome.principal:
         known += f', "principal": {as_json(outcome.principal)}'
     if outcome.refused:

@@ -168,6 +168,15 @@ _written: _Written | None = None  # from `configure` on
 as_json = json.encoder.encode_basestring_ascii
 
 
+def as_utf8(text: str, longest: int) -> str:
+    """Return at most `longest` characters of a field, with a "?" for each byte that is not UTF-8.
+
+    Requests have such bytes as halves of surrogate pairs, with which JSON cannot be encoded.
+    """
+    text = text[:longest]
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
 def direct_lines(
     level: LogLevel, event: str, json_fields: Callable[..., str]
 ) -> Callable[..., None]:

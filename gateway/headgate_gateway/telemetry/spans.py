@@ -38,7 +38,7 @@ from headgate_gateway.protocol.http.header_names import (
     TraceContext,
     parse_traceparent,
 )
-from headgate_gateway.telemetry.logs import log
+from headgate_gateway.telemetry.logs import as_utf8, log
 from headgate_gateway.telemetry.span_export import CountedSpans, Exports
 
 if TYPE_CHECKING:
@@ -278,13 +278,9 @@ def format_traceparent(context: TraceContext) -> str:
 def _exportable(attributes: Attributes) -> Attributes:
     """Cut the texts, which clients choose, and replace what is not UTF-8."""
     return {
-        key: _text(value) if isinstance(value, str) else value for key, value in attributes.items()
+        key: as_utf8(value, LONGEST_TEXT) if isinstance(value, str) else value
+        for key, value in attributes.items()
     }
-
-
-def _text(value: str) -> str:
-    value = value[:LONGEST_TEXT]
-    return value if value.isascii() else value.encode(errors="replace").decode()
 
 
 def _parent(named: TraceContext) -> Context:

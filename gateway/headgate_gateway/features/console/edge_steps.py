@@ -12,6 +12,8 @@ from headgate_gateway.protocol.http.paths import canonical_host
 from headgate_gateway.protocol.requests import CatchUp, Live, LongPoll
 from headgate_gateway.protocol.streams.offsets import BEGINNING, NOW
 from headgate_gateway.rules import edge_target
+from headgate_gateway.telemetry.access_log import LONGEST_SHOWN
+from headgate_gateway.telemetry.logs import as_utf8
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -124,7 +126,7 @@ def _step_of_variants(variants: Sequence[Variant], now: float) -> ExplainStep:
 
 def _freshness(variant: Variant, now: float) -> str:
     stored = variant.stored
-    varies = ", ".join(name for name, _ in stored.vary)
+    varies = as_utf8(", ".join(name for name, _ in stored.vary), LONGEST_SHOWN)
     of = f"{stored.status}, {len(variant.cached.body)} bytes"
     if varies:
         of += f", varies with {varies}"

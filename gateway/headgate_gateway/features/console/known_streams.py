@@ -25,6 +25,8 @@ from headgate_gateway.features.questions.streams import (
     StreamPage,
     StreamRow,
 )
+from headgate_gateway.telemetry.access_log import LONGEST_SHOWN
+from headgate_gateway.telemetry.logs import as_utf8
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
@@ -147,7 +149,7 @@ class KnownStreams(InspectedStreams):
         known = min(streams, key=lambda stream: stream.requests.current.identified).state.snapshot
         return StreamRow(
             name=name,
-            content_type=known.content_type,
+            content_type=as_utf8(known.content_type, LONGEST_SHOWN),
             closed=known.closed,
             tail=known.tail,
             rate=None,
@@ -166,7 +168,7 @@ def _row_of_copies(name: str, copies: Sequence[CachedResponse]) -> StreamRow:
     is_end = last.up_to_date
     return StreamRow(
         name=name,
-        content_type=last.content_type,
+        content_type=as_utf8(last.content_type, LONGEST_SHOWN),
         closed=last.closed and is_end,
         tail=last.next_offset if is_end else None,
         rate=None,

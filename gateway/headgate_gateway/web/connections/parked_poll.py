@@ -14,6 +14,7 @@ from headgate_gateway.live.contract import ReaderClient
 from headgate_gateway.routes.contract import PlainGet
 from headgate_gateway.runtime.loudest import OTHERS, SENT
 from headgate_gateway.telemetry.access_log import LONGEST_SHOWN
+from headgate_gateway.telemetry.logs import as_utf8
 from headgate_gateway.telemetry.traffic import Polls
 from headgate_gateway.web.connections.connection_state import IDLE, TAKEN
 from headgate_gateway.web.requests.request import ClientConnection
@@ -91,6 +92,6 @@ def reader_client(
     wire, quotas = connection.wire, connection.services.quotas
     agent = headers.get(hdrs.USER_AGENT)
     # Thousands of readers have the same few.
-    shown = None if agent is None else sys.intern(agent[:LONGEST_SHOWN])
+    shown = None if agent is None else sys.intern(as_utf8(agent, LONGEST_SHOWN))
     address = quotas.client_address(wire.transport, headers)
     return ReaderClient(wire.number, sys.intern(path), address, shown)
