@@ -27,6 +27,7 @@ from tests.cdn.balanced import (
 from tests.cdn.origin import STREAMS, stalled
 from tests.cdn.outages import EVENT_SOURCE, HOLDING, TEXT, assert_away
 from tests.support.http1 import Client, ask, request
+from tests.support.ports import free_port
 from tests.support.processes import Headgate
 from tests.support.proxy_engines import ENGINES
 from tests.support.waiting import PATIENCE_S, SERVER_PATIENCE_S, until
@@ -41,6 +42,8 @@ LONG_BODY = 16 * 1024 + 1  # bytes: the functions at edges set no limit of time 
 pytestmark = pytest.mark.usefixtures("processes")
 
 ROUNDS = 8
+CHECKED_S = 3.0  # after which the health checks have found that no gateway runs
+RESTART_S = 1.7
 
 
 @pytest.fixture(scope="module")
@@ -344,3 +347,25 @@ def reads(admin_port: int) -> int:
     samples = re.findall(r"^headgate_requests_total\{([^}]*)\} ([0-9.e+]+)", text, re.M)
     labels = {'operation="read"', f'route="{STREAMS}"'}
     return sum(int(float(count)) for of, count in samples if labels <= set(of.split(",")))
+
+
+async def _created(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.closing(writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+
+
+async def test_a_write_at_haproxy_waits_for_the_only_gateway_while_it_restarts() -> None:
+    port = free_port()
+    with in_front_of(load(None, {}, {}), f"127.0.0.1:{port}", ["haproxy"]) as ports:
+        await asyncio.sleep(CHECKED_S)
+        write = asyncio.create_task(
+            asked(ports["haproxy"], "PUT", f"{STREAMS}/restarted", b"x", Content_Type=TEXT)
+        )
+        await asyncio.sleep(RESTART_S)
+        assert not write.done()
+        async with await asyncio.start_server(_created, "127.0.0.1", port):
+            answer = await write
+    assert not isinstance(answer, Exception)
+    assert answer.status == 201
