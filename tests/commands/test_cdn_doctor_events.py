@@ -68,14 +68,19 @@ def two_events_then(play: Play, of_server: bytes) -> Play:
     return serve
 
 
-async def keep_alive(play: Play, of_server: bytes) -> Finding:
-    async with RawOrigin(two_events_then(play, of_server)) as server:
+async def events_of(play: Play) -> list[Finding]:
+    """Examine the events of a server."""
+    async with RawOrigin(play) as server:
         target = first_target(f"{server.url}/v1/stream", {})
         async with connect(target, as_sent=True) as stream:
             asker = ProbeSender(RequestBudget())
             streams = OwnStreams(asker, stream)
             reads = await read_twice(await streams.create())
-            found = await events.server_sent_events(Deployment(asker, streams, reads))
+            return await events.server_sent_events(Deployment(asker, streams, reads))
+
+
+async def keep_alive(play: Play, of_server: bytes) -> Finding:
+    found = await events_of(two_events_then(play, of_server))
     assert found[0].verdict is CheckVerdict.PASS, found
     return found[1]
 
@@ -95,3 +100,40 @@ async def test_the_doctor_judges_silence_between_events_by_who_is_silent(
     found = await asyncio.gather(*(keep_alive(play, by) for play, by, _ in rows))
     for one, (*_, said) in zip(found, rows, strict=True):
         assert f"{one.verdict}: {one.saw}".startswith(said), (one, said)
+
+
+async def test_the_doctor_says_that_events_wait_for_a_compressor() -> None:
+    head = HEAD.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n")
+
+    async def compressed(wire: Wire) -> None:
+        if "live=sse" in wire.heard.target:
+            await wire.send(head)
+            await silence(wire)
+        await wire.body()
+        await wire.send(answer(b"", OFFSET, status="201 Created"))
+
+    found = await events_of(compressed)
+    assert found[0].advice == "SSE compressed"
+    assert "a hop compresses events, with gzip" in found[0].saw
+
+
+async def test_the_doctor_notes_events_that_a_hop_gathers() -> None:
+    appends = asyncio.Semaphore(0)
+
+    async def serve(wire: Wire) -> None:
+        if "live=sse" not in wire.heard.target:
+            await wire.body()
+            await wire.send(answer(b"", OFFSET, status="201 Created"))
+            if wire.heard.method == "POST":
+                appends.release()
+            return
+        await wire.send(HEAD)
+        for _ in range(3):
+            await appends.acquire()
+            await asyncio.sleep(1)
+            await wire.send(chunk(b"event: data\ndata: x\n\n"))
+        await comment(wire)
+
+    found = await events_of(serve)
+    assert found[0].verdict is CheckVerdict.NOTE
+    assert "a hop gathers them" in found[0].saw

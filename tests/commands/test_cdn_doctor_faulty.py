@@ -54,7 +54,7 @@ CHANGED: dict[str, Changed] = {
         "nginx", KEY, "$headgate_path$arg_live", {"offsets", "cursor", "queries", "headers"}
     ),
     "offset is not in the key": Changed(
-        "nginx", KEY, "$headgate_path$arg_live,$arg_cursor", {"offsets", "queries", "headers"}
+        "nginx", KEY, "$headgate_path$arg_live,$arg_cursor", {"offsets", "queries"}
     ),
     "cursor is not in the key": Changed(
         "nginx", KEY, "$headgate_path$arg_live,$arg_offset", {"cursor"}

@@ -9,6 +9,7 @@ import pytest
 from multidict import CIMultiDict
 
 from headgate_gateway.tools.cdn_doctor import examination
+from headgate_gateway.tools.cdn_doctor.checks.offsets import CHUNK_BYTES
 from tests.commands.deployments import WAITS, examined, failures, finding, saw
 from tests.commands.scripted_hop import Answered, Asked, Patient, scripted_hop
 from tests.support.processes import headgate
@@ -50,8 +51,27 @@ class KeepsTags:
             answered.headers["ETag"] = self._known.setdefault(asked.target, tag)
 
 
+class KeepsChunks:
+    """Keeps whole chunks by their URL, in whichever order it has its parameters."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Answered] = {}
+
+    def asks(self, asked: Asked) -> Answered | None:
+        return self._kept.get(asked.target) if asked.method == "GET" else None
+
+    def answers(self, asked: Asked, answered: Answered) -> None:
+        if asked.method == "GET" and len(answered.body) == CHUNK_BYTES:
+            headers = CIMultiDict({**answered.headers, "Age": "1"})
+            self._kept[asked.target] = Answered(answered.status, headers, answered.body)
+
+
 def lowers_queries(asked: Asked) -> None:
     asked.query = asked.query.lower()
+
+
+def raises_queries(asked: Asked) -> None:
+    asked.query = asked.query.upper()
 
 
 def sends_head_as_get(asked: Asked) -> None:
@@ -101,6 +121,7 @@ class Turns:
             answered.status = self._into
 
 
+CHUNKS = KeepsChunks()
 PATIENTS = {
     "none": Patient(set()),
     "joins events": Patient({"SSE joined"}, joins_events=True),
@@ -115,6 +136,9 @@ PATIENTS = {
     "Stream-Expires-At": Patient({"request fields"}, asks=Drops("Stream-Expires-At")),
     "a cookie": Patient({"cookies"}, answers=sets_cookie),
     "lower case": Patient({"queries"}, asks=lowers_queries),
+    "upper case": Patient(
+        {"bodies", "headers", "offsets", "queries", "refusals"}, asks=raises_queries
+    ),
     "HEAD as GET": Patient({"HEAD of chunks", "headers"}, asks=sends_head_as_get),
     "cut offsets": Patient({"headers"}, answers=cuts_offsets),
     "no closures": Patient({"headers", "refusals"}, answers=drops_closures),
@@ -123,6 +147,7 @@ PATIENTS = {
     "X-Stream-Multi": Patient({"request fields"}, asks=Drops("X-Stream-Multi")),
     "up to date": Patient({"offsets"}, answers=is_up_to_date),
     "empty appends": Patient({"statuses"}, asks=answers_empty_appends),
+    "chunks by order": Patient(set(), asks=CHUNKS.asks, answers=CHUNKS.answers),  # a note
     "201 as 200": Patient({"statuses"}, answers=Turns(201, 200)),
     "304 as 200": Patient({"tags"}, answers=Turns(304, 200)),
     "404 as 410": Patient({"early 404"}, answers=Turns(404, 410)),
@@ -149,6 +174,10 @@ async def test_the_doctor_names_what_a_hop_changes_in_requests_and_responses(
         "a new stream has the Location http://gateway.internal:4437/v1/stream/headgate-doctor-"
     )
     assert finding(by_name["empty appends"], "statuses").advice == "answered early"
+    assert saw(by_name["chunks by order"], "chunks kept").startswith(
+        "a cache keeps a copy for each order"
+    )
+    assert "its offset does not arrive" in saw(by_name["upper case"], "queries")
     assert finding(by_name["304 as 200"], "tags").advice == "304"
     assert {name: failures(one) for name, one in by_name.items()} == {
         name: patient.checks for name, patient in PATIENTS.items()

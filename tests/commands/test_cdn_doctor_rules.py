@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from headgate_gateway.commands.options.admin_target import admin_target
 from headgate_gateway.tools.cdn_doctor.advice import ADVICE
+from headgate_gateway.tools.cdn_doctor.checks import polls
 from headgate_gateway.tools.cdn_doctor.evidence import (
     CLAIM_CHARACTERS,
     AnswerSource,
@@ -148,6 +149,17 @@ def test_cache_headers_are_quoted_as_one_short_printable_line() -> None:
     assert said.endswith("x, then Age: 3)")
     assert said.isprintable()
     assert len(said) == len(" (X-Cache: , then Age: 3)") + CLAIM_CHARACTERS
+
+
+# ---------------------------------------------------------------- polls
+
+
+@pytest.mark.parametrize(("took_s", "verdict"), [(20.1, "pass"), (40.2, "note")])
+def test_a_poll_that_takes_twice_as_long_as_by_default_is_a_note(
+    took_s: float, verdict: str
+) -> None:
+    of_headgate = reply(Cache_Status="Headgate; fwd=bypass")
+    assert polls.held(polls.Poll(took_s, took_s, of_headgate), of_headgate).verdict == verdict
 
 
 # ---------------------------------------------------------------- advice

@@ -22,8 +22,9 @@ ADVICE: Mapping[Advice, str] = {
     "poll held": "Give the hop a read time-out of the long-poll plus 45 s, or the gateway a "
     "shorter live.long_poll_timeout.",
     "SSE": "Pass live=sse on unbuffered, uncompressed and uncached.",
-    "keep-alive": "Keep the hop's read time-out above live.sse_heartbeat, 12 s unless set, and let "
-    "comments through.",
+    "SSE compressed": "Do not compress text/event-stream, or flush after each event.",
+    "keep-alive": "Keep the hop's read time-out above live.sse_heartbeat, 12 s unless set, and its "
+    "limit for a whole response above live.sse_max_age, 60 s unless set. Let comments through.",
     "HEAD": "Pass HEAD on as HEAD, and do not cache the response.",
     "POST body": "Pass POST on with its method, its header and its body.",
     "empty tail": "Store a response with Stream-Up-To-Date for a second at most: obey s-maxage "

@@ -103,6 +103,10 @@ class OwnStream:
             self.stream, "GET", query=query, headers=headers, bounds=bounds
         )
 
+    def with_raw_query(self, query: str) -> StreamRequests:
+        """Return this stream with these parameters as they are."""
+        return with_raw_query(self.stream, query)
+
     def as_somebody(self, authorization: str | None) -> StreamRequests:
         """Return this stream for requests with other credentials, or with none."""
         parts = urlsplit(self.stream.url)
@@ -196,6 +200,13 @@ class OwnStreams:
         await asyncio.sleep(PAUSE_BEFORE_RETRY_S)
         reply = await self._asker.send(stream, "DELETE")
         return reply.is_good or reply.status in GONE
+
+
+def with_raw_query(stream: StreamRequests, query: str) -> StreamRequests:
+    """Return the stream with these parameters as they are, after those of its URL."""
+    parts = urlsplit(stream.url)
+    whole = "&".join(part for part in (parts.query, query) if part)
+    return stream.beside(urlunsplit(parts._replace(query=whole)))
 
 
 def end_of_lifetime(lifetimes: int = 1) -> str:

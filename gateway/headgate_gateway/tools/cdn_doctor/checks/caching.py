@@ -32,8 +32,8 @@ OTHER_PATHS = (
     ("/a%2Fb", "-path%2Fb", "a hop decodes the path"),
     ("/a/B", "-path/B", "a hop writes the path in lower case"),
     ("/a%252Fb", "-path%252Fb", "a hop decodes the path"),
-    ("/a+b", "-path+b", "a hop takes + for a space"),
-    ("/a%20b", "-path%20b", "a hop takes + for a space"),
+    ("/a+b", "-path+b", "a hop takes + for a space, or writes a space as +"),
+    ("/a%20b", "-path%20b", "a hop takes + for a space, or writes a space as +"),
     ("/a//b", "-path//b", "a hop merges slashes"),
 )
 # Many proxies merge slashes by default, and few names have two in a row: this is a note.

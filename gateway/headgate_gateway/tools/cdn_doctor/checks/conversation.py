@@ -6,7 +6,7 @@ import asyncio
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from headgate.errors import StreamError
 from headgate.names import PRODUCER_ID, is_closed
@@ -30,7 +30,7 @@ from headgate_gateway.tools.cdn_doctor.probe_sender import (
 from headgate_gateway.tools.cdn_doctor.script.copies import COPIES, QUERIES
 from headgate_gateway.tools.cdn_doctor.script.life import DELETION, ENDED, OPEN, PRODUCER
 from headgate_gateway.tools.cdn_doctor.script.line import BYTES, MADE, SEQ, ScriptLine
-from headgate_gateway.tools.cdn_doctor.streams import end_of_lifetime
+from headgate_gateway.tools.cdn_doctor.streams import end_of_lifetime, with_raw_query
 from headgate_gateway.tools.shell.failure import FAILURES, Failed
 
 if TYPE_CHECKING:
@@ -208,13 +208,6 @@ def _judge(talk: _Conversation, line: ScriptLine, query: str, reply: ProbeReply)
         return
     values = {name: reply.headers.get(of) for name, of in line.keeps.items()}
     talk.kept |= {name: value for name, value in values.items() if value is not None}
-
-
-def with_raw_query(stream: StreamRequests, query: str) -> StreamRequests:
-    """Return the stream with these parameters as they are, after those of its URL."""
-    parts = urlsplit(stream.url)
-    whole = "&".join(part for part in (parts.query, query) if part)
-    return stream.beside(urlunsplit(parts._replace(query=whole)))
 
 
 async def _queries(deployment: Deployment, talk: _Conversation) -> str | None:

@@ -67,6 +67,7 @@ class EventWatch:
         self.content_type = answer.content_type
         self.is_of_headgate = is_headgate(answer.headers)
         self.is_text = SSE_ENCODING not in answer.headers
+        self.coding = answer.headers.get("Content-Encoding", "identity")
         self._content = answer.content
         self._decoder = EventDecoder()
         self._received = 0
@@ -265,15 +266,20 @@ async def events_kept(deployment: Deployment) -> Finding:
     return failed(check, f"{saw}{cache_claims(again)}")
 
 
-def _wrong(saw: str) -> list[Finding]:
-    return [failed("SSE", saw), unknown("keep-alive", "no events come as they happen")]
+def _wrong(saw: str, coding: str = "identity") -> list[Finding]:
+    silent = unknown("keep-alive", "no events come as they happen")
+    if coding == "identity":
+        return [failed("SSE", saw), silent]
+    coding = "".join(one for one in coding[:20] if "!" <= one <= "~")
+    saw = f"{saw}: a hop compresses events, with {coding}, and holds them for that"
+    return [failed("SSE", saw, "SSE compressed"), silent]
 
 
 async def _check_events(watch: EventWatch, own: OwnStream, began_s: float) -> list[Finding]:
     if watch.content_type != EVENT_STREAM:
         return _wrong(f"the answer is not {EVENT_STREAM}")
     if wrong := await _arrival(watch, own, "the first event"):
-        return _wrong(wrong)
+        return _wrong(wrong, watch.coding)
     loop = asyncio.get_running_loop()
     prompt = passed("SSE", "an event came at once, and one that was appended, too")
     late_s = 0.0
@@ -281,7 +287,7 @@ async def _check_events(watch: EventWatch, own: OwnStream, began_s: float) -> li
         await own.append(SECOND)
         appended_s = loop.time()
         if wrong := await _arrival(watch, own, "an event that was appended"):
-            return _wrong(wrong)
+            return _wrong(wrong, watch.coding)
         if (late_s := loop.time() - appended_s) <= GATHERED_S:
             break
     else:
@@ -316,6 +322,7 @@ async def _keep_alive(watch: EventWatch, opened_s: float) -> Finding:
         why = "by live.sse_max_age, 60 s unless set, or by a hop that lets none take longer"
         return noted(check, f"{saw}: {why}")
     except aiohttp.ClientError:
-        after = f"after {loop.time() - began_s:.1f} s of silence"
+        now_s = loop.time()
+        after = f"after {now_s - began_s:.1f} s of silence, {now_s - opened_s:.1f} s after it began"
         return failed(check, f"a quiet answer was cut {after}")
     return passed(check, f"a quiet answer had a comment after {loop.time() - began_s:.1f} s")

@@ -58,7 +58,9 @@ def vary(reply: ProbeReply) -> Finding | None:
     if len(said) > MOST_OF_VARY:
         saw = f"Vary has {len(said)} characters: nginx stores no response with more than"
         return noted("headers", f"{saw} {MOST_OF_VARY}")
-    if apart := names & OF_EACH:
+    # What is private is for one reader in any case.
+    is_private = "private" in reply.headers.get("Cache-Control", "").lower()
+    if not is_private and (apart := names & OF_EACH):
         saw = f"Vary names {', '.join(sorted(apart))}: caches have a copy for nearly each reader"
         return noted("headers", saw)
     return None

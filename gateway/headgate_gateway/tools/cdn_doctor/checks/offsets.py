@@ -15,6 +15,7 @@ from headgate_gateway.tools.cdn_doctor.evidence import (
     cache_claims,
     claims_kept,
     claims_missed,
+    is_copy,
     source,
 )
 from headgate_gateway.tools.cdn_doctor.finding import Finding, failed, noted, passed, unknown
@@ -176,7 +177,8 @@ async def _kept(deployment: Deployment, log: _Log, again: ProbeReply) -> Finding
         looks += 1
         again = await _read(log, log.second)
     if source(again) is AnswerSource.SHARED:
-        return _with_age(again)
+        found = _with_age(again)
+        return (found.is_pass and await _by_order(log)) or found
     if deployment.asker.has_credentials:
         return noted("chunks kept", "reads with credentials are not answered from copies")
     if lifetime_s is None or lifetime_s < SHORTEST_KEPT_S:
@@ -185,6 +187,19 @@ async def _kept(deployment: Deployment, log: _Log, again: ProbeReply) -> Finding
         saw = f"a chunk that may be stored for {lifetime_s} s is in no cache at read {2 + looks}"
         return failed("chunks kept", f"{saw}{cache_claims(again)}")
     return _without_copy(again)
+
+
+async def _by_order(log: _Log) -> Finding | None:
+    """Return a note if a copy is found by one order of its parameters only."""
+    orders = [f"cursor=order&offset={log.second}", f"offset={log.second}&cursor=order"]
+    bounds = ProbeBounds(most_bytes=len(log.data))
+    _, again, other = [
+        await log.own.asker.send(log.own.with_raw_query(order), "GET", bounds=bounds)
+        for order in (orders[0], *orders)
+    ]
+    if is_copy(again) and not is_copy(other):
+        return noted("chunks kept", "a cache keeps a copy for each order of the same parameters")
+    return None
 
 
 def _without_copy(again: ProbeReply) -> Finding:

@@ -18,7 +18,7 @@ from headgate_gateway.tools.cdn_doctor.evidence import (
     is_headgate,
     source,
 )
-from headgate_gateway.tools.cdn_doctor.finding import Finding, failed, passed, unknown
+from headgate_gateway.tools.cdn_doctor.finding import Finding, failed, noted, passed, unknown
 from headgate_gateway.tools.cdn_doctor.probe_sender import ProbeBounds, TooManyRequests, words
 from headgate_gateway.tools.cdn_doctor.script.line import ANY
 from headgate_gateway.tools.cdn_doctor.streams import given_time
@@ -46,6 +46,7 @@ LATER_S = 2.5
 # Longer than CDNs wait for a response. Longer polls are reported as given up.
 LONGEST_POLL_S = 100.0
 AT_ONCE_S = 0.5
+LONG_S = 30.0  # for polls that end after 20 s
 CURSOR_PARAMETER = "cursor"
 OF_QUIET_POLLS: tuple[Check, ...] = ("204 together", "204 kept", "cursor", "poll held")
 GATEWAY_TIMEOUTS = {502, 503, 504, 520, 522, 524}
@@ -356,8 +357,16 @@ def _finding_of_hold(first: Poll, own: OwnStream) -> Finding:
     if first.took_s < AT_ONCE_S:
         return unknown("poll held", "a poll for news was answered at once, without any")
     lacking = _lacking([first.reply], {NEXT_OFFSET: own.start, UP_TO_DATE: "true", CURSOR: ANY})
-    held = passed("poll held", f"a poll was held, and ended {after} with {first.reply.status}")
-    return failed("poll held", lacking, "headers") if lacking else held
+    return failed("poll held", lacking, "headers") if lacking else held(first, first.reply)
+
+
+def held(first: Poll, reply: ProbeReply) -> Finding:
+    """Return the finding of a poll that ended as it should, after however long."""
+    after = f"after {first.took_s:.1f} s"
+    if first.took_s > LONG_S and is_headgate(reply.headers):
+        saw = f"a poll without news ended {after}: live.long_poll_timeout is longer than the 20 s"
+        return noted("poll held", f"{saw} that it is unless set, or a hop asks again after a 204")
+    return passed("poll held", f"a poll was held, and ended {after} with {reply.status}")
 
 
 async def _live_query(own: OwnStream) -> dict[str, str]:

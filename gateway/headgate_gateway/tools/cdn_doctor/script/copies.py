@@ -242,7 +242,7 @@ QUERIES = (
         status=(400,),
         has=PROBLEM,
         check="queries",
-        means="a hop writes the query in lower case",
+        means="a hop changes the case of the query, or drops the offset",
         needs_headgate=True,
     ),
     ScriptLine(
