@@ -12,6 +12,7 @@ from headgate_gateway.tools.cdn_doctor import examination
 from headgate_gateway.tools.cdn_doctor.checks.offsets import CHUNK_BYTES
 from tests.commands.deployments import WAITS, examined, failures, finding, saw
 from tests.commands.scripted_hop import Answered, Asked, Patient, scripted_hop
+from tests.support.origin_servers import Reference
 from tests.support.processes import headgate
 
 # The others are the same for each of these, and have tests of their own.
@@ -182,3 +183,19 @@ async def test_the_doctor_names_what_a_hop_changes_in_requests_and_responses(
     assert {name: failures(one) for name, one in by_name.items()} == {
         name: patient.checks for name, patient in PATIENTS.items()
     }
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.timeout(60)
+async def test_the_doctor_finds_no_fault_in_responses_of_the_reference_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [row for row in examination.CHECKS if not LOOKED_AT.isdisjoint(row.finds)]
+    monkeypatch.setattr(examination, "CHECKS", tuple(rows))
+    server = Reference()
+    try:
+        server.start()
+        found = await examined(f"{server.url}/v1/stream")
+    finally:
+        server.kill()
+    assert failures(found) == set()

@@ -80,7 +80,8 @@ def mismatches(
 
 def is_of_hop(line: ScriptLine, reply: ProbeReply) -> bool:
     """Return whether a hop has acknowledged an append that should have its offset."""
-    has_none = NEXT_OFFSET in line.has and NEXT_OFFSET not in reply.headers
+    is_needed = not line.has.get(NEXT_OFFSET, IF_ANY).startswith(IF_ANY)
+    has_none = is_needed and NEXT_OFFSET not in reply.headers
     return line.method == "POST" and reply.is_good and has_none
 
 
