@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from headgate_gateway.commands.options.admin_target import admin_target
 from headgate_gateway.tools.cdn_doctor.advice import ADVICE
 from headgate_gateway.tools.cdn_doctor.checks import polls
+from headgate_gateway.tools.cdn_doctor.checks.judging import mismatches
 from headgate_gateway.tools.cdn_doctor.evidence import (
     CLAIM_CHARACTERS,
     AnswerSource,
@@ -25,6 +26,7 @@ from headgate_gateway.tools.cdn_doctor.probe_sender import (
     ProbeReply,
     RequestBudget,
 )
+from headgate_gateway.tools.cdn_doctor.script.line import ScriptLine
 from headgate_gateway.tools.cdn_doctor.streams import first_target
 from tests.support.processes import ROOT
 
@@ -149,6 +151,16 @@ def test_cache_headers_are_quoted_as_one_short_printable_line() -> None:
     assert said.endswith("x, then Age: 3)")
     assert said.isprintable()
     assert len(said) == len(" (X-Cache: , then Age: 3)") + CLAIM_CHARACTERS
+
+
+# ---------------------------------------------------------------- bodies
+
+
+def test_a_body_that_is_there_twice_is_a_request_that_was_sent_twice() -> None:
+    line = ScriptLine("a read", "GET", "-many", gives=b"once", check="request fields")
+    doubled = ProbeReply(200, {}, b"onceonce", "doctor-1", 0.0)
+    found = [(one.check, one.advice) for one in mismatches({}, line, doubled, is_spoiled=False)]
+    assert found == [("bodies", "sent once")]
 
 
 # ---------------------------------------------------------------- polls

@@ -108,6 +108,8 @@ def _wrong_status(line: ScriptLine, reply: ProbeReply, means: str) -> Mismatch:
 
 def _wrong_body(line: ScriptLine, reply: ProbeReply, means: str) -> Mismatch:
     saw = f"{line.name} has {len(reply.body):,} bytes, which are not those that were sent"
+    if isinstance(line.gives, bytes) and line.gives and reply.body == 2 * line.gives:
+        return Mismatch("bodies", f"{line.name} has what was appended once twice", "sent once")
     if line.gives == b"" and line.query.startswith("offset="):
         saw = f"{line.name} got the stream from elsewhere: its offset does not arrive"
         return Mismatch("queries", f"{saw}{cache_claims(reply)}")
