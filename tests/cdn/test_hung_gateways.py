@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,12 @@ import pytest
 
 from headgate_cdn.rules import RULES
 from headgate_cdn.targets import TARGETS
-from tests.cdn.balanced import BALANCING, pair
+from tests.cdn.balanced import BALANCING, REQUESTS, asked, created, in_front_of, pair
 from tests.cdn.edges import GRACE_S
 from tests.cdn.hangs import EVENTS_S, FIRST_S, LATER_S, edges, hang, hangable
+from tests.cdn.origin import stalled
+from tests.cdn.outages import TEXT
+from tests.support.http1 import Answer
 from tests.support.proxy_engines import ENGINES
 
 if TYPE_CHECKING:
@@ -26,6 +30,8 @@ BACK_S = 2  # a check of the gateway, and what nginx remembers
 NEVER_END = {"traefik"}
 """Targets at which an SSE response that is silent does not end."""
 AWAY = {502, 503, 504}
+UNNOTICED = 2
+"""Of a dozen appends, how many may be sent to a gateway of which nobody knows yet that it hangs."""
 
 
 def faults_of(
@@ -91,6 +97,10 @@ async def test_readers_do_not_wait_again_for_two_gateways_that_hang(gateways: Pa
         for name, seen in found.items()
         for it in faults_of(name, seen, copies_of(name), EVENTS_S + RULES.unhealthy_s)
     ]
+    slow = {name: it.first_s for name, it in found.items() if it.first_s > FIRST_S + GRACE_S}
+    assert not slow
+    appends = {name: found[name].statuses["append"] for name in ("nginx", "nginx-njs")}
+    assert appends == {key: {204} for key in appends}, "writes are sent to one of them"
 
 
 async def test_later_readers_get_responses_at_once_while_one_of_two_gateways_hangs(
@@ -100,3 +110,26 @@ async def test_later_readers_get_responses_at_once_while_one_of_two_gateways_han
     with edges(gateways.settings, gateways.upstream, BALANCING) as ports:
         found = await hang([hung.pid], other.port, ports, is_over=False)
     assert not [it for name, seen in found.items() for it in faults_of(name, seen, {200})]
+
+
+async def test_appends_go_to_the_gateway_that_answers_once_reads_have_found_the_other_to_hang(
+    gateways: Pair,
+) -> None:
+    hung, other = gateways.gateways
+    path = created(other.port)
+
+    async def failed_appends(port: int) -> int:
+        await asyncio.gather(
+            *(asked(port, "GET", f"{path}?offset=-1&n={at}") for at in range(REQUESTS))
+        )
+        found = await asyncio.gather(
+            *(asked(port, "POST", path, b"x", Content_Type=TEXT) for _ in range(REQUESTS))
+        )
+        return sum(not isinstance(it, Answer) or it.status != 204 for it in found)
+
+    settings, upstream = gateways.settings, gateways.upstream
+    # As by default, longer than checks take to find a gateway that hangs.
+    with in_front_of(settings, upstream, BALANCING, answer_s=None) as ports, stalled(hung.pid):
+        found = await asyncio.gather(*map(failed_appends, ports.values()))
+    too_many = {name: it for name, it in zip(ports, found, strict=True) if it > UNNOTICED}
+    assert not too_many
