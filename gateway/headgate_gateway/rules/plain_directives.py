@@ -60,6 +60,8 @@ def _plain(line: str, *, is_dictionary: bool) -> str | None:
                 written.add(name)
         elif not _NAME.search(part):
             plain.append(part)
+        elif name in ("no-cache", "private"):
+            plain.append(name)  # of the whole response then, and not of the fields that it names
     return ", ".join(plain)
 
 

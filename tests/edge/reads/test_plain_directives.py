@@ -22,6 +22,8 @@ SAID_PLAINLY = [
     ("Cache-Control", "max-age", "max-age=0"),
     ("Cache-Control", 'max-age="20"', "max-age=20"),
     ("Cache-Control", 'private="x-a, x-b", max-age=20x', 'private="x-a, x-b", max-age=0'),
+    ("Cache-Control", 'private="max-age, x-a", max-age=20', "private, max-age=20"),
+    ("Cache-Control", 'No-Cache="x-max-age", max-age=20', "no-cache, max-age=20"),
     (
         "Cache-Control",
         "max-age=3, stale-while-revalidate=1x",
