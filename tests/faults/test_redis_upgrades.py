@@ -59,7 +59,7 @@ def next_version(tmp_path: Path) -> Path:
             (target / entry.name).symlink_to(entry)
     program = folder / "program"
     program.write_text(
-        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(folder)!r})\n"
+        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(folder / 'gateway')!r})\n"
         "from headgate_gateway.entry import main\nsys.exit(main())\n"
     )
     program.chmod(0o700)

@@ -180,7 +180,7 @@ async def test_a_server_started_with_ssl_cert_file_trusts_its_authorities(
 @pytest.mark.usefixtures("processes")
 def test_aiohttp_loads_no_authorities_and_the_environment_stays_unchanged(authority: str) -> None:
     program = (
-        "import os; from gateway import trust\n"
+        "import os; from headgate_gateway import trust\n"
         "with trust.without_authorities(): import aiohttp.connector\n"
         "names = ('SSL_CERT_FILE', 'SSL_CERT_DIR'); print(*map(os.environ.get, names));"
         "contexts = aiohttp.connector._SSL_CONTEXT_VERIFIED, trust.context();"
