@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict
 
 _NAME = re.compile(r"max-?age|stale-", re.IGNORECASE)
-_DIGITS = re.compile(r"[0-9]+")
+_SECONDS = re.compile(r"-?[0-9]+")  # a negative time is none to all caches
 
 
 def write_plainly(fields: CIMultiDict[str]) -> None:
@@ -73,5 +73,5 @@ def _is_plain(parts: list[str]) -> bool:
     return (
         len(set(names)) == len(names)
         and DELTA_SECONDS.issuperset(names)
-        and all(_DIGITS.fullmatch(argument) for _, _, argument in pairs)
+        and all(_SECONDS.fullmatch(argument) for _, _, argument in pairs)
     )

@@ -36,6 +36,7 @@ SAID_PLAINLY = [
     ("CDN-Cache-Control", "public, max-age=20.5", "public"),
 ]
 PLAIN = [
+    ("Cache-Control", "max-age=-3600, public"),
     ("Cache-Control", "Max-Age=3,\tPUBLIC , stale-while-revalidate=1"),
     ("Cache-Control", 'private="set-cookie", ext="a, b"'),
     ("Surrogate-Control", 'content="ESI/1.0", max-age=60'),
