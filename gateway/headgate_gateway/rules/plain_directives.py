@@ -26,7 +26,13 @@ _SECONDS = re.compile(r"-?[0-9]+")  # a negative time is none to all caches
 
 
 def write_plainly(fields: CIMultiDict[str]) -> None:
-    """Replace the lines of caching that some caches misread. All others stay as they are."""
+    """Replace the lines of caching that some caches misread. All others stay as they are.
+
+    A CDN-Cache-Control without any directive that counts, such as a malformed one, is dropped.
+    """
+    targeted = fields.getall("CDN-Cache-Control", ())
+    if targeted and not parse_dictionary(targeted):
+        del fields["CDN-Cache-Control"]
     for name in ("Cache-Control", "Surrogate-Control", "CDN-Cache-Control"):
         lines = fields.getall(name, ())
         if any(map(_NAME.search, lines)):

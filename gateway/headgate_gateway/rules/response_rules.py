@@ -24,7 +24,6 @@ from headgate_gateway.rules.directives import (
     governing,
     members,
     normalised,
-    parse_dictionary,
 )
 from headgate_gateway.rules.plain_directives import write_plainly
 from headgate_gateway.rules.read_rules import ReadResponse, RouteState
@@ -85,10 +84,6 @@ class ResponseRules(RouteState, kw_only=True):
         """Return a response's fields for clients, with URLs of this gateway."""
         fields = response_fields(headers, self.via)
         relocate(fields, self.located)
-        targeted = fields.getall("CDN-Cache-Control", ())
-        if targeted and not parse_dictionary(targeted):
-            # It has no directive that counts; caches in front might find one all the same.
-            del fields["CDN-Cache-Control"]
         write_plainly(fields)
         return fields
 
