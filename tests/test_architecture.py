@@ -210,9 +210,8 @@ def test_no_other_http_client_is_imported_than_that_of_aiohttp() -> None:
         for path in sources("gateway", "admin")
         if path.suffix == ".py" and others.search((ROOT / path).read_text())
     }
-    assert importing == {
-        "gateway/headgate_gateway/commands/doctor/health.py"
-    }  # a command that starts often
+    # A command that starts often.
+    assert importing == {"gateway/headgate_gateway/commands/doctor/health.py"}
 
 
 def test_the_page_of_helpers_lists_each_module_that_tests_share() -> None:

@@ -25,9 +25,8 @@ class RouteKind(NamedTuple):
 
 KINDS = (
     RouteKind(lambda route: not route.is_http, "headgate_gateway.streams.route:hosted_route"),
-    RouteKind(
-        lambda route: route.is_http, "headgate_gateway.edge.route:EdgeRoute"
-    ),  # with its parts 1 MB
+    # With its parts 1 MB.
+    RouteKind(lambda route: route.is_http, "headgate_gateway.edge.route:EdgeRoute"),
 )
 
 
