@@ -32,7 +32,6 @@ _PASSES_ON = (
     "It passes on the header Forwarded as clients make it up, by which one client has its quota "
     "twice. What takes it out is missing"
 )
-_SH_STOPS = "Its lines end as on Windows, and sh takes that for part of a command: save it with LF"
 _BYTE_ORDER_MARK = (
     "It begins with a byte order mark, for which most servers refuse it: save it as UTF-8 without"
 )
@@ -135,8 +134,6 @@ def _texts(value: object) -> list[str]:
 def _checked(named: Target, options: Options, text: str) -> tuple[bool | None, str]:
     """Run the vendor's checker on the file; return its verdict, None without one, and its words."""
     program, *arguments = named.checker
-    if program == "sh" and "\r\n" in text:  # to sh -n they are words, and no mistake
-        return False, f"{_SH_STOPS}.\n"
     found = shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:{SYSTEM}")
     if found is None:
         return None, ""

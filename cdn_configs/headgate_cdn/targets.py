@@ -23,10 +23,14 @@ def _declared() -> Iterator[Target]:
 
 
 TARGETS: dict[str, Target] = {one.name: one for one in _declared()}
+# What needs a few commands and no file, and the page that has them.
+ON_A_PAGE = dict.fromkeys(("aws-alb", "google-load-balancer"), "docs/cdn/cloud-load-balancers.md")
 
 
 def target(name: str) -> Target:
     """Return the target of this name; raise UnknownTarget, which lists them all, without one."""
+    if name in ON_A_PAGE:
+        raise UnknownTarget(f"{name} needs no file: {ON_A_PAGE[name]} has the commands to copy")
     if name not in TARGETS:
         from difflib import get_close_matches  # imported only for a mistake
 

@@ -28,7 +28,7 @@ HOST, UPSTREAM = "streams.example.com", "gateway.example.com:4437"
 # They lie beside a file that answers.
 BESIDE = {name for one in TARGETS.values() for name in one.beside}
 # Their own words set no header of one's choice in answers.
-SILENT = {"ingress-nginx", "aws-alb"}
+SILENT = {"ingress-nginx"}
 STREAM = "/v1/stream/s"
 
 

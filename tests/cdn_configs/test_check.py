@@ -117,7 +117,7 @@ ON_WINDOWS: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.usefixtures("processes")
-@pytest.mark.parametrize("name", ["nginx", "cloudflare-worker", "bunny", "aws-alb"])
+@pytest.mark.parametrize("name", ["nginx", "cloudflare-worker", "bunny"])
 @pytest.mark.parametrize("left", ON_WINDOWS)
 def test_line_ends_and_marks_that_windows_editors_leave_are_no_difference(
     name: str, left: str
@@ -141,7 +141,6 @@ def made_for_any(name: str) -> str:
         ("caddy", "lines of Windows", True, ""),
         ("varnish", "lines of Windows", True, ""),
         ("cloudflare-worker", "lines of Windows", True, ""),
-        ("aws-alb", "lines of Windows", False, ""),
         ("nginx", "a byte order mark", False, "It begins with a byte order mark"),
         ("haproxy", "both", False, "It begins with a byte order mark"),
         ("caddy", "both", True, "It begins with a byte order mark"),
@@ -156,21 +155,13 @@ def test_the_checker_gets_line_ends_and_byte_order_marks_as_they_are(
     assert bool(report.warning) is bool(warning)
 
 
-def test_sh_runs_no_rendered_commands_whose_lines_end_as_on_windows() -> None:
-    """So the verdict about them is right, which sh -n does not give."""
-    report = check(ON_WINDOWS["lines of Windows"](made_for_any("aws-alb")), Settings())
-    assert report.said == (
-        "Its lines end as on Windows, and sh takes that for part of a command: save it with LF.\n"
-    )
-
-
 CLEARING = [name for name, target in TARGETS.items() if target.clears_forwarded]
 
 
 def test_every_target_that_can_change_headers_removes_a_forged_forwarded() -> None:
     parts_of_another = {"nginx-njs-script", "cloudfront", "cloudflare-package"}
     parts_of_another |= {"cloudflare-worker-wrangler", "cloudflare-durable-wrangler"}
-    change_no_headers = {"bunny", "cloudflare-rules", "aws-alb", "google-load-balancer"}
+    change_no_headers = {"bunny", "cloudflare-rules"}
     assert set(TARGETS) - set(CLEARING) == change_no_headers | parts_of_another
 
 

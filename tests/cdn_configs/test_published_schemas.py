@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import yaml
 
 from headgate_cdn.options import Options
 from headgate_cdn.render import render
-from headgate_cdn.targets import target
+from headgate_cdn.targets import ON_A_PAGE, target
 from tests.support.processes import NODE, ROOT
 
 if TYPE_CHECKING:
@@ -92,8 +93,8 @@ def test_the_traefik_file_matches_the_published_schema(standalone: bool) -> None
 
 
 def test_the_attributes_of_the_aws_load_balancer_are_published_ones() -> None:
-    words = made("aws-alb").replace("Key=", " Key=").split()
-    used = [word[4:].split(",")[0] for word in words if word.startswith("Key=")]
+    page = (ROOT / ON_A_PAGE["aws-alb"]).read_text()
+    used = re.findall(r"Key=([\w.]+)", page)
     model = botocore.session.get_session().get_service_model("elbv2")
     shapes = ("LoadBalancerAttribute", "TargetGroupAttribute")
     told = "".join(model.shape_for(shape).members["Key"].documentation for shape in shapes)

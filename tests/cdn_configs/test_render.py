@@ -16,7 +16,7 @@ from headgate_cdn.errors import Refused, UnknownTarget
 from headgate_cdn.options import MIB, Options
 from headgate_cdn.render import MARK, check_fit, mark, render
 from headgate_cdn.target import Target
-from headgate_cdn.targets import TARGETS, target
+from headgate_cdn.targets import ON_A_PAGE, TARGETS, target
 from tests.test_architecture import ROOT
 
 if TYPE_CHECKING:
@@ -145,7 +145,6 @@ SECURE = Options(host=HOST, upstream="gateway.example.com:4437", tls=True)
     [
         ("varnish", {}, "cannot speak HTTPS to the gateway and verify it: open-source Varnish"),
         ("gateway-api", {}, "cannot speak HTTPS to the gateway and verify it: its authorities"),
-        ("aws-alb", {}, "cannot speak HTTPS to the gateway and verify it: it takes any"),
         (
             "nginx",
             {"upstream": "10.0.0.5:4437"},
@@ -180,7 +179,6 @@ SECURE = Options(host=HOST, upstream="gateway.example.com:4437", tls=True)
     ids=[
         "varnish",
         "gateway-api",
-        "aws-alb",
         "an-address",
         "an-address-at-a-vendor",
         "several-names",
@@ -348,6 +346,18 @@ def test_an_unknown_target_is_refused_with_the_list_of_targets() -> None:
     with pytest.raises(UnknownTarget) as refusal:
         target("apache\n")
     assert refusal.value.detail == rf"there is no target 'apache\n': {', '.join(TARGETS)}"
+
+
+@pytest.mark.parametrize("name", ON_A_PAGE)
+def test_a_load_balancer_that_needs_no_file_is_refused_with_the_page_of_its_commands(
+    name: str,
+) -> None:
+    with pytest.raises(UnknownTarget) as refusal:
+        target(name)
+    assert refusal.value.detail == (
+        f"{name} needs no file: docs/cdn/cloud-load-balancers.md has the commands to copy"
+    )
+    assert f"take for {Options().silence_s} s the larger of" in (ROOT / ON_A_PAGE[name]).read_text()
 
 
 @pytest.mark.parametrize(
