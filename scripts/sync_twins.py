@@ -2,9 +2,10 @@
 
     python -m scripts.sync_twins [--check]
 
-Their methods have the same names, parameters and docstrings; each calls the method of its twin in
-the event loop of `headgate.sync`, or the method of a class in `headgate.sync.twins` that replaces
-it. With `--check` nothing is written, and the status is 1 if a file is old.
+Their methods have the same names, parameters and docstrings, but for examples and arguments that
+are for asyncio. Each calls the method of its twin in the event loop of `headgate.sync`, or the
+method of a class in `headgate.sync.twins` that replaces it. With `--check` nothing is written, and
+the status is 1 if a file is old.
 """
 
 from __future__ import annotations
@@ -36,7 +37,6 @@ class Twin:
     made_by: str = "{twin}({arguments})"  # how its constructor makes its twin
     # The bodies of methods that do more than to call the twin's in the loop.
     bodies: tuple[tuple[str, str], ...] = ()
-    more: str = ""  # more of its docstring, before the arguments
 
 
 RUN_OPTIONS = "format=format, message_id=message_id"
@@ -82,11 +82,6 @@ MODULES: dict[str, tuple[str, list[Twin]]] = {
                     ),
                     ("stopped", "self._stopped(run_id)"),
                 ),
-                more="Make one for all threads, where the program begins: a process that is forked"
-                " has connections of its own. It is closed when the interpreter exits, unless it"
-                " was before. A source is iterated in a thread of its own. A stop closes it once it"
-                " has returned its next item: nothing can interrupt it while it waits for something"
-                " itself.",
             )
         ],
     ),
@@ -106,19 +101,13 @@ MODULES: dict[str, tuple[str, list[Twin]]] = {
                         "in_threads(answering), trigger=trigger, user=user, body=body)))",
                     ),
                 ),
-                more="The source of an answer is made and iterated in a thread of its own.",
             )
         ],
     ),
     "writer": (
         "Writing many small chunks to a stream from threads: in batches, and each exactly once.",
         [
-            Twin(
-                "StreamWriter",
-                "sending.writer",
-                "Twin",
-                more="Several threads may use one writer.",
-            )
+            Twin("StreamWriter", "sending.writer", "Twin"),
         ],
     ),
     "workers": (
@@ -193,36 +182,7 @@ ANNOTATIONS = (
     ("asyncio.Event", "threading.Event"),
     ("Awaitable[object]", "object"),
 )
-# The words of docstrings for threads, by those for asyncio.
-WORDS = (
-    (r"async with headgate\.", "with headgate.sync."),
-    (r"= headgate\.(?=[A-Z])", "= headgate.sync."),
-    (r"headgate\.(?=Runs\()", "headgate.sync."),
-    (r"async (with|for)\b", r"\1"),
-    (r"await ", ""),
-    (r"`aclose`", "`close`"),
-    (r"a function, async or not,", "a function"),
-    (r", in this event loop or another one; a forked", "; a forked"),
-    (r", in this event loop or another one", ""),
-    (r"in the next turn of the event loop", "at once"),
-    (r"An async iterator", "An iterable"),
-    (r"gives one, or a run of OpenAI Agents", "gives one"),
-    (r"no async iterator", "no iterable"),
-    (r"An async function", "A function"),
-    (r"in a task of its own", "in a thread of its own"),
-    (r"whose block you run in a task", "whose block you run in a thread"),
-    (r"started the task", "started the thread"),
-    (r"for any web framework of asyncio", "for frameworks with threads, as Flask and Django"),
-    (r"for any web framework\b", "for web frameworks with threads"),
-    (r"before they are cancelled and released", "before their next message raises `Fenced`"),
-    (r"are cancelled and released\. Call it in the event loop, as .*? does\.",
-     "are released at their next message. Call it in any thread, or in a handler of signals."),
-    (r"the block is cancelled at its next `await`, and the program goes on after the block",
-     "the next message raises `Fenced`"),
-    (r"when it is cancelled, what was not sent", "at KeyboardInterrupt, what was not sent"),
-    (r"\bis cancelled\b", "is interrupted"),
-    (r"\bwas cancelled\b", "was interrupted"),
-)  # fmt: skip
+EXAMPLE = re.compile(r"```python\n.*?\n```\n\n", re.DOTALL)
 
 
 def package_text() -> str:
@@ -240,11 +200,9 @@ def module_text(name: str) -> str:
     classes = {twin: _class(twin) for twin in twins}
     body = "".join(classes.values())
     names = "`, `".join(sources)
-    made_by = _wrapped(
-        f"Made by `python -m scripts.sync_twins` from `{names}`: change it there.", 100
-    )
     text = (
-        f'"""{title}\n\n{made_by}\n"""\n\nfrom __future__ import annotations\n\n'
+        f'"""{title}\n\nMade by `python -m scripts.sync_twins` from `{names}`.\n"""\n\n'
+        "from __future__ import annotations\n\n"
         f"{_imports(classes, body)}{body}"
     )
     return _formatted(name, text)
@@ -320,7 +278,7 @@ def _class(twin: Twin) -> str:
         else (f"@dataclass(frozen=True, slots=True)\nclass {twin.name}")
     )
     members = "".join(_members(twin, node, full))
-    return f"\n\n{head}:\n{_docstring(node, 4, twin)}{members}"
+    return f"\n\n{head}:\n{_docstring(node, 4)}{members}"
 
 
 def _members(twin: Twin, node: ast.ClassDef, full: str) -> Iterator[str]:
@@ -437,48 +395,13 @@ def _for_threads(annotations: str) -> str:
     return annotations
 
 
-def _docstring(node: ast.ClassDef | Function, indent: int, twin: Twin | None = None) -> str:
-    """Return the docstring in the words of threads."""
-    text = f"{ast.get_docstring(node)}\n"
+def _docstring(node: ast.ClassDef | Function, indent: int) -> str:
+    """Return the docstring as it stands, without examples and arguments that are for asyncio."""
+    text = EXAMPLE.sub("", f"{ast.get_docstring(node)}\n")
     for name in FOR_ASYNCIO:
         text = re.sub(rf"^    {name}: .*\n(?:        .*\n)*", "", text, flags=re.MULTILINE)
-    paragraphs = [_paragraph(it, indent) for it in text.rstrip().split("\n\n")]
-    if twin and twin.more:
-        at = next(
-            (i for i, it in enumerate(paragraphs) if re.match(r"\w+:\n", it)), len(paragraphs)
-        )
-        paragraphs.insert(at, _wrapped(twin.more, 99 - indent))
-    text = "\n\n".join(paragraphs)
-    return textwrap.indent(f'"""{text}{chr(10) if chr(10) in text else ""}"""\n', " " * indent)
-
-
-def _paragraph(text: str, indent: int) -> str:
-    """Return a paragraph, a section or an example in the words of threads."""
-    if text.startswith("```") or text.endswith("```"):
-        return _in_words(text)
-    title, _, section = text.partition("\n") if re.match(r"\w+:\n", text) else ("", "", text)
-    entries = re.split(r"\n(?! {8})", section) if title else [section]
-    lines = [title] if title else []
-    for entry in entries:
-        words = _in_words(" ".join(entry.split()))
-        first = " " * 4 if title else ""
-        others = " " * 8 if title not in {"", "Returns:", "Yields:"} else first
-        lines.append(_wrapped(words, 99 - indent, first, others))
-    return "\n".join(lines)
-
-
-def _in_words(text: str) -> str:
-    for pattern, words in WORDS:
-        text = re.sub(pattern, words, text)
-    return text
-
-
-def _wrapped(text: str, width: int, first: str = "", others: str = "") -> str:
-    """Return the text in lines, the first one and the others with these indents."""
-    return textwrap.fill(
-        text, width, initial_indent=first, subsequent_indent=others, break_on_hyphens=False,
-        break_long_words=False,
-    )  # fmt: skip
+    text = text.removesuffix("\n") if text.count("\n") == 1 else text
+    return textwrap.indent(f'"""{text}"""\n', " " * indent)
 
 
 def main() -> int:

@@ -60,6 +60,8 @@ class Chats:
     answer = await chats.send("chat-1", message, answering)
     ```
 
+    With threads, the source of an answer is made and iterated in a thread of its own.
+
     Args:
         runs: The runs of the answers. Chats are deleted when their `ttl` is over: None keeps them.
         busy_after: Seconds for which a message waits for the end of the answer under way before it

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP response with a streaming body, for any web framework.
+    """An HTTP response with a streaming body, for a web framework.
 
     Attributes:
         status: The status code.

@@ -86,7 +86,10 @@ class Runs(ForAsyncio):
         takeover_within: Seconds for which a run whose producer is gone waits for `take_over`
             before it ends as orphaned; 0 for none.
 
-    Once closed, it can be entered again, in this event loop or another one.
+    Once closed, it can be entered again, also in another event loop. With threads, make one for all
+    of them, where the program begins: it is closed when the interpreter exits, unless it was
+    before. There a source is iterated in a thread of its own, and a stop closes it once it has
+    returned its next item: nothing can interrupt it while it waits for something itself.
 
     Raises:
         TypeError: A time is not a number.
@@ -169,16 +172,17 @@ class Runs(ForAsyncio):
         format: FormatName = "text",  # noqa: A002
         message_id: str | None = None,
     ) -> Answer:
-        """Produce a run from the source, in a task of its own, and answer with what it gives.
+        """Produce a run from the source, beside this call, and answer with what it gives.
 
         An older producer of the same id is stopped, and this one writes on. After an error, and
-        when the call is cancelled, the source has been closed, and there is no run of this id,
+        when the call is interrupted, the source has been closed, and there is no run of this id,
         unless there was one before.
 
         Args:
             run_id: The id of the run.
-            source: An async iterator of text, of JSON values or of an SDK's events, or a context
-                manager that gives one, or a run of OpenAI Agents.
+            source: An iterator of text, of JSON values or of an SDK's events, or a context manager
+                that gives one: async ones, unless for threads. With asyncio also a run of OpenAI
+                Agents.
             format: How items are stored and sent to readers: `text`, `sse` or `ai-sdk`.
             message_id: For `ai-sdk`, the id of the message that the run goes on with, as after a
                 tool has answered on the page. Without it the message has the id of its run.
@@ -189,7 +193,7 @@ class Runs(ForAsyncio):
         Raises:
             Closed: The run of this id has ended.
             Unavailable: The server is away.
-            TypeError: The source gives no async iterator.
+            TypeError: The source gives no such iterator.
         """
         items, opening = iterator_of(source), self._opening
         try:
@@ -273,7 +277,7 @@ class Runs(ForAsyncio):
             The answer; None when there is no such run, or it has ended and the reader has it all.
 
         Raises:
-            Unavailable: The server is away, or `aclose` was called while a run was waited for.
+            Unavailable: The server is away, or these `Runs` were closed while a run was waited for.
             ProtocolError: What is there is not a run.
         """
         if not isinstance(after, int | Cursor | None):

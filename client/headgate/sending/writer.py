@@ -54,11 +54,12 @@ class StreamWriter(ForAsyncio):
 
     Entering the block asks the server for the stream's content type, unless `content_type` tells
     it, or `metadata` from a `create` or `head` before. Leaving it sends what is left, as with a
-    file; when it is cancelled, what was not sent is discarded.
+    file; when it is interrupted, what was not sent is discarded.
 
     What goes wrong is raised by the next call, and by every one after it: then the writer has
     ended, and `acknowledged` chunks are in the stream. Without a `producer_id` it is a producer of
-    its own; with one, `epoch` must be greater than that of any earlier writer.
+    its own; with one, `epoch` must be greater than that of any earlier writer. Several threads may
+    use one writer of `headgate.sync`.
 
     Args:
         stream: The URL of the stream; `Client.writer` takes its name.
@@ -178,7 +179,7 @@ class StreamWriter(ForAsyncio):
     async def write(self, chunk: object) -> None:
         """Queue a chunk; wait while the buffer is full.
 
-        A call that is cancelled while it waits has not queued the chunk.
+        A call that is interrupted while it waits has not queued the chunk.
 
         Args:
             chunk: Bytes or str; in a JSON stream any JSON value, or bytes that are JSON text.
@@ -213,7 +214,7 @@ class StreamWriter(ForAsyncio):
     async def aclose(self) -> None:
         """Flush, and end the writer; the stream stays open.
 
-        After an `end` that was cancelled, `aclose` waits for that end; after `abort`, for nothing.
+        After an `end` that was interrupted, it waits for that end; after `abort`, for nothing.
 
         Raises:
             StreamError: The chunks could not all be sent.

@@ -94,9 +94,8 @@ class Client(ForAsyncio):
     ```
 
     A stream is named by its path below the base URL, or by its whole URL. The token is sent to the
-    server of the base URL only. A client may be used without the block, and is then closed by
-    `aclose`. Used again, it opens again, in this event loop or another one; a forked process has
-    connections of its own.
+    server of the base URL only. Without the block, close the client yourself. Used again, it opens
+    again, also in another event loop; a forked process has connections of its own.
 
     Args:
         base_url: The URL below which streams are named; by default that of the variable

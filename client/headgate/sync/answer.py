@@ -1,6 +1,6 @@
 """An answer for web frameworks with threads: status, header fields and a streaming body.
 
-Made by `python -m scripts.sync_twins` from `headgate.runs.answer`: change it there.
+Made by `python -m scripts.sync_twins` from `headgate.runs.answer`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP response with a streaming body, for web frameworks with threads.
+    """An HTTP response with a streaming body, for a web framework.
 
     Attributes:
         status: The status code.

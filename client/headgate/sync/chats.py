@@ -1,6 +1,6 @@
 """Chats for threads, each of whose answers is a run.
 
-Made by `python -m scripts.sync_twins` from `headgate.chats.chats`: change it there.
+Made by `python -m scripts.sync_twins` from `headgate.chats.chats`.
 """
 
 from __future__ import annotations
@@ -27,12 +27,7 @@ if TYPE_CHECKING:
 class Chats(ThreadChats):
     """The chats below the URL of some `Runs`: their messages, and their answers as runs.
 
-    ```python
-    chats = headgate.sync.Chats(headgate.sync.Runs("http://127.0.0.1:4437/v1/stream/c", ttl=None))
-    answer = chats.send("chat-1", message, answering)
-    ```
-
-    The source of an answer is made and iterated in a thread of its own.
+    With threads, the source of an answer is made and iterated in a thread of its own.
 
     Args:
         runs: The runs of the answers. Chats are deleted when their `ttl` is over: None keeps them.

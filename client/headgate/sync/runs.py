@@ -1,6 +1,6 @@
 """Runs for threads: started here or elsewhere, followed and stopped by their ids.
 
-Made by `python -m scripts.sync_twins` from `headgate.runs.runs`: change it there.
+Made by `python -m scripts.sync_twins` from `headgate.runs.runs`.
 """
 
 from __future__ import annotations
@@ -35,16 +35,6 @@ if TYPE_CHECKING:
 class Runs(ThreadRuns):
     """The runs below one URL of a Durable Streams server. Times are in seconds.
 
-    ```python
-    with headgate.sync.Runs("http://127.0.0.1:4437/v1/stream/runs") as runs:
-        answer = runs.start("run-17", source)
-    ```
-
-    Make one for all threads, where the program begins: a process that is forked has connections of
-    its own. It is closed when the interpreter exits, unless it was before. A source is iterated in
-    a thread of its own. A stop closes it once it has returned its next item: nothing can interrupt
-    it while it waits for something itself.
-
     Args:
         url: The URL below which the streams of the runs are.
         authorization: The value of the `Authorization` field, or a function that returns it.
@@ -52,15 +42,18 @@ class Runs(ThreadRuns):
         timeout: Seconds that a response may take to begin, and each of its parts; 60 by default.
             Live reads have another one.
         orphan_after: Seconds of silence after which a producer counts as gone; 10 by default.
-        ttl: Seconds after its last use until a run is deleted, but not while it is produced; a day
-            by default, None for never.
+        ttl: Seconds after its last use until a run is deleted, but not while it is produced; a
+            day by default, None for never.
         stop_grace: Seconds for which a source that watches `stopped` may go on after a stop.
         retry_for: Seconds for which a server that is away is retried.
         error_text: Makes of a source's exception the text that readers get.
         takeover_within: Seconds for which a run whose producer is gone waits for `take_over`
             before it ends as orphaned; 0 for none.
 
-    Once closed, it can be entered again.
+    Once closed, it can be entered again, also in another event loop. With threads, make one for all
+    of them, where the program begins: it is closed when the interpreter exits, unless it was
+    before. There a source is iterated in a thread of its own, and a stop closes it once it has
+    returned its next item: nothing can interrupt it while it waits for something itself.
 
     Raises:
         TypeError: A time is not a number.
@@ -106,7 +99,7 @@ class Runs(ThreadRuns):
         format: FormatName = "text",
         message_id: str | None = None,
     ) -> Answer:
-        """Produce a run from the source, in a thread of its own, and answer with what it gives.
+        """Produce a run from the source, beside this call, and answer with what it gives.
 
         An older producer of the same id is stopped, and this one writes on. After an error, and
         when the call is interrupted, the source has been closed, and there is no run of this id,
@@ -114,8 +107,9 @@ class Runs(ThreadRuns):
 
         Args:
             run_id: The id of the run.
-            source: An iterable of text, of JSON values or of an SDK's events, or a context manager
-                that gives one.
+            source: An iterator of text, of JSON values or of an SDK's events, or a context manager
+                that gives one: async ones, unless for threads. With asyncio also a run of OpenAI
+                Agents.
             format: How items are stored and sent to readers: `text`, `sse` or `ai-sdk`.
             message_id: For `ai-sdk`, the id of the message that the run goes on with, as after a
                 tool has answered on the page. Without it the message has the id of its run.
@@ -126,7 +120,7 @@ class Runs(ThreadRuns):
         Raises:
             Closed: The run of this id has ended.
             Unavailable: The server is away.
-            TypeError: The source gives no iterable.
+            TypeError: The source gives no such iterator.
         """
         return self._start(run_id, source, format=format, message_id=message_id)
 
@@ -193,7 +187,7 @@ class Runs(ThreadRuns):
             The answer; None when there is no such run, or it has ended and the reader has it all.
 
         Raises:
-            Unavailable: The server is away, or `close` was called while a run was waited for.
+            Unavailable: The server is away, or these `Runs` were closed while a run was waited for.
             ProtocolError: What is there is not a run.
         """
         twin = self._call(
@@ -205,17 +199,17 @@ class Runs(ThreadRuns):
         """Stop the run, wherever it is produced; return False if there is none, or it has ended.
 
         Its producer acknowledges the stop within milliseconds, and ends the run within its
-        `stop_grace`. If it does not within the time of a heartbeat, the run is ended here.
-        Whatever happens to this process meanwhile, the stop is not lost: whoever looks at the run
-        next ends it, and nobody takes it over.
+        `stop_grace`. If it does not within the time of a heartbeat, the run is ended here. Whatever
+        happens to this process meanwhile, the stop is not lost: whoever looks at the run next ends
+        it, and nobody takes it over.
         """
         return self._call(lambda twin: twin.stop(run_id))
 
     def stopped(self, run_id: str) -> threading.Event:
         """Return an event for the source of a run, which is set when the run is to stop.
 
-        A source that has asked for it may go on for `stop_grace` seconds after it was set, and
-        what it gives then is written. Any other is closed at once. LookupError if the run is not
+        A source that has asked for it may go on for `stop_grace` seconds after it was set, and what
+        it gives then is written. Any other is closed at once. LookupError if the run is not
         produced here.
         """
         return self._stopped(run_id)

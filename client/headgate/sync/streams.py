@@ -1,7 +1,6 @@
 """A client of one server for threads: its streams, to append to, to read and to follow.
 
-Made by `python -m scripts.sync_twins` from `headgate.streams.client`, `headgate.streams.stream`:
-change it there.
+Made by `python -m scripts.sync_twins` from `headgate.streams.client`, `headgate.streams.stream`.
 """
 
 from __future__ import annotations
@@ -41,24 +40,16 @@ if TYPE_CHECKING:
 class Client(Twin["headgate.streams.client.Client"]):
     """The streams of one server, over one pool of connections.
 
-    ```python
-    with headgate.sync.Client("http://127.0.0.1:4437/v1/stream") as client:
-        orders = client.create("orders", json=True, ttl=3600)
-        orders.append({"id": 1})
-        for order in orders.follow():
-            print(order.value)
-    ```
-
     A stream is named by its path below the base URL, or by its whole URL. The token is sent to the
-    server of the base URL only. A client may be used without the block, and is then closed by
-    `close`. Used again, it opens again; a forked process has connections of its own.
+    server of the base URL only. Without the block, close the client yourself. Used again, it opens
+    again, also in another event loop; a forked process has connections of its own.
 
     Args:
         base_url: The URL below which streams are named; by default that of the variable
             `STREAM_URL`, or `http://127.0.0.1:4437/v1/stream`.
-        token: The bearer token of the requests, or a function that returns it: it is called for
-            the first request and after a 401. By default the variable `STREAM_AUTH` has the whole
-            value of `Authorization`.
+        token: The bearer token of the requests, or a function, async or not, that returns it: it is
+            called for the first request and after a 401. By default the variable `STREAM_AUTH` has
+            the whole value of `Authorization`.
         headers: Other header fields of all requests, those of runs, chats and workers, too.
         timeout: Seconds that a response may take to begin, and each of its parts; 60 by default.
             With `math.inf` there is no limit. The live reads of `follow` have another one.
@@ -124,8 +115,7 @@ class Client(Twin["headgate.streams.client.Client"]):
             name: The name or URL of the stream.
             json: Whether its messages are JSON values; else it is a stream of text.
             content_type: Another content type.
-            ttl: Whole seconds from the last read or write until the stream expires; None for
-                never.
+            ttl: Whole seconds from the last read or write until the stream expires; None for never.
 
         Raises:
             Conflict: The stream exists with another configuration.
@@ -154,11 +144,6 @@ class Client(Twin["headgate.streams.client.Client"]):
 
         The protocol has no list: this one is Headgate's own. Its route says `listing = "on"`, and
         the token grants `read` on every name with this prefix.
-
-        ```python
-        for name in client.list("rooms/"):
-            print(name)
-        ```
 
         Args:
             prefix: The beginning of the names; all streams by default.
@@ -213,13 +198,6 @@ class Client(Twin["headgate.streams.client.Client"]):
 
 class Stream(Twin["headgate.streams.stream.Stream"]):
     """A stream of a `Client`.
-
-    ```python
-    orders = client.create("orders", json=True)
-    orders.append({"id": 1})
-    for order in orders.follow():
-        print(order.value)
-    ```
 
     Attributes:
         name: The path of the stream below the base URL, or its whole URL, as the client got it.
@@ -331,7 +309,7 @@ class Stream(Twin["headgate.streams.stream.Stream"]):
         """Return the batches of the server's responses until the stream is closed, as they come.
 
         Args:
-            offset: The offset to begin at, of an earlier batch; `-1` for the beginning, `now` for
-                the current tail.
+            offset: The offset to begin at, of an earlier batch; `-1` for the beginning, `now`
+                for the current tail.
         """
         return StreamIterator(self._get(lambda twin: twin.follow_bytes(offset)))

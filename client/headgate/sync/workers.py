@@ -1,7 +1,6 @@
 """Workers for threads: jobs of pull-wake subscriptions, worked on in threads.
 
-Made by `python -m scripts.sync_twins` from `headgate.workers.job`, `headgate.workers.worker`:
-change it there.
+Made by `python -m scripts.sync_twins` from `headgate.workers.job`, `headgate.workers.worker`.
 """
 
 from __future__ import annotations
@@ -92,17 +91,11 @@ class JobStream(Twin["headgate.workers.job.JobStream"]):
 class Job(Twin["headgate.workers.job.Job"]):
     """The pending work of a subscription, which this worker has a lease for.
 
-    ```python
-    with job:
-        for stream in job.pending:
-            for message in stream.messages():
-                ...
-    ```
-
     The lease is extended for as long as the block runs. The end of the block acknowledges what was
     read. If the block raises an exception, nothing more is acknowledged, the exception is logged,
     the lease is released, and the same work comes again after a growing pause. If the lease is
-    lost, or the worker stops and `stop_grace` is over, the next message raises `Fenced`.
+    lost, or the worker stops and `stop_grace` is over, the block is cancelled at its next `await`,
+    and the program goes on after the block; in a thread, the next message raises `Fenced`.
 
     Attributes:
         subscription_id: The id of the subscription.
@@ -147,15 +140,6 @@ class Job(Twin["headgate.workers.job.Job"]):
 class Worker(ThreadWorker):
     """A worker that claims the pending work of pull-wake subscriptions.
 
-    ```python
-    with headgate.sync.Worker("http://127.0.0.1:4437/v1/stream", "pool") as worker:
-        for job in worker:
-            with job:
-                for stream in job.pending:
-                    for message in stream.messages():
-                        print(stream.name, message)
-    ```
-
     The loop gives one job after the other, and ends when `stop` is called. `run` works on several
     subscriptions at once. Any number of workers may have the same subscriptions: each job goes to
     one of them. Pending work is claimed at the start, and then as events come in the wake stream,
@@ -167,8 +151,8 @@ class Worker(ThreadWorker):
         name: What other workers get as `current_holder`; by default host, pid and a random part.
         concurrency: How many jobs there are at once; 1 by default. A subscription is one job at a
             time, so more than there are subscriptions is of no use.
-        stop_grace: Seconds for which jobs go on after `stop`, before their next message raises
-            `Fenced`; 20 by default.
+        stop_grace: Seconds for which jobs go on after `stop`, before they are released, and
+            cancelled or, in threads, ended by `Fenced` at their next message; 20 by default.
         authorization: The value of the `Authorization` field, or a function that returns it. It
             needs the permissions that the subscriber needed.
         headers: Other header fields of all requests.
@@ -215,17 +199,19 @@ class Worker(ThreadWorker):
         the job is released when it raises an exception.
 
         Args:
-            handle: A function of a job.
+            handle: A function of a job, which is async unless it is for threads.
 
         Raises:
-            StreamError: The server refuses the worker, for example as a subscription was deleted.
+            StreamError: The server refuses the worker, for example as a subscription was
+                deleted.
         """
         self._run(lambda job: handle(Job(job)))
 
     def stop(self) -> None:
         """Claim nothing more: the loop, or `run`, ends when the jobs under way have ended.
 
-        Jobs that take longer than `stop_grace` are released at their next message. Call it in any
-        thread, or in a handler of signals.
+        Jobs that take longer than `stop_grace` are released. Call it in the event loop, as
+        `loop.add_signal_handler(signal.SIGTERM, worker.stop)` does; with threads, in any of them,
+        or in a handler of signals.
         """
         self._get(lambda twin: twin.stop())

@@ -1,6 +1,6 @@
 """Writing many small chunks to a stream from threads: in batches, and each exactly once.
 
-Made by `python -m scripts.sync_twins` from `headgate.sending.writer`: change it there.
+Made by `python -m scripts.sync_twins` from `headgate.sending.writer`.
 """
 
 from __future__ import annotations
@@ -29,21 +29,14 @@ if TYPE_CHECKING:
 class StreamWriter(Twin["headgate.sending.writer.StreamWriter"]):
     """A buffered writer, which sends chunks in batches, one request at a time, each exactly once.
 
-    ```python
-    with headgate.sync.StreamWriter(url) as writer:
-        for token in model:
-            writer.write(token)
-    ```
-
     Entering the block asks the server for the stream's content type, unless `content_type` tells
     it, or `metadata` from a `create` or `head` before. Leaving it sends what is left, as with a
-    file; at KeyboardInterrupt, what was not sent is discarded.
+    file; when it is interrupted, what was not sent is discarded.
 
     What goes wrong is raised by the next call, and by every one after it: then the writer has
     ended, and `acknowledged` chunks are in the stream. Without a `producer_id` it is a producer of
-    its own; with one, `epoch` must be greater than that of any earlier writer.
-
-    Several threads may use one writer.
+    its own; with one, `epoch` must be greater than that of any earlier writer. Several threads may
+    use one writer of `headgate.sync`.
 
     Args:
         stream: The URL of the stream; `Client.writer` takes its name.
@@ -143,8 +136,7 @@ class StreamWriter(Twin["headgate.sending.writer.StreamWriter"]):
     def close(self) -> None:
         """Flush, and end the writer; the stream stays open.
 
-        After an `end` that was interrupted, `close` waits for that end; after `abort`, for
-        nothing.
+        After an `end` that was interrupted, it waits for that end; after `abort`, for nothing.
 
         Raises:
             StreamError: The chunks could not all be sent.

@@ -189,7 +189,7 @@ class Job(ForAsyncio):
     read. If the block raises an exception, nothing more is acknowledged, the exception is logged,
     the lease is released, and the same work comes again after a growing pause. If the lease is
     lost, or the worker stops and `stop_grace` is over, the block is cancelled at its next `await`,
-    and the program goes on after the block.
+    and the program goes on after the block; in a thread, the next message raises `Fenced`.
 
     Attributes:
         subscription_id: The id of the subscription.

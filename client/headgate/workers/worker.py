@@ -72,8 +72,8 @@ class Worker(ForAsyncio):
         name: What other workers get as `current_holder`; by default host, pid and a random part.
         concurrency: How many jobs there are at once; 1 by default. A subscription is one job at a
             time, so more than there are subscriptions is of no use.
-        stop_grace: Seconds for which jobs go on after `stop`, before they are cancelled and
-            released; 20 by default.
+        stop_grace: Seconds for which jobs go on after `stop`, before they are released, and
+            cancelled or, in threads, ended by `Fenced` at their next message; 20 by default.
         authorization: The value of the `Authorization` field, or a function that returns it. It
             needs the permissions that the subscriber needed.
         headers: Other header fields of all requests.
@@ -173,7 +173,7 @@ class Worker(ForAsyncio):
         the job is released when it raises an exception.
 
         Args:
-            handle: An async function of a job.
+            handle: A function of a job, which is async unless it is for threads.
 
         Raises:
             StreamError: The server refuses the worker, for example as a subscription was
@@ -191,8 +191,9 @@ class Worker(ForAsyncio):
     def stop(self) -> None:
         """Claim nothing more: the loop, or `run`, ends when the jobs under way have ended.
 
-        Jobs that take longer than `stop_grace` are cancelled and released. Call it in the event
-        loop, as `loop.add_signal_handler(signal.SIGTERM, worker.stop)` does.
+        Jobs that take longer than `stop_grace` are released. Call it in the event loop, as
+        `loop.add_signal_handler(signal.SIGTERM, worker.stop)` does; with threads, in any of them,
+        or in a handler of signals.
         """
         if self._is_stopping:
             return

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 
 import pytest
 
 import headgate.sync
+
+FOR_ASYNCIO = (ast.AsyncFor, ast.AsyncFunctionDef, ast.AsyncWith, ast.Await)
 
 
 @pytest.mark.parametrize("name", set(headgate.sync.__all__) & set(headgate.__all__))
@@ -16,4 +19,6 @@ def test_each_class_for_threads_has_the_public_names_of_its_twin(name: str) -> N
         for module in (headgate.sync, headgate)
     )
     assert theirs - ours <= {"aclose"}
-    assert "async" not in inspect.getsource(getattr(headgate.sync, name))
+    source = inspect.getsource(getattr(headgate.sync, name))
+    assert [it for it in ast.walk(ast.parse(source)) if isinstance(it, FOR_ASYNCIO)] == []
+    assert "```" not in source  # an example
