@@ -176,7 +176,7 @@ class Later(Generic[T]):
             del error
 
 
-async def is_set_within(later: Later[Any], timeout_s: float) -> bool:
+async def is_set_within(later: Later[Any], timeout_s: float | None) -> bool:
     """Wait until a Later is set or the time is over; return whether it is set.
 
     An error that was set is not raised.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +12,9 @@ from headgate_gateway.errors import OriginBroken
 from tests.edge.reads.stage import PATH, Stage, Told, cache_before, told
 from tests.support.raw_origin import RawOrigin, Steps, Wire, answer, close
 from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from headgate_gateway.edge.reads.http_cache import CacheResult
 
 MINUTE = "Cache-Control: max-age=60"
 OFFSET = "Stream-Next-Offset: 9"
@@ -175,20 +179,25 @@ def head(*fields: str) -> bytes:
     return "\r\n".join(["HTTP/1.1 200 OK", MINUTE, *fields, "", ""]).encode()
 
 
-async def test_a_reader_that_joins_a_slow_body_gets_each_part_as_it_arrives(
+async def waiting(raw: RawOrigin, stage: Stage, count: int) -> list[asyncio.Task[CacheResult]]:
+    """Readers of one request, whose response has not begun."""
+    readers = [asyncio.create_task(stage.given()) for _ in range(count)]
+    await until(lambda: len(raw.heard) == 1 and stage.cache.fetches.collapsed == count - 1)
+    return readers
+
+
+async def test_readers_that_wait_when_a_body_begins_get_each_part_as_it_arrives(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """How long the whole of it takes is the origin's affair, and may be for ever."""
     monkeypatch.setattr("headgate_gateway.edge.reads.http_cache.JOINED_S", 0.01)
-    steps = Steps(head("Content-Length: 6") + b"ab", b"cd", b"ef")
+    steps = Steps(b"", head("Content-Length: 6") + b"ab", b"cd", b"ef")
     async with cache_before(steps) as (raw, stage):
-        leader = await stage.given()
-        joined = [await stage.given() for _ in range(3)]
-        bodies = []
-        for given in (leader, *joined):
-            assert given.source is not None
-            bodies.append(given.source.parts())
-        assert joined[0].cache.result == "COLLAPSED"
+        readers = await waiting(raw, stage, 4)
+        steps.go()
+        results = await asyncio.gather(*readers)
+        assert [one.cache.result for one in results] == ["MISS", *["COLLAPSED"] * 3]
+        bodies = [one.source.parts() for one in results if one.source is not None]
         assert [await anext(parts) for parts in bodies] == [b"ab"] * 4
         for piece in (b"cd", b"ef"):
             steps.go()
@@ -199,12 +208,17 @@ async def test_a_reader_that_joins_a_slow_body_gets_each_part_as_it_arrives(
         assert len(raw.heard) == 1
 
 
-async def test_a_reader_that_joins_a_quick_body_gets_it_in_one_piece() -> None:
+async def test_a_reader_that_comes_while_a_body_arrives_gets_it_when_it_is_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("headgate_gateway.edge.reads.http_cache.JOINED_S", 0.01)
     steps = Steps(head("Content-Length: 4") + b"da", b"ta")
     async with cache_before(steps) as (raw, stage):
         leader = await stage.given()
         joined = asyncio.create_task(stage.given())
         await until(lambda: stage.cache.fetches.collapsed == 1)
+        await asyncio.sleep(0.05)  # several times as long as those who wait for it to begin
+        assert not joined.done()
         steps.go()
         whole = await joined
         assert (whole.source, whole.cached.body) == (None, b"data")
@@ -212,17 +226,21 @@ async def test_a_reader_that_joins_a_quick_body_gets_it_in_one_piece() -> None:
         assert len(raw.heard) == 1
 
 
-async def test_a_slow_body_that_is_cut_is_cut_for_readers_that_joined(
+async def test_a_slow_body_that_is_cut_is_cut_for_all_its_readers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("headgate_gateway.edge.reads.http_cache.JOINED_S", 0.01)
-    steps = Steps(head("Content-Length: 6") + b"ab", then=close)
+    steps = Steps(b"", head("Content-Length: 6") + b"ab", then=close)
     async with cache_before(steps) as (raw, stage):
-        given = [await stage.given() for _ in range(3)]
+        readers = await waiting(raw, stage, 3)
         steps.go()
-        for one in given:
+        results = await asyncio.gather(*readers)
+        late = asyncio.create_task(stage.get())
+        await until(lambda: stage.cache.fetches.collapsed == 3)
+        steps.go()
+        for got in (*map(told, results), late):
             with pytest.raises(OriginBroken):
-                await told(one)
+                await got
         assert len(raw.heard) == 1
 
 
@@ -247,7 +265,7 @@ async def test_a_stale_response_stands_in_for_readers_that_got_nothing_of_a_cut_
 async def test_a_body_that_exceeds_the_cache_limit_still_reaches_all_its_readers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its length is not known before; whoever comes now asks for it anew."""
+    """Its length is not known before; a reader that came while it arrived requests it again."""
     monkeypatch.setattr("headgate_gateway.edge.reads.http_cache.JOINED_S", 0.01)
     length = LONGEST_GATHERED + 5_000_000
     chunk = b"%x\r\n%b\r\n" % (100_000, b"x" * 100_000)
@@ -257,14 +275,18 @@ async def test_a_body_that_exceeds_the_cache_limit_still_reaches_all_its_readers
             await wire.send(chunk)
         await wire.send(b"%x\r\n%b\r\n0\r\n\r\n" % (length % 100_000, b"x" * (length % 100_000)))
 
-    steps = Steps(head("Transfer-Encoding: chunked") + chunk, then=rest)
+    steps = Steps(b"", head("Transfer-Encoding: chunked") + chunk, then=rest)
     async with cache_before(steps, answer(b"short", MINUTE)) as (raw, stage):
-        leader, joined = await stage.given(), await stage.given()
+        readers = await waiting(raw, stage, 2)
         steps.go()
-        bodies = await asyncio.gather(told(leader), told(joined))
+        results = await asyncio.gather(*readers)
+        late = asyncio.create_task(stage.get())
+        await until(lambda: stage.cache.fetches.collapsed == 2)
+        steps.go()
+        bodies = await asyncio.gather(*map(told, results))
         assert [len(reader.body) for reader in bodies] == [length] * 2
-        assert len(raw.heard) == 1
-        assert (await stage.get()).body == b"short"
+        assert (await late).body == b"short"
+        assert len(raw.heard) == 2
 
 
 async def test_a_reader_that_may_not_join_sends_no_validator_of_a_dropped_response() -> None:

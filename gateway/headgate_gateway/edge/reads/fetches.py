@@ -12,6 +12,7 @@ from headgate_gateway.edge.reads import shared_response
 from headgate_gateway.edge.reads.rule_results import RuleResults
 from headgate_gateway.edge.reads.shared_response import (
     CONFIRMED,
+    NO_READERS,
     SERVED_STALE,
     SharedResponse,
     next_number,
@@ -48,7 +49,6 @@ NO_CONDITIONS: Sequence[tuple[str, str]] = ()  # a response to be cached is whol
 # it, but an origin that sends it in trickles must not be kept busy for ever.
 FINISH_S = 10.0
 UNUSABLE = "the origin's answer could not be used"
-NO_READERS = "nobody waited for the origin's answer any more"
 
 
 class Fetch(SharedResponse, AnswerReceiver):
@@ -216,24 +216,22 @@ class Fetch(SharedResponse, AnswerReceiver):
         """Pass on the body of an answer as it arrives, and gather it for the cache."""
         await in_task()
         fetches, times = self._fetches, policy.Times(self._sent_at, self._fetches.clock())
-        body, parts = self.begin_body(), answer.parts()
+        start, parts = b"", answer.parts()
         if NEXT_OFFSET in answer.headers:
-            while body.size <= EMPTY_BYTES and (part := await anext(parts, b"")):
-                body.add(part)  # enough to know whether it is empty
-        cached = fetches.results.apply(self.request, answer, times, body.whole())
+            while len(start) <= EMPTY_BYTES and (part := await anext(parts, b"")):
+                start += part  # enough to know whether it is empty
+        cached = fetches.results.apply(self.request, answer, times, start)
         wait = None if cached.facts is None else fetches.known.comparison_before(self)
         if wait is not None:
             await wait()
-        too_long = cached.length is not None and cached.length > shared_response.LONGEST_GATHERED
+        body = self.begin_body(start)
         self.response.set_result(cached)
+        too_long = (cached.length or 0) > shared_response.LONGEST_GATHERED
         if too_long or not (cached.joinable and answer.complete_by_length):
             self.pass_on()
         self._end_without_readers()
         async for data in parts:
-            body.add(data)
-            if body.size > shared_response.LONGEST_GATHERED:
-                self.pass_on()
-            await body.wait_for_slowest()
+            await self.add(body, data)
         if not self.is_settled:
             self.finish(cached.with_body(body.whole()))
             await asyncio.sleep(0)  # a reader that comes back after the end finds it cached
@@ -275,7 +273,7 @@ class Fetch(SharedResponse, AnswerReceiver):
         if self.is_settled or is_of_the_past or not self._finish_stale():
             self.fail(error)
         elif self.body is not None:  # readers that have its beginning get no more
-            self.body.fail(error)
+            self.body.end(error)
 
     def _finish_stale(self) -> bool:
         """Settle the fetch with recent or cached data if that is allowed; return whether it was."""

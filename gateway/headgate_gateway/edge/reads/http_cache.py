@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from headgate_gateway.telemetry.traffic import Traffic
 
 TOGETHER_S = 0.05  # an answer that is whole by then goes out as one, else its parts as they come
-JOINED_S = 1.0  # as TOGETHER_S, for a reader that joins: a crowd costs less with one write for each
+JOINED_S = 1.0  # as TOGETHER_S, for those who join: a crowd costs less with one write for each
 REFRESH_PAUSE_S = 1.0  # an origin that failed to refresh a copy is not asked for it again at once
 
 
@@ -173,7 +173,8 @@ class HttpCache:
         """Return the response that was decided on. Raises NotCached, and the origin's failures.
 
         A request for the origin joins an equal fetch, or starts one, unless it has `begun` with
-        that. A body that is still arriving is read until the client's `resources` are closed.
+        that. Readers that wait when a body begins read it as it arrives, until their client's
+        `resources` are closed; others get it whole, or request one too long for that again.
 
         The fields of Vary are known only when the head of a response has come. Requests that it
         does not match join again, each with others for the same variant.
@@ -192,8 +193,12 @@ class HttpCache:
                 cached = await fetch.response
                 if not is_collapsed or is_for(fetch, request, cached):
                     if fetch.whole is None:
-                        await fetch.settled_within(JOINED_S if is_collapsed else TOGETHER_S)
-                    return self.result_of(fetch, reader, old, resources, is_collapsed=is_collapsed)
+                        together_s = JOINED_S if is_collapsed else TOGETHER_S
+                        await fetch.settled_within(None if reader.body is None else together_s)
+                    if fetch.whole is not None or reader.body is not None:
+                        return self.result_of(
+                            fetch, reader, old, resources, is_collapsed=is_collapsed
+                        )
             finally:
                 if not reader.is_held:
                     fetch.leave(reader)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from abc import ABC, abstractmethod
 from enum import Enum
 from itertools import count
@@ -16,7 +15,7 @@ from headgate_gateway.later import Later, is_set_within
 from headgate_gateway.protocol.streams.offsets import TailBound
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable
     from typing import TypeAlias
 
     from headgate_gateway.edge.reads.variants import Variant
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 
 AHEAD_BYTES = 256 * 1024  # that the origin may be ahead of the readers of a body
 LONGEST_GATHERED = 8 << 20  # bytes of an answer that is gathered for later readers while it comes
+NO_READERS = "nobody waited for the origin's answer any more"
+NOT_WAITED_FOR = "others who read the same answer could not wait for this reader"
 SLOW_S = 2.0  # for which readers that keep up wait for one that takes nothing at all
 
 BEFORE_ALL = -1  # the number of a response that no request has just brought, such as a cached one
@@ -50,30 +51,33 @@ FETCHED, CONFIRMED, SERVED_STALE = FetchOutcome
 class FetchReader:
     """The share of one reader in a response.
 
-    If the response has a `body` that arrives in parts, the reader has those before `at`,
-    `received_bytes` in all. The request that has the response removes a reader that `is_held`.
+    A reader that waits when a `body` begins to arrive gets it in parts; one that comes later waits
+    until it is whole. The request that has the response removes a reader that `is_held`.
     """
 
     # Class attributes, so that a reader is cheap to create: most read no parts.
     body: SharedBody | None = None
-    at = 0
-    received_bytes = 0
+    waiting_bytes = 0  # received, and not read so far
     is_held = False
-    is_dropped = False
-    _stalled = (-1, 0.0)  # received_bytes when it was last seen behind, and since when
+    _parts: asyncio.Queue[bytes | HeadgateError]
 
-    def patience_s(self, now: float) -> float:
-        """Return how many seconds a reader that is behind may still take nothing."""
-        if self._stalled[0] != self.received_bytes:
-            self._stalled = (self.received_bytes, now)
-        return self._stalled[1] + SLOW_S - now
+    def begin(self, body: SharedBody) -> None:
+        """Receive the parts of a body from now on."""
+        self.body, self._parts = body, asyncio.Queue()
+
+    def put(self, part: bytes | HeadgateError) -> None:
+        """Add the next part; empty at the end, or the error that is raised instead of the rest."""
+        self._parts.put_nowait(part)
+        if isinstance(part, bytes):
+            self.waiting_bytes += len(part)
 
     async def parts(self) -> AsyncIterator[bytes]:
         """Yield the body as it arrives. Raises the error that cut it short."""
         assert self.body is not None, "it arrives in parts"
-        while part := await self.body.part(self):
-            self.at += 1
-            self.received_bytes += len(part)
+        while part := await self._parts.get():
+            if not isinstance(part, bytes):
+                raise part
+            self.waiting_bytes -= len(part)
             self.body.on_progress()
             yield part
 
@@ -84,118 +88,68 @@ class FetchReader:
 
 
 class SharedBody:
-    """A body that several readers receive while it arrives.
+    """A body that arrives in parts, for the readers that wait when it begins.
 
-    It is stored whole until it is `passed_on`; then each part only until all readers have it.
+    It is stored whole until it is passed on.
     """
 
-    def __init__(self, readers: set[FetchReader]) -> None:
-        """Begin with these `readers`; further ones are added to the set."""
+    def __init__(self, readers: Iterable[FetchReader], start: bytes) -> None:
+        """Begin with what has come of it, which may be nothing."""
         self.size = 0
-        self.passed_on = False
         self._parts: list[bytes] = []
-        self._dropped = 0  # number of parts that are not stored any more
-        self._readers = readers
-        self._ended = False
-        self._error: HeadgateError | None = None
-        # Created when the first reader, or the sender, has to wait.
-        self._came: asyncio.Event | None = None
-        self._progress: asyncio.Event | None = None
+        self._readers = set(readers)
+        self._progress = asyncio.Event()
         for reader in readers:
-            reader.body = self
+            reader.begin(self)
+        if start:
+            self.add(start)
+
+    def add(self, part: bytes) -> None:
+        """Add the next part."""
+        self.size += len(part)
+        self._parts.append(part)
+        for reader in self._readers:
+            reader.put(part)
 
     def whole(self) -> bytes:
         """Return the body received so far, while all of it is stored."""
         return b"".join(self._parts)
 
-    # As it comes
+    def end(self, error: HeadgateError | None = None) -> None:
+        """End the body, early if there is an error, which readers get instead of the rest."""
+        for reader in self._readers:
+            reader.put(error or b"")
 
-    def add(self, part: bytes) -> None:
-        """Add the next part."""
-        self._parts.append(part)
-        self.size += len(part)
-        _set(self._came)
+    async def pass_on(self) -> None:
+        """Wait for the slowest reader of parts that are not stored for others any more.
 
-    def end(self) -> None:
-        """Mark the body as complete."""
-        self._ended = True
-        _set(self._came)
-
-    def fail(self, error: HeadgateError) -> None:
-        """End the body early, with the error that readers get instead of the rest."""
-        self._error = error
-        _set(self._came)
-
-    def pass_on(self) -> None:
-        """Drop the parts that no reader needs any more, from now on."""
-        self.passed_on = True
-        self._drop()
-
-    async def wait_for_slowest(self) -> None:
-        """Wait for the slowest reader. Raises OriginBroken if no reader is left.
-
-        A reader that makes others wait for too long is dropped; a single reader is not.
+        Raises OriginBroken if no reader is left. A reader that makes others wait for too long is
+        dropped; a single reader is not.
         """
-        now = asyncio.get_running_loop().time
-        while self.passed_on:
-            self._drop()
-            if not self._readers:
-                raise OriginBroken("nobody waited for the origin's answer any more")
-            slow = self._behind()
+        self._parts.clear()
+        while self._readers:
+            slow = [one for one in self._readers if one.waiting_bytes > AHEAD_BYTES]
             if not slow:
                 return
-            left_s = None
-            if len(slow) < len(self._readers):
-                left_s = min(one.patience_s(now()) for one in slow)
-            self._progress = progress = asyncio.Event()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(left_s):
-                    await progress.wait()
-            if left_s is not None:
-                for reader in self._behind():
-                    if reader.patience_s(now()) <= 0:
-                        reader.is_dropped = True
-                        self._readers.discard(reader)
-
-    def _behind(self) -> list[FetchReader]:
-        return [one for one in self._readers if self.size - one.received_bytes > AHEAD_BYTES]
-
-    # As it is read
-
-    async def part(self, reader: FetchReader) -> bytes:
-        """Return a reader's next part once it is there; empty at the end. Raises as `parts`."""
-        while not reader.is_dropped and reader.at == self._dropped + len(self._parts):
-            if self._error is not None:
-                raise self._error
-            if self._ended:
-                return b""
-            if self._came is None or self._came.is_set():
-                self._came = asyncio.Event()
-            await self._came.wait()
-        if reader.is_dropped:
-            raise OriginBroken("others who read the same answer could not wait for this reader")
-        return self._parts[reader.at - self._dropped]
+            self._progress.clear()
+            try:
+                async with asyncio.timeout(SLOW_S if len(slow) < len(self._readers) else None):
+                    await self._progress.wait()
+            except TimeoutError:
+                for reader in slow:
+                    self._readers.discard(reader)
+                    reader.begin(self)  # without what it has not read
+                    reader.put(OriginBroken(NOT_WAITED_FOR))
+        raise OriginBroken(NO_READERS)
 
     def on_progress(self) -> None:
         """Note that a reader took a part."""
-        _set(self._progress)
+        self._progress.set()
 
     def remove_reader(self, reader: FetchReader) -> None:
         """Remove a reader."""
         self._readers.discard(reader)
-        _set(self._progress)
-
-    def _drop(self) -> None:
-        if self.passed_on:
-            came = self._dropped + len(self._parts)
-            slowest = min((reader.at for reader in self._readers), default=came)
-            del self._parts[: slowest - self._dropped]
-            self._dropped = slowest
-
-
-def _set(event: asyncio.Event | None) -> None:
-    if event is not None:
-        event.set()
+        self._progress.set()
 
 
 class SharedResponse(ABC):
@@ -204,7 +158,7 @@ class SharedResponse(ABC):
     Equal requests find it under `key`, and a later one has a higher `number`; `old` is to be
     validated. `response` is set when the response's head is known, and `whole` when the body is,
     too. Once `response` is set, `is_joinable` says whether it may be cached, and equal requests may
-    join; otherwise only its present readers get the body.
+    join, which get it whole; otherwise only its present readers get the body.
     """
 
     key: Hashable
@@ -237,9 +191,6 @@ class SharedResponse(ABC):
         if self.ending is not None:
             self.ending.cancel()
             self.ending = None
-        if self.body is not None:
-            assert self.is_joinable, "the beginning of its body may be gone"
-            reader.body = self.body
         return reader
 
     # Writes meanwhile
@@ -262,16 +213,24 @@ class SharedResponse(ABC):
 
     # Its result
 
-    def begin_body(self) -> SharedBody:
-        """Let the present readers, and those who join, receive the body in parts."""
-        self.body = SharedBody(self.readers)
+    def begin_body(self, start: bytes) -> SharedBody:
+        """Let the present readers receive a body in parts, with what has come of it."""
+        self.body = SharedBody(self.readers, start)
         return self.body
+
+    async def add(self, body: SharedBody, part: bytes) -> None:
+        """Add the next part of the body; if no further request may join, wait for its readers."""
+        body.add(part)
+        if body.size > LONGEST_GATHERED:
+            self.pass_on()
+        if self.is_settled:
+            await body.pass_on()
 
     @abstractmethod
     def _settle(self) -> None:
         """Store or drop the response, before its readers get it, and wake them."""
 
-    async def settled_within(self, timeout_s: float) -> None:
+    async def settled_within(self, timeout_s: float | None) -> None:
         """Wait, but no longer, until it is known what becomes of the response; raise its error."""
         if not self.is_settled:
             if self._settling is None:
@@ -303,8 +262,6 @@ class SharedResponse(ABC):
         """Let no further request join."""
         if not self.is_settled:
             self.is_joinable = False
-            if self.body is not None:
-                self.body.pass_on()
             self._settle()
 
     def fail(self, error: HeadgateError) -> None:
@@ -312,7 +269,7 @@ class SharedResponse(ABC):
         # The frames of the error and of its causes have this object: they would stay in memory.
         error.__traceback__ = error.__cause__ = error.__context__ = None
         if self.body is not None:
-            self.body.fail(error)
+            self.body.end(error)
         if not self.is_settled:
             self.error = error
             self._settle()
