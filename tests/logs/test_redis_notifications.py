@@ -16,7 +16,6 @@ from headgate_gateway.logs.redis.commits import MOST_PUBLISHED
 from headgate_gateway.logs.redis.connection import RedisConnection
 from headgate_gateway.logs.redis.connector import ONLY, RedisConnector, RedisSettings
 from headgate_gateway.logs.redis.notifications import AT_ONCE, Subscription
-from headgate_gateway.protocol.http.header_names import TraceContext
 from headgate_gateway.protocol.streams.state import Change, ProducerState
 from tests.logs.contract import appended, committed, created, redis_log, removed, with_producers
 from tests.logs.redis_logs import Hearing, connected
@@ -98,8 +97,7 @@ async def test_changes_of_a_followed_stream_are_notified_whole_and_in_order(pair
         )
         changes.append(change)
         state = change.state
-    traced = (TraceContext("1" * 32, "2" * 16, 1), TraceContext("3" * 32, "4" * 16, 1))
-    changes.append(replace(appended(state, closed=True), traced=traced))
+    changes.append(appended(state, closed=True))
     await pair.tell(*changes)
     own = appended(changes[-1].state, b"one")
     await pair.log.commit([own])

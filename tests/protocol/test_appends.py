@@ -26,13 +26,11 @@ from headgate_gateway.logs.memory import MemoryLog
 from headgate_gateway.protocol import appends
 from headgate_gateway.protocol.appends import (
     MAX_PRODUCERS,
-    MOST_TRACED,
     PRODUCER_IDLE_S,
     AppendBatch,
     AppendOutcome,
     by_last_use,
 )
-from headgate_gateway.protocol.http.header_names import TraceContext
 from headgate_gateway.protocol.requests import Append
 from headgate_gateway.protocol.streams.limits import Retention
 from headgate_gateway.protocol.streams.offsets import MAX_POSITION, format_offset
@@ -504,16 +502,3 @@ def test_a_batch_takes_appends_as_it_decides_them_one_by_one(
 def as_value(outcome: AppendOutcome | HeadgateError) -> object:
     """An outcome in a form that can be compared."""
     return told(outcome) if isinstance(outcome, HeadgateError) else outcome
-
-
-@pytest.mark.parametrize(("count", "first"), [(1, 0), (MOST_TRACED, 0), (MOST_TRACED + 1, 1)])
-def test_a_change_names_the_latest_spans_of_stored_appends(count: int, first: int) -> None:
-    spans = [TraceContext("1" * 32, f"{number:016x}", 1) for number in range(1, count + 1)]
-    batch = AppendBatch(OPEN, {}, at(NOW))
-    batch.decide(append())
-    for span in spans:
-        batch.decide(msgspec.structs.replace(append(), traced=span))
-    refused = TraceContext("2" * 32, "2" * 16, 1)
-    batch.decide(msgspec.structs.replace(append(content_type="a/b"), traced=refused))
-    change = change_of(batch)
-    assert change.traced == tuple(spans[first:])

@@ -30,9 +30,7 @@ class Readers(StreamFollower):
         return [version for version, _ in self.news]
 
     @override
-    def published(
-        self, state: StreamState, records: Sequence[Record], trace_id: str | None = None
-    ) -> None:
+    def published(self, state: StreamState, records: Sequence[Record]) -> None:
         self.news.append((state.version, b"".join(record.data for record in records)))
 
     @override

@@ -5,28 +5,18 @@ from __future__ import annotations
 import asyncio
 from itertools import accumulate
 from time import monotonic
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from typing_extensions import override
 
 from headgate_gateway.errors import HeadgateError, LogUnavailable
 from headgate_gateway.protocol.requests import Append
-from headgate_gateway.protocol.streams.limits import LimitChanges
 from headgate_gateway.protocol.streams.state import Stamp
 from headgate_gateway.streams.active_stream import MINUTE_S, AppendRate
 from headgate_gateway.streams.outcomes import submitted
-from tests.streams.readers import Readers
 from tests.streams.service import Service, gated
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from headgate_gateway.protocol.streams.state import Record, StreamState
-
-TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 JSON = "application/json"
 
 
@@ -90,45 +80,13 @@ async def test_the_duration_of_an_append_ends_when_its_outcome_is_known() -> Non
     loop = asyncio.get_running_loop()
     log.commits.clear()
     began = monotonic()
-    append = Append(b"x", "text/plain", None, None, False, trace_id=TRACE)
+    append = Append(b"x", "text/plain", None, None, False)
     done: asyncio.Future[object] = loop.create_future()
     service.writes.submit("s", submitted(append, done.set_result))
     loop.call_later(0.03, log.commits.set)
     await done
     took = service.writes.figures.duration
     assert 0.02 <= took.sum <= monotonic() - began
-    ((_, traced),) = took.distribution().traced.items()
-    assert (traced.trace_id, traced.value) == (TRACE, took.sum)
-
-
-class TracedReaders(Readers):
-    """Readers that note the trace of each change."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.traces: list[str | None] = []
-
-    @override
-    def published(
-        self, state: StreamState, records: Sequence[Record], trace_id: str | None = None
-    ) -> None:
-        self.traces.append(trace_id)
-
-
-async def test_the_trace_of_an_append_reaches_its_readers_and_those_of_no_later_change() -> None:
-    service = Service()
-    await service.create("s")
-    readers = TracedReaders()
-    for ttl, follower in ((0, None), (60, readers), (0, readers), (90, readers)):
-        service.table.get("s").follower = follower
-        if ttl:
-            await service.lifecycle.set_limits("s", LimitChanges(ttl=ttl))
-            continue
-        done: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        append = Append(b"x", "text/plain", None, None, False, trace_id=TRACE)
-        service.writes.submit("s", submitted(append, done.set_result))
-        await done
-    assert readers.traces == [None, TRACE, None]
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.integers(1, 50)), max_size=30), st.floats(0, 200))

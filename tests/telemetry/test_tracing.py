@@ -8,8 +8,6 @@ import aiohttp
 import pytest
 
 from headgate.runs import Runs
-from headgate_gateway.protocol.appends import MOST_TRACED
-from headgate_gateway.streams import writes
 from tests.support.gated_log import GatedLog
 from tests.support.ports import free_port
 from tests.support.raw_origin import RawOrigin, Steps, answer
@@ -310,72 +308,9 @@ async def test_trace_headers_are_forwarded_unchanged_without_a_tracer() -> None:
         assert origin.heard[0].named["tracestate"] == "a=1"
 
 
-# ---------------------------------------------------------------- deliveries
+# ---------------------------------------------------------------- writes
 
 APPEND = f"POST {PREFIX}/{{stream}}"
-
-
-@pytest.mark.parametrize("live", ["sse", "long-poll"])
-async def test_a_delivery_span_is_in_the_trace_of_its_append(
-    collector: Collector, live: str
-) -> None:
-    async with traced() as tracer, serving(tracer=tracer) as gateway:
-        await gateway.ask(put("s"))
-        reader = await gateway.connect()
-        reader.send(get(f"s?offset=now&live={live}"))
-        await until(lambda: gateway.limits.live_readers == 1)
-        await gateway.ask(post("s", b"data", PARENT))
-        await reader.read_until(b"data")
-        append, delivery = await collector.one(APPEND), await collector.one("deliver")
-        assert (delivery.trace_id, delivery.parent_id) == (TRACE, append.span_id)
-        assert delivery.links == [append.span_id]
-        assert delivery.attributes == {"headgate.stream.name": "s", "headgate.live_readers": 1}
-        assert delivery.duration_s < 5.0
-
-
-async def test_a_round_has_one_delivery_span_that_links_to_its_latest_appends(
-    collector: Collector, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # What waits is one commit, and so one round, however slow the machine is.
-    monkeypatch.setattr(writes, "LONGEST_TURN_S", 60.0)
-    log, count = GatedLog(), MOST_TRACED + 4
-    async with traced() as tracer, serving(log, tracer=tracer) as gateway:
-        await gateway.ask(put("s"))
-        readers = [await gateway.connect() for _ in range(3)]
-        for reader in readers:
-            reader.send(get("s?offset=now&live=sse"))
-        await until(lambda: gateway.limits.live_readers == 3)
-        log.commits.clear()
-        writers = [await gateway.connect() for _ in range(count + 1)]
-        writers[0].send(post("s", b"0"))
-        await until(lambda: gateway.route.writes.outcomes.pending == 1)
-        for writer in writers[1:]:
-            writer.send(post("s", b"1"))
-        await until(lambda: gateway.route.writes.outcomes.pending == count + 1)
-        log.commits.set()
-        appends = [span.span_id for span in await collector.several(APPEND, count + 1)]
-        await until(lambda: any(len(one.links) > 1 for one in collector.named("deliver")))
-        *first, last = collector.named("deliver")
-        assert len(first) <= 1  # the first append was a commit of its own
-        assert len(last.links) == MOST_TRACED
-        assert set(last.links) < set(appends)
-        assert last.parent_id == last.links[-1]
-        assert last.attributes["headgate.live_readers"] == 3
-
-
-async def test_an_append_that_is_not_recorded_has_no_delivery_span(collector: Collector) -> None:
-    async with traced() as tracer, serving(tracer=tracer) as gateway:
-        await gateway.ask(put("s"))
-        reader = await gateway.connect()
-        reader.send(get("s?offset=now&live=sse"))
-        await until(lambda: gateway.limits.live_readers == 1)
-        await gateway.ask(post("s", b"one", f"Traceparent: 00-{TRACE}-{SPAN}-00"))
-        await reader.read_until(b"one")
-        await gateway.ask(post("s", b"two"))
-        await reader.read_until(b"two")
-        append, delivery = await collector.one(APPEND), await collector.one("deliver")
-        assert delivery.links == [append.span_id]
-        assert append.trace_id != TRACE
 
 
 async def test_pipelined_writes_each_get_a_span_and_an_answer(
@@ -397,7 +332,7 @@ async def test_pipelined_writes_each_get_a_span_and_an_answer(
 # ---------------------------------------------------------------- runs
 
 
-async def test_a_run_is_a_span_in_the_trace_that_started_the_run(collector: Collector) -> None:
+async def test_a_run_that_has_ended_is_a_span_and_a_trace_of_its_own(collector: Collector) -> None:
     async def words() -> AsyncIterator[str]:
         yield "one"
         yield "two"
@@ -416,12 +351,9 @@ async def test_a_run_is_a_span_in_the_trace_that_started_the_run(collector: Coll
         (good,) = await collector.several(RUN, 1)
         await runs.start("bad", failing())
         _, bad = await collector.several(RUN, 2)
-        appends = {span.span_id: span for span in collector.named(f"POST {PREFIX}/{{stream}}")}
         for span in (good, bad):
-            assert (span.kind, span.trace_id) == ("internal", TRACE)
-            assert appends[span.parent_id].attributes["headgate.stream.name"].startswith("chats/")
-            assert span.links[0] == span.parent_id
-            assert set(span.links) <= appends.keys()
+            assert (span.kind, span.parent_id, span.links) == ("internal", "", [])
+        assert len({TRACE, good.trace_id, bad.trace_id}) == 3
         first_s = good.attributes.pop("gen_ai.response.time_to_first_chunk")
         assert 0 < first_s <= good.duration_s
         assert good.attributes == {

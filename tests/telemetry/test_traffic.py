@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate_gateway.live.contract import NewsAge
 from headgate_gateway.live.feed_state import Round
 from headgate_gateway.live.live_turns import Delivery
 from headgate_gateway.protocol import http1
@@ -80,7 +79,7 @@ def test_the_sum_and_buckets_of_hit_durations_agree_and_only_grow(took: list[flo
 
 
 def test_a_delivery_counts_the_bytes_and_events_written_to_each_reader() -> None:
-    told, traffic = Delivery([Round("0", ["news"], NewsAge(5.0, None))], events=2), LiveTraffic()
+    told, traffic = Delivery([Round("0", ["news"], 5.0)], events=2), LiveTraffic()
     told.pieces = [
         (http1.chunk(b"data1"), 5, "1", False),
         (http1.chunk(b"more data2"), 10, "2", True),

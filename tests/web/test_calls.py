@@ -130,7 +130,7 @@ BY_PLAN = {
     "of JSON": 17,
     "with X-Request-Id": 17,
     "with CF-Ray": 17,
-    "with traceparent": 34.1,
+    "with traceparent": 17,
     "of producers": 20.3,
     "alone": 44,  # one of them where a timer falls into it, as below
     "alone, with Stream-Seq": 66,

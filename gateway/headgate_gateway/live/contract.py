@@ -17,31 +17,26 @@ if TYPE_CHECKING:
     from headgate_gateway.telemetry.traffic import Ended, Polls
 
 
-class NewsAge(NamedTuple):
-    """The arrival of the oldest of some news (perf_counter), and the trace of the newest append."""
-
-    at: float
-    trace_id: str | None
-
-
 class PollAnswer:
     """The response to equal long-polls: as a value, and as bytes.
 
     `ended` says what ended their wait, and `readers` is how many got the response, of which
     `counted` are in the metrics. Connections that wait without a task add themselves to
-    `uncounted_resumes`, by where they began to read (an index into BEGINNINGS). `age` is that of
-    the news in the response, if it has any.
+    `uncounted_resumes`, by where they began to read (an index into BEGINNINGS). `arrived_at` is
+    when the oldest news in the response arrived (perf_counter), None if it has none.
     """
 
-    __slots__ = ("age", "counted", "ended", "readers", "response", "uncounted_resumes", "wire")
+    __slots__ = (
+        *("arrived_at", "counted", "ended", "readers", "response", "uncounted_resumes", "wire"),
+    )
 
     def __init__(
-        self, response: Response, wire: bytes, ended: Ended, age: NewsAge | None = None
+        self, response: Response, wire: bytes, ended: Ended, arrived_at: float | None = None
     ) -> None:
         self.response = response
         self.wire = wire
         self.ended = ended
-        self.age = age
+        self.arrived_at = arrived_at
         self.readers = self.counted = 0
         self.uncounted_resumes = [0] * (NOWHERE + 1)
 

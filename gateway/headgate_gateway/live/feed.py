@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from typing_extensions import override
 
-from headgate_gateway.live.contract import NewsAge
-from headgate_gateway.live.feed_state import NO_AGE, FeedState, Round
+from headgate_gateway.live.feed_state import FeedState, Round
 from headgate_gateway.live.long_polls import LongPolls
 from headgate_gateway.live.source import N, V
 from headgate_gateway.live.sse_readers import SseReaders
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from headgate_gateway.live.source import FeedSource
     from headgate_gateway.live.sse_readers import SseReader
     from headgate_gateway.protocol.requests import LongPoll
-    from headgate_gateway.telemetry.spans import Trail
     from headgate_gateway.telemetry.traffic import Ended, Polls
 
     Join = Callable[[], "Feed[Any, Any]"]  # counts one more reader; raises at the limit of readers
@@ -41,7 +39,7 @@ class Feed(FeedState[V], Generic[V, N]):
 
     __slots__ = (
         *("_earliest_round", "_has_unsent", "_is_round_due", "_on_empty", "_pending"),
-        *("long_polls", "sse_readers", "trail"),
+        *("_pending_since", "long_polls", "sse_readers"),
     )
 
     def __init__(
@@ -58,11 +56,11 @@ class Feed(FeedState[V], Generic[V, N]):
         self._on_empty = on_empty
         self._earliest_round = 0.0  # loop time
         self._is_round_due = False  # a round was requested, or is being sent
-        self._pending: tuple[list[N], NewsAge] = [], NO_AGE  # the news since the last round
+        self._pending: list[N] = []  # the news since the last round
+        self._pending_since = 0.0  # perf_counter
         self._has_unsent = False  # news, or a change that is sent without any
         self.long_polls: LongPolls[V, N] = LongPolls(self)
         self.sse_readers: SseReaders[V, N] = SseReaders(self)
-        self.trail: Trail | None = None  # set where deliveries are traced
 
     # Readers
 
@@ -96,7 +94,7 @@ class Feed(FeedState[V], Generic[V, N]):
     def cut_off(self) -> None:
         # After an unexpected failure it is not known which reader has been sent what.
         self._is_round_due = False
-        self._pending[0].clear()
+        self._pending.clear()
         self.position = self.tail
         self.long_polls.abandon()
         self.sse_readers.drop_all()
@@ -117,24 +115,19 @@ class Feed(FeedState[V], Generic[V, N]):
         *,
         closed: bool,
         caught_up: bool = True,
-        trace_id: str | None = None,
     ) -> None:
-        """Set the stream's new state, and send the news to all readers in the next round.
-
-        `trace_id` belongs to the newest append in the news that has a trace.
-        """
-        age = NewsAge(perf_counter(), trace_id)
+        """Set the stream's new state, and send the news to all readers in the next round."""
+        now = perf_counter()
         reached = caught_up and not self.caught_up
         self.stream, self.tail, self.closed, self.caught_up = stream, tail, closed, caught_up
         self.lost = None
         if news:
-            before, its_age = self._pending
-            at = its_age.at if before else age.at  # of the oldest
-            self._pending = before, NewsAge(at, age.trace_id or its_age.trace_id)
-            before.extend(news)
-        if self.long_polls.add_news(news, age):
+            if not self._pending:
+                self._pending_since = now
+            self._pending.extend(news)
+        if self.long_polls.add_news(news, now):
             self.run(self.long_polls.serve, self.reader_count)
-        if self._pending[0] or closed or reached:
+        if self._pending or closed or reached:
             # Also read at a round's end, before which none is scheduled.
             self._has_unsent = True
             self._request_round()
@@ -165,7 +158,7 @@ class Feed(FeedState[V], Generic[V, N]):
         self._finish()
 
     def _finish(self) -> None:
-        self._pending[0].clear()
+        self._pending.clear()
         self.sse_readers.finish_all()
         self._report_if_empty()
 
@@ -184,13 +177,11 @@ class Feed(FeedState[V], Generic[V, N]):
     def _send_round(self) -> None:
         began = self.loop.time()
         self.call_soon(self._end_round, began)
-        one = Round(self.position, *self._pending)
+        one = Round(self.position, self._pending, self._pending_since)
         self.position = self.tail
-        self._pending, self._has_unsent = ([], NO_AGE), False
-        polls = self.long_polls.serve_round(one)
-        events = self.sse_readers.write_round(one)
-        if self.trail is not None:
-            self.trail.delivered(polls + events, self.loop.time() - began)
+        self._pending, self._has_unsent = [], False
+        self.long_polls.serve_round(one)
+        self.sse_readers.write_round(one)
 
     def _end_round(self, began: float) -> None:
         """Request another round if there is more to send, and let readers ahead join it.
@@ -210,7 +201,7 @@ class Feed(FeedState[V], Generic[V, N]):
     def _tick(self) -> None:
         """Do what is due: end polls and old SSE responses, and send heartbeats."""
         now = self.loop.time()
-        self.long_polls.end(now, news_wait=bool(self._pending[0]))
+        self.long_polls.end(now, news_wait=bool(self._pending))
         self.sse_readers.tick(now)
         if self.long_polls.parked:
             due = next(iter(self.long_polls.parked.values())).deadline

@@ -8,7 +8,6 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
-from headgate_gateway.live.contract import NewsAge
 from headgate_gateway.live.source import N, V
 from headgate_gateway.telemetry.logs import log
 
@@ -23,15 +22,14 @@ LOT_S = 0.05  # readers of one lot are ended together, in one turn of the loop
 READERS_PER_S = 1000
 # seconds; readers that come back meanwhile wait for the next process
 DRAIN_S = 1.5
-NO_AGE = NewsAge(0.0, None)  # of no news
 
 
 class Round(NamedTuple, Generic[N]):
-    """The news that follows the offset `start`, and its age."""
+    """The news that follows the offset `start`, the oldest of which arrived at `arrived_at`."""
 
     start: str
     news: Sequence[N]
-    age: NewsAge
+    arrived_at: float  # perf_counter
 
 
 class FeedState(abc.ABC, Generic[V]):

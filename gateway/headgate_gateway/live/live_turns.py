@@ -81,12 +81,10 @@ class Delivery(Generic[N]):
     include.
     """
 
-    __slots__ = ("counted", "events", "pieces", "readers", "since", "size", "trace_id")
+    __slots__ = ("counted", "events", "pieces", "readers", "since", "size")
 
     def __init__(self, lacks: Sequence[Round[N]], events: int) -> None:
-        ages = [one.age for one in lacks if one.news]
-        self.since = ages[0].at if ages else 0.0
-        self.trace_id = next((age.trace_id for age in reversed(ages) if age.trace_id), None)
+        self.since = next((one.arrived_at for one in lacks if one.news), 0.0)
         self.events = events
         self.pieces: list[tuple[bytes, int, str, bool]] = []
         self.size = 0
@@ -101,7 +99,7 @@ class Delivery(Generic[N]):
         self.counted = self.readers
         traffic.wrote_events(readers, self.size, self.events)
         if self.events:
-            traffic.delays.observe(now - self.since, readers, self.trace_id)
+            traffic.delays.observe(now - self.since, readers)
 
     def uncount(self, end: str, traffic: LiveTraffic) -> None:
         """Subtract one reader that did not get the piece ending at `end`, nor those behind it."""
@@ -144,20 +142,16 @@ class LiveTurns(Generic[V, N]):
         """Remove a reader that fell behind or disconnected."""
         self.live.pop(reader, None)
 
-    def send_round(self, one: Round[N]) -> int:
-        """Add a round, and start a turn if none is under way.
-
-        Return how many readers the round has news for.
-        """
+    def send_round(self, one: Round[N]) -> None:
+        """Add a round, and start a turn if none is under way."""
         if not self.live:
-            return 0
+            return
         self._retire()  # the rendered events lack it
         self._rounds.append(one)
         self._number += 1
         if not self._turn:
             self._begin()
             self._go_on()
-        return len(self.live) if one.news else 0
 
     def send_rest(self) -> None:
         """Send the remaining rounds to all readers now, because the feed is closing."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
 
-    from headgate_gateway.live.contract import NewsAge, PollAnswer, Waiter
+    from headgate_gateway.live.contract import PollAnswer, Waiter
     from headgate_gateway.live.feed_state import FeedState, Round
     from headgate_gateway.live.source import FeedSource
     from headgate_gateway.protocol.requests import LongPoll
@@ -137,7 +137,7 @@ class LongPolls(Generic[V, N]):
         """True if a herd was answered just now, and news is stored for its return."""
         return bool(self.answers.recent) and self._feed.loop.time() < self._herd_until
 
-    def add_news(self, news: Sequence[N], age: NewsAge) -> bool:
+    def add_news(self, news: Sequence[N], arrived_at: float) -> bool:
         """Store news up to the feed's tail: waiters answered from now on get it, too.
 
         Return whether more than MOST_BYTES are stored.
@@ -147,28 +147,26 @@ class LongPolls(Generic[V, N]):
         if not answers.recent:
             return False
         if news:
-            answers.store(news, age)
+            answers.store(news, arrived_at)
         return answers.recent.bytes > MOST_BYTES
 
-    def serve_round(self, one: Round[N]) -> int:
-        """Start to answer the waiters that a round has news for; return their number."""
+    def serve_round(self, one: Round[N]) -> None:
+        """Start to answer the waiters that a round has news for."""
         feed, parked, answers = self._feed, self.parked, self.answers
         if not parked and not answers.recent:
-            return 0
+            return
         if one.news and not answers.recent:
             answers.recent.restart(one.start)
-            answers.store(one.news, one.age)
+            answers.store(one.news, one.arrived_at)
         # Waiters past the feed's position have data that the feed will get later; those at it came
         # after the news of this round.
         due, position = self.due, feed.position
         due.update(dict.fromkeys([who for who, it in parked.items() if it.position < position]))
-        behind = len(due)
-        if behind >= HERD:
+        if len(due) >= HERD:
             self._herd_until = feed.loop.time() + HERD_S
         if feed.closed:
             due.update((who, None) for who, it in parked.items() if it.position == position)
         self.serve()
-        return behind
 
     def serve(self, most: int = AT_ONCE) -> None:
         """Answer `most` waiters that news has come for, the longest waiting first."""

@@ -12,7 +12,7 @@ from operator import attrgetter
 from time import perf_counter
 from typing import TYPE_CHECKING, Generic, NamedTuple
 
-from headgate_gateway.live.contract import NewsAge, PollAnswer
+from headgate_gateway.live.contract import PollAnswer
 from headgate_gateway.live.source import N, V
 from headgate_gateway.protocol.responses import RETRY_AFTER_S
 from headgate_gateway.protocol.streams.offsets import NOW
@@ -39,7 +39,7 @@ class _StoredNews(NamedTuple, Generic[N]):
 
     end: str
     news: Sequence[N]
-    age: NewsAge
+    arrived_at: float  # perf_counter
     size: int
 
 
@@ -66,25 +66,28 @@ class RecentNews(Generic[N]):
         self.bytes = 0
         self._pieces.clear()
 
-    def add(self, end: str, news: Sequence[N], size: int, age: NewsAge) -> None:
+    def add(self, end: str, news: Sequence[N], size: int, arrived_at: float) -> None:
         """Store the next news, which ends at the offset `end` and has `size` bytes."""
         self.end = end
-        self._pieces.append(_StoredNews(end, news, age, size + PIECE_BYTES))
+        self._pieces.append(_StoredNews(end, news, arrived_at, size + PIECE_BYTES))
         self.bytes += size + PIECE_BYTES
 
     def covers(self, position: str) -> bool:
         """Return whether all news after `position` is stored, and there is some."""
         return "" != self.start <= position < self.end
 
-    def since(self, position: str) -> tuple[Sequence[N], NewsAge | None]:
-        """Return the stored news after `position`, and its age; nothing if it is not covered."""
+    def since(self, position: str) -> tuple[Sequence[N], float | None]:
+        """Return the stored news after `position`, and when the oldest of it arrived.
+
+        Return nothing if it is not covered.
+        """
         if not self.covers(position):
             return (), None
         pieces = self._pieces[bisect_right(self._pieces, position, key=_END) :]
-        age = NewsAge(pieces[0].age.at, pieces[-1].age.trace_id)
+        arrived_at = pieces[0].arrived_at
         if len(pieces) == 1:
-            return pieces[0].news, age
-        return [item for piece in pieces for item in piece.news], age
+            return pieces[0].news, arrived_at
+        return [item for piece in pieces for item in piece.news], arrived_at
 
     def trim(self, sent: str, most: int) -> None:
         """Drop the oldest news up to the offset `sent`, until at most `most` bytes are left.
@@ -116,9 +119,9 @@ class PollAnswers(Generic[V, N]):
         self._at_end: Answers = {}  # without data, until the next `count`
         self.uncounted: list[PollAnswer] = []  # with readers that the metrics do not include yet
 
-    def store(self, news: Sequence[N], age: NewsAge) -> None:
+    def store(self, news: Sequence[N], arrived_at: float) -> None:
         """Store news up to the feed's tail."""
-        self.recent.add(self._feed.tail, news, self._source.news_bytes(news), age)
+        self.recent.add(self._feed.tail, news, self._source.news_bytes(news), arrived_at)
 
     def with_data(self, parked: Parked) -> PollAnswer | None:
         """Return the answer with the news after a position, or None if it has to be read."""
@@ -133,13 +136,13 @@ class PollAnswers(Generic[V, N]):
             return answer
 
     def _data(self, parked: Parked) -> PollAnswer | None:
-        news, age = self.recent.since(parked.position)
+        news, arrived_at = self.recent.since(parked.position)
         response = self._source.poll_data(self._feed.stream, parked, news)
         if response is None:
             return None
         if response.status >= 400:
             return self.rendered(response, "error")
-        return self.rendered(response, "answered", age)
+        return self.rendered(response, "answered", arrived_at)
 
     def at_end(self, parked: Parked, ended: Ended) -> PollAnswer | None:
         """Return the answer without data; None if there may be data after the position.
@@ -156,9 +159,11 @@ class PollAnswers(Generic[V, N]):
             self._at_end[key] = None if response is None else self.rendered(response, ended)
         return self._at_end[key]
 
-    def rendered(self, response: Response, ended: Ended, age: NewsAge | None = None) -> PollAnswer:
+    def rendered(
+        self, response: Response, ended: Ended, arrived_at: float | None = None
+    ) -> PollAnswer:
         """Render a response as the answer to equal long-polls."""
-        return PollAnswer(*self._source.services.collapsed(response), ended, age)
+        return PollAnswer(*self._source.services.collapsed(response), ended, arrived_at)
 
     def refusal(self, reason: HeadgateError, ended: Ended) -> PollAnswer:
         """Render an error as the answer to long-polls."""
@@ -193,8 +198,7 @@ class PollAnswers(Generic[V, N]):
             live.long_poll.departures[answer.ended] += readers
             if answer.ended == "answered":
                 live.long_poll.delivered(readers, len(answer.response.body))
-            if answer.age is not None:
-                at, trace_id = answer.age
-                live.delays.observe(perf_counter() - at, readers, trace_id)
+            if answer.arrived_at is not None:
+                live.delays.observe(perf_counter() - answer.arrived_at, readers)
             traffic.polls_answered(answer.response, resumes)
         self.uncounted.clear()

@@ -338,10 +338,10 @@ class SseReaders(Generic[V, N]):
 
     # Rounds
 
-    def write_round(self, one: Round[N]) -> int:
-        """Start to send a round to the live readers; return how many of them it has news for."""
+    def write_round(self, one: Round[N]) -> None:
+        """Start to send a round to the live readers."""
         self._last_write = self.feed.loop.time()
-        return self.turns.send_round(one)
+        self.turns.send_round(one)
 
     def control_event(self, position: str, floor: int, start: str = "") -> bytes:
         """Return the event for a reader at `position`; its cursors are at least `floor`."""

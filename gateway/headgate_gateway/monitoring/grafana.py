@@ -120,7 +120,6 @@ def _target(panel: Panel, query: PanelQuery, letter: str) -> Json:
         "expr": query.expr,
         "legendFormat": query.legend,
         "range": True,
-        "exemplar": "_bucket" in query.expr,
         "format": "heatmap" if panel.kind == "heatmap" else "time_series",
     }
 
@@ -177,7 +176,6 @@ _OPTIONS: dict[str, Json] = {
         "calculate": False,
         "cellGap": 1,
         "color": {"mode": "scheme", "scheme": "Blues", "steps": 64},
-        "exemplars": {"color": BAD},
         "filterValues": {"le": 1e-9},
         "legend": {"show": True},
         "rowsFrame": {"layout": "auto"},

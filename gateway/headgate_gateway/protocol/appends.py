@@ -40,15 +40,11 @@ from headgate_gateway.protocol.streams.state import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from headgate_gateway.protocol.http.header_names import TraceContext
     from headgate_gateway.protocol.requests import Append
     from headgate_gateway.protocol.streams.state import ClockReading, Stamp
 
 NOTHING: Records = ((), 0)
 MAX_PRODUCERS = 10_000  # producer states in memory with their stream, about 200 bytes each
-# Appends of one change, or of one delivery, whose spans are named: the latest of hundreds. They add
-# a kilobyte to a notification of other gateways.
-MOST_TRACED = 16
 PRODUCER_IDLE_S = 7 * 24 * 3600.0  # section 5.2.1: state may be cleaned up after a week
 
 
@@ -69,13 +65,12 @@ class Taken(Protocol):
 
     `media` is the media type of a plain body: one that is not empty, has no Stream-Seq, and
     neither closes the stream nor has other fields than its `stamp` and `stream_id`. It is None for
-    any other append, which is decided by what `parsed` returns. `trace_id` is the client's trace.
+    any other append, which is decided by what `parsed` returns.
     """
 
     body: bytes
     media: str | None
     stamp: Stamp | None
-    trace_id: str | None
 
     @property
     def stream_id(self) -> int | None:
@@ -89,11 +84,11 @@ def plain_media(append: Append) -> str | None:
     """Return the media type of an append that is plain, else None (see `Taken`)."""
     if append.content_type is None or not append.body or append.close or append.is_multi:
         return None
-    has_more = (append.stream_seq, append.records, append.trace_id, append.tail)
+    has_more = (append.stream_seq, append.records, append.tail)
     return media_type(append.content_type) if has_more == NO_MORE else None
 
 
-NO_MORE = (None,) * 4
+NO_MORE = (None,) * 3
 QUICK_BYTES = 64 * 1024  # of bodies that are decided without a look at the clock
 LEAST_BYTES = QUICK_BYTES // 8  # added to each append's body: a refusal may take long
 
@@ -114,10 +109,8 @@ class AppendBatch:
         "_seq",
         "_state",
         "_tail",
-        "_traced",
         "closed",
         "closed_by",
-        "trace_id",
     )
 
     def __init__(
@@ -141,8 +134,6 @@ class AppendBatch:
         self._producers: dict[str, ProducerState] = {}
         self._forgotten: set[str] = set()
         self._changed = False
-        self._traced: list[TraceContext] = []
-        self.trace_id: str | None = None  # of the latest append that was not refused
 
     @property
     def size(self) -> int:
@@ -197,12 +188,9 @@ class AppendBatch:
     def decide(self, append: Append) -> AppendOutcome | HeadgateError:
         """Return the outcome of an append; if accepted, it is part of the change from now on."""
         try:
-            outcome = self._decide(append)
+            return self._decide(append)
         except HeadgateError as refusal:
             return refusal.with_traceback(None)
-        if append.trace_id is not None:
-            self.trace_id = append.trace_id
-        return outcome
 
     def _decide(self, append: Append) -> AppendOutcome:
         stamp = append.producer
@@ -297,8 +285,6 @@ class AppendBatch:
                 self._tail = self._records[-1].end
             self._appends += 1
             self._messages += number
-            if append.traced is not None:
-                self._traced.append(append.traced)
         if append.close:
             self.closed = True
             self.closed_by = append.producer
@@ -370,7 +356,6 @@ class AppendBatch:
             tuple(self._producers.items()),
             tuple(self._forgotten),
             appends=self._appends,
-            traced=tuple(self._traced[-MOST_TRACED:]),
             grown=self._tail - before.tail if only_grows else 0,
             trims=state.first > before.first,
         )

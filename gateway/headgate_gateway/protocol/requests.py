@@ -20,9 +20,6 @@ from headgate_gateway.protocol.http.header_names import (
     CLOSED,
     FORKED_FROM,
     MULTI,
-    TRACEPARENT,
-    TraceContext,
-    trace_id_of,
 )
 from headgate_gateway.protocol.http.paths import parse_query
 from headgate_gateway.protocol.streams import offsets
@@ -94,7 +91,6 @@ MODES: dict[str, type[LongPoll] | type[Events]] = {"long-poll": LongPoll, "sse":
 class Append(msgspec.Struct, frozen=True):
     """A POST. `is_multi` says that the body has lengths; `records` are those of a long JSON body.
 
-    `trace_id` names the client's trace, `traced` the span of the request, where that is recorded.
     Only the stream with the id `stream_id` accepts it; None for any stream at the path. With a
     `tail` the stream accepts it only if it ends there.
     """
@@ -106,8 +102,6 @@ class Append(msgspec.Struct, frozen=True):
     close: bool
     is_multi: bool = False
     records: Records | BadRequest | None = None
-    trace_id: str | None = None
-    traced: TraceContext | None = None
     stream_id: int | None = None
     tail: int | None = None
 
@@ -120,32 +114,21 @@ class AppendHead(msgspec.Struct, frozen=True):
     producer: Stamp | None
     close: bool
     is_multi: bool
-    trace_id: str | None
 
-    def is_of(self, seq: str | None, stream_seq: str | None, traceparent: str | None) -> bool:
+    def is_of(self, seq: str | None, stream_seq: str | None) -> bool:
         """Return whether the head was parsed with the same ones of these fields."""
-        return (
-            (self.producer is None) is (seq is None)
-            and (self.stream_seq is None) is (stream_seq is None)
-            and (self.trace_id is None) is (traceparent is None)
+        return (self.producer is None) is (seq is None) and (self.stream_seq is None) is (
+            stream_seq is None
         )
 
-    def append(
-        self,
-        body: bytes,
-        seq: str | None = None,
-        stream_seq: str | None = None,
-        traceparent: str | None = None,
-    ) -> Append:
+    def append(self, body: bytes, seq: str | None = None, stream_seq: str | None = None) -> Append:
         """Return the append of `body`, with these fields instead of the head's where given.
 
         Raises BadRequest.
         """
-        producer, trace_id = self.producer, self.trace_id
+        producer = self.producer
         if seq is not None and producer is not None:
             producer = Stamp(producer.producer_id, producer.epoch, _count("Producer-Seq", seq))
-        if traceparent is not None:
-            trace_id = trace_id_of(traceparent)
         if not body:
             self._check_empty()
         elif self.content_type is None:
@@ -157,7 +140,6 @@ class AppendHead(msgspec.Struct, frozen=True):
             producer,
             self.close,
             self.is_multi,
-            trace_id=trace_id,
         )
 
     def _check_empty(self) -> None:
@@ -269,7 +251,6 @@ def parse_append_head(headers: Mapping[str, str]) -> AppendHead:
         _parse_producer(headers),
         is_closing(headers),
         is_multi(headers),
-        trace_id_of(headers.get(TRACEPARENT)),
     )
 
 

@@ -55,7 +55,6 @@ class Own(msgspec.Struct, frozen=True, gc=False):
     tag: str | None = None  # If-None-Match
     seq: str | None = None  # of its producer
     stream_seq: str | None = None
-    traceparent: str | None = None
     requested_range: str | None = None  # Range
     has_more: bool = False
     fields: tuple[tuple[str, str], ...] = ()
@@ -103,6 +102,6 @@ class RequestFields:
     def append(self, body: bytes, own: Own) -> Append:
         """Return an append with these fields and its own; raises BadRequest."""
         head = self.append_head
-        if head is None or not head.is_of(own.seq, own.stream_seq, own.traceparent):
+        if head is None or not head.is_of(own.seq, own.stream_seq):
             head = self.append_head = parse_append_head(own.added_to(self.headers))
-        return head.append(body, own.seq, own.stream_seq, own.traceparent)
+        return head.append(body, own.seq, own.stream_seq)

@@ -86,7 +86,6 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
     committing: bool = False
     conflicts: int = 0
     rate: AppendRate | None = None  # of appends through this process
-    trace_id: str | None = None  # of the latest append whose commit is under way
     follower: StreamFollower | None = None
     watchers: tuple[Watcher, ...] = ()  # parts of this process that need the stream's news
     renews_deadline: bool = False  # its deadline is written again and again
@@ -160,11 +159,8 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
                 self._note_use(change.producers)
         elif known is not None or change.expected is None:  # else it is not loaded: the log has it
             self._move(change, settled(self, state))
-        trace_id, self.trace_id = self.trace_id, None  # the next change may be of another trace
         if self.follower is not None:
-            if change.traced:
-                self.follower.traced(change.traced)
-            self.follower.published(state, change.records, trace_id)
+            self.follower.published(state, change.records)
         if self.watchers:
             self.notify_watchers(state, change.records)
 

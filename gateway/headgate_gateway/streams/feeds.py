@@ -199,7 +199,6 @@ class HostedFeeds:
         self.source = HostedFeedSource(reads, settings, self._events)
         self.views: RenderedViews | None = None  # set where the route is made
         self._limits = reads.services.limits
-        self._tracer = reads.services.tracer
         self._feeds: set[HostedFeed] = set()
         self._lingering: dict[HostedFeed, asyncio.TimerHandle] = {}
         self._none = asyncio.Event()
@@ -271,8 +270,6 @@ class HostedFeeds:
             feed = Feed(stream, follower.tail, self.source, self.on_feed_empty, closed=closed)
             feed.caught_up = follower.is_caught_up
         follower.feeds[view] = feed
-        if self._tracer is not None:
-            feed.trail = self._tracer.trail(state.path)
         self._feeds.add(feed)
         self._none.clear()
         try:

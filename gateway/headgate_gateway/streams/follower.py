@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from typing import TypeAlias
 
-    from headgate_gateway.protocol.http.header_names import TraceContext
     from headgate_gateway.protocol.streams.chunks import Chunk
     from headgate_gateway.protocol.views import View
 
@@ -60,15 +59,7 @@ class StreamFollower:
         """True while a reader waits for the stream."""
         return any(feed.has_readers for feed in self.feeds.values())
 
-    def traced(self, appends: Sequence[TraceContext]) -> None:
-        """Attach these trace contexts to the rounds that deliver the appends, published next."""
-        for feed in self.feeds.values():
-            if feed.trail is not None:
-                feed.trail.add(appends)
-
-    def published(
-        self, state: StreamState, records: Sequence[Record], trace_id: str | None = None
-    ) -> None:
+    def published(self, state: StreamState, records: Sequence[Record]) -> None:
         """Publish the stream's new state and the records appended last, if these are known.
 
         The records between the feeds' tail and these are read.
@@ -84,7 +75,7 @@ class StreamFollower:
             return  # the read under way reaches these records too
         begin = records[0].end - len(records[0].data) if records else state.tail
         if state.offset(begin) == self.tail:
-            self._publish(state, state.offset(state.tail), records, trace_id=trace_id)
+            self._publish(state, state.offset(state.tail), records)
         else:
             self._reading = asyncio.get_running_loop().create_task(self._read())
 
@@ -95,14 +86,11 @@ class StreamFollower:
         records: Sequence[Record],
         *,
         caught_up: bool = True,
-        trace_id: str | None = None,
     ) -> None:
         closed = caught_up and state.closed
         self.stream, self.tail, self.is_caught_up = state, tail, caught_up
         for feed in list(self.feeds.values()):  # it may remove itself
-            feed.publish(
-                state, tail, records, closed=closed, caught_up=caught_up, trace_id=trace_id
-            )
+            feed.publish(state, tail, records, closed=closed, caught_up=caught_up)
 
     def ended(self) -> None:
         """Close the feeds because their stream was deleted."""

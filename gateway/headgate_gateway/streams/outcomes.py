@@ -69,7 +69,6 @@ class Submitted(msgspec.Struct, gc=False, eq=False):
     body: bytes
     media: str | None
     stamp: Stamp | None
-    trace_id: str | None
     stream_id: int | None
     came: float
 
@@ -96,9 +95,8 @@ class SubmittedCreation(msgspec.Struct, gc=False, eq=False):
 
 def submitted(append: Append, done: Callable[[Outcome], object]) -> Submitted:
     """Return an append that came just now; `done` gets its outcome."""
-    media, stamp, trace_id = plain_media(append), append.producer, append.trace_id
-    came, stream_id = perf_counter(), append.stream_id
-    return Submitted(append, done, append.body, media, stamp, trace_id, stream_id, came)
+    media, came = plain_media(append), perf_counter()
+    return Submitted(append, done, append.body, media, append.producer, append.stream_id, came)
 
 
 def set_outcome(later: Later[T], outcome: T | HeadgateError) -> None:
@@ -139,9 +137,6 @@ class AppendMetrics:
                 self.stored += 1
                 self.messages += outcome.stored
                 self.bytes += len(one.body)
-                if one.trace_id is None:
-                    times.append(one.came)
-                    continue
             elif one.is_creation or not one.body:
                 continue
             elif isinstance(outcome, AppendOutcome):
@@ -150,7 +145,7 @@ class AppendMetrics:
                 self.failed += 1
             else:
                 self.refused += 1
-            self.duration.observe(now - one.came, trace_id=one.trace_id)
+            times.append(one.came)
         if times:
             self.duration.observe_since(sorted(times), now)
 

@@ -357,7 +357,6 @@ class Commits(LogListener):
         if version >= change.state.version + change.removes:
             return  # it is known already, or a later one
         if version == change.expected:
-            active.trace_id = None
             self._table.apply(change)
         else:
             self._table.reload(active.path)

@@ -251,7 +251,6 @@ class WriteQueue:
                 if self._loop.time() >= turn_ends:
                     break
                 decided += batch.take(waiting, len(decided), stop, most_bytes)
-        active.trace_id = batch.trace_id
         change, sharing = batch.change(), self.table.log.sharing
         if change is None and sharing is not None and sharing.repeats_wait:
             is_repeated = any(isinstance(outcome, AppendOutcome) for outcome in decided)

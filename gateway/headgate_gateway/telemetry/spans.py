@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections import deque
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from threading import Thread
@@ -19,7 +18,6 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import (
-    Link,
     NonRecordingSpan,
     SpanContext,
     SpanKind,
@@ -31,7 +29,6 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from headgate_gateway.protocol.appends import MOST_TRACED
 from headgate_gateway.protocol.http.header_names import (
     SAMPLED,
     TRACEPARENT,
@@ -42,7 +39,7 @@ from headgate_gateway.telemetry.logs import as_utf8, log
 from headgate_gateway.telemetry.span_export import CountedSpans, Exports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from multidict import CIMultiDict, MultiMapping
     from opentelemetry.trace import Span
@@ -68,14 +65,9 @@ class RequestSpan:
         self.continues = continues
 
     @property
-    def context(self) -> TraceContext:
-        """The trace context by which other processes name this span."""
-        return _context_of(self._span)
-
-    @property
     def trace_id(self) -> str | None:
         """The id of its trace; None if that is not recorded."""
-        context = self.context
+        context = _context_of(self._span)
         return context.trace_id if context.is_sampled else None
 
     def asks(self, tracer: Tracer, attributes: Attributes) -> Span:
@@ -127,32 +119,6 @@ class OriginSpan:
     def failed(self, why: str) -> None:
         """Note that no response came, and why."""
         _tell_failure(self._span, why)
-
-
-class Trail:
-    """The latest recorded appends of a stream that are not delivered to its live readers yet."""
-
-    __slots__ = ("_appends", "_stream", "_tracer")
-
-    def __init__(self, tracer: Tracer, stream: str) -> None:
-        self._tracer = tracer
-        self._stream = stream
-        self._appends: deque[TraceContext] = deque(maxlen=MOST_TRACED)
-
-    def add(self, appends: Iterable[TraceContext]) -> None:
-        """Add appends, which the next round delivers."""
-        self._appends.extend(appends)
-
-    def delivered(self, readers: int, duration_s: float) -> None:
-        """Make a span of the round that is just over, if it delivered recorded appends."""
-        if self._appends and readers:
-            attributes: dict[str, str | int | float] = {
-                "headgate.stream.name": self._stream,
-                "headgate.live_readers": readers,
-            }
-            newest = self._appends[-1]
-            self._tracer.completed("deliver", attributes, duration_s, self._appends, newest).end()
-        self._appends.clear()
 
 
 class Tracer:
@@ -216,35 +182,12 @@ class Tracer:
         finally:
             span.end()
 
-    def trail(self, stream: str) -> Trail:
-        """Return the trail of a stream, which makes spans of the deliveries of its appends."""
-        return Trail(self, stream)
-
-    def completed(
-        self,
-        name: str,
-        attributes: Attributes,
-        lasted_s: float,
-        of: Sequence[TraceContext],
-        parent: TraceContext | None,
-    ) -> Span:
-        """Begin a span of work that ends now, linked to all these appends."""
-        return self._tracer.start_span(
-            name,
-            Context() if parent is None else _parent(parent),
-            SpanKind.INTERNAL,
-            _exportable(attributes),
-            [Link(_span_context(append)) for append in of],
-            time_ns() - int(lasted_s * 1e9),
-        )
-
-    def run(
-        self, attributes: Attributes, lasted_s: float, of: Sequence[TraceContext], status: str
-    ) -> None:
-        """Make the span of a run that ends now with this status, below its first append."""
+    def run(self, attributes: Attributes, lasted_s: float, status: str) -> None:
+        """Make the span of a run that ends now with this status, which is a trace of its own."""
         name = f"run {attributes['http.route']}"
         attributes = {**attributes, "headgate.run.status": status}
-        span = self.completed(name, attributes, lasted_s, of, of[0] if of else None)
+        start_ns = time_ns() - int(lasted_s * 1e9)
+        span = self.start(name, SpanKind.INTERNAL, attributes, Context(), start_ns)
         if status in {"failed", "orphaned"}:
             _tell_failure(span, status)
         span.end()
@@ -284,14 +227,10 @@ def _exportable(attributes: Attributes) -> Attributes:
 
 
 def _parent(named: TraceContext) -> Context:
-    return set_span_in_context(NonRecordingSpan(_span_context(named)), Context())
-
-
-def _span_context(named: TraceContext) -> SpanContext:
-    """Return the named span as a remote one."""
-    return SpanContext(
-        int(named.trace_id, 16), int(named.span_id, 16), True, TraceFlags(named.flags)
-    )
+    """Return the context of the named span, as a remote one."""
+    trace_id, span_id = int(named.trace_id, 16), int(named.span_id, 16)
+    context = SpanContext(trace_id, span_id, True, TraceFlags(named.flags))
+    return set_span_in_context(NonRecordingSpan(context), Context())
 
 
 def _context_of(span: Span) -> TraceContext:

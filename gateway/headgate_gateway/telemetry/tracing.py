@@ -14,7 +14,6 @@ from headgate_gateway.errors import StartError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from headgate_gateway.protocol.http.header_names import TraceContext
     from headgate_gateway.telemetry.spans import RequestSpan, Tracer
 
 EXPORTER = "OTEL_TRACES_EXPORTER"
@@ -72,12 +71,6 @@ def detached() -> Iterator[None]:
         yield
     finally:
         current.reset(token)
-
-
-def recorded() -> TraceContext | None:
-    """Return the context of the present request's span, if that is recorded."""
-    span = current.get()
-    return span.context if span is not None and span.context.is_sampled else None
 
 
 def waits() -> None:

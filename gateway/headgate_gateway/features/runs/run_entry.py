@@ -18,12 +18,10 @@ from headgate_gateway.protocol.bodies.content import json_messages
 _first_value = json.JSONDecoder().raw_decode
 
 if TYPE_CHECKING:
-    from collections import deque
     from collections.abc import Sequence
 
     from headgate.records import RunRecord, RunState
     from headgate_gateway.errors import HeadgateError
-    from headgate_gateway.protocol.http.header_names import TraceContext
     from headgate_gateway.protocol.streams.state import Change
 
 # Bytes that are parsed, in 0.2 ms, to find a record of the library; only steps may be longer.
@@ -64,7 +62,6 @@ class RunEntry:
     last_at: float | None = None
     end: RunState | None = None
     ended_at: float | None = None
-    traced: deque[TraceContext] | None = None  # of the first append, and of the latest
     # As the log has it, read when a page of runs was requested.
     is_run: bool = False
     stored: StoredItems = field(default_factory=StoredItems)

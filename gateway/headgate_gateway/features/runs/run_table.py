@@ -6,13 +6,12 @@ stream, and its messages are counted.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from headgate import names, records
 from headgate_gateway.features.runs.run_entry import RunEntry, contents_of, summarise
-from headgate_gateway.protocol.appends import MOST_TRACED
 from headgate_gateway.protocol.bodies.content import is_json
 from headgate_gateway.telemetry.logs import log
 from headgate_gateway.telemetry.metrics import (
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from headgate_gateway.errors import HeadgateError
     from headgate_gateway.features.runs.run_entry import CommitSummary
     from headgate_gateway.protocol.appends import AppendOutcome
-    from headgate_gateway.protocol.http.header_names import TraceContext
     from headgate_gateway.protocol.streams.state import Change, StreamState
     from headgate_gateway.telemetry.spans import Tracer
 
@@ -237,8 +235,6 @@ class RunTable:
         if change.records:
             first = change.records[0]
             run.size += change.records[-1].end - first.end + len(first.data)
-        if change.traced and self._tracer is not None:
-            _note_trace(run, change.traced)
         if news.items:
             self._count(run, news, now)
         if change.state.closed and run.ended_at is None:
@@ -272,19 +268,9 @@ class RunTable:
             if run.first_at is not None:
                 first_s = run.first_at - run.started_at
                 attributes["gen_ai.response.time_to_first_chunk"] = first_s
-            self._tracer.run(attributes, lasted_s, tuple(run.traced or ()), run.end.status)
+            self._tracer.run(attributes, lasted_s, run.end.status)
 
     def settle(self, run: RunEntry) -> None:
         """Count a run among those that are not produced any more."""
         if self._open.pop(run.path, None) is not None:
             self._over[run.path] = run
-
-
-def _note_trace(run: RunEntry, traced: Sequence[TraceContext]) -> None:
-    """Keep the first append, below which the span of the run will be, and the latest ones."""
-    if run.traced is None:
-        run.traced = deque(traced, MOST_TRACED)
-        return
-    first = run.traced[0]
-    run.traced.extend(traced)
-    run.traced[0] = first

@@ -201,18 +201,17 @@ class ViewFeed(Feed[StreamState, Any]):
         *,
         closed: bool,
         caught_up: bool = True,
-        trace_id: str | None = None,
     ) -> None:
         """Render the news, and send what it makes to all readers."""
         self._latest = stream
         if self._reading is None:
-            self.run(self._render, news, trace_id)
+            self.run(self._render, news)
 
-    def _render(self, news: Sequence[Record], trace_id: str | None) -> None:
+    def _render(self, news: Sequence[Record]) -> None:
         size = sum(len(record.data) for record in news)
         begin = news[0].end - len(news[0].data) if news else None
         if begin == self.rendering.position and size <= LONGEST_AT_ONCE:
-            self._publish(at_once(self.rendering.steps(news, self._latest)), trace_id)
+            self._publish(at_once(self.rendering.steps(news, self._latest)))
         self._go_on()
 
     def _go_on(self) -> None:
@@ -224,13 +223,13 @@ class ViewFeed(Feed[StreamState, Any]):
         else:
             self._publish(self.rendering.close(self._latest))
 
-    def _publish(self, groups: Sequence[Group], trace_id: str | None = None) -> None:
+    def _publish(self, groups: Sequence[Group]) -> None:
         is_closed = self.rendering.is_closed
         if groups or is_closed != self.closed:
             end = self.rendering.end
             # One for all: a chunk may have thousands, which readers are not sent one by one.
             news = [Group(end, b"".join([group.data for group in groups]))] if groups else []
-            super().publish(self._latest, end, news, closed=is_closed, trace_id=trace_id)
+            super().publish(self._latest, end, news, closed=is_closed)
 
     async def _read(self) -> None:
         """Render from the log until the stream's tail."""

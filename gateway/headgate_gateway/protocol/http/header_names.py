@@ -61,9 +61,3 @@ def parse_traceparent(text: str) -> TraceContext | None:
     if trace_id == _NO_TRACE or span_id == _NO_SPAN:
         return None
     return TraceContext(trace_id, span_id, int(flags, 16))
-
-
-def trace_id_of(traceparent: str | None) -> str | None:
-    """Return the trace that a traceparent names; None without one, or for a malformed one."""
-    context = None if traceparent is None else parse_traceparent(traceparent)
-    return None if context is None else context.trace_id

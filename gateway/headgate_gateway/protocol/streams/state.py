@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from headgate_gateway.errors import BadRequest, StreamGone
-from headgate_gateway.protocol.http.header_names import TraceContext
 from headgate_gateway.protocol.streams.offsets import Offset, format_offset, parse_offset
 
 if TYPE_CHECKING:
@@ -252,10 +251,9 @@ class Change(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     `expected` is the version that the log must still have, None if it must have no stream. With
     `removes` the stream is removed and its path remembers the generation. `appends` is the number
-    of appends, and `traced` names their spans; a log need not store either. `grown` is how many
-    bytes longer the stream is if only version and tail of its state differ, and no producer is
-    forgotten; else 0. With `trims`
-    the stream begins later than before.
+    of appends, which a log need not store. `grown` is how many bytes longer the stream is if only
+    version and tail of its state differ, and no producer is forgotten; else 0. With `trims` the
+    stream begins later than before.
     """
 
     state: StreamState
@@ -265,7 +263,6 @@ class Change(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     forgotten: tuple[str, ...] = ()
     removes: bool = False
     appends: int = 0
-    traced: tuple[TraceContext, ...] = ()
     grown: int = 0
     trims: bool = False
 

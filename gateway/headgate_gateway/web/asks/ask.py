@@ -15,7 +15,6 @@ from headgate_gateway.protocol import http1
 from headgate_gateway.protocol.bodies.content import is_long, media_type
 from headgate_gateway.protocol.bodies.json_text import SLICE_BYTES
 from headgate_gateway.protocol.http import cache_status
-from headgate_gateway.protocol.http.header_names import trace_id_of
 from headgate_gateway.protocol.requests import MAX_INTEGER, Append, AppendHead, CreateRequest
 from headgate_gateway.protocol.responses import APPENDED, appended, created
 from headgate_gateway.protocol.streams.state import Stamp
@@ -238,19 +237,16 @@ class AppendPlan(Plan, frozen=True, gc=False, eq=False):
             return None
         if len(body) > SLICE_BYTES and is_long(self.head.content_type, body):
             return None
-        media, stamp, trace_id = self.media, None, None
+        media, stamp = self.media, None
         if producer is not None and own.seq is not None:
             seq = int(own.seq)
             if seq > MAX_INTEGER:
                 return None
             stamp = Stamp(producer.producer_id, producer.epoch, seq)
-        if own.stream_seq is not None or own.traceparent is not None:
+        if own.stream_seq is not None:
             media = None  # it is more than plain
-            trace_id = trace_id_of(own.traceparent)
         came = perf_counter()
-        return AppendAsk(
-            self, self.name, connection, known, came, None, False, body, media, stamp, trace_id
-        )
+        return AppendAsk(self, self.name, connection, known, came, None, False, body, media, stamp)
 
 
 def append_plan(
@@ -279,7 +275,6 @@ class AppendAsk(Ask, gc=False, eq=False):
     body: bytes
     media: str | None
     stamp: Stamp | None
-    trace_id: str | None
 
     def parsed(self) -> Append:
         """Return the append with all its fields."""

@@ -23,7 +23,6 @@ from headgate_gateway.runtime.shedding import READS
 from headgate_gateway.stepped import in_task
 from headgate_gateway.streams.outcomes import set_outcome, submitted
 from headgate_gateway.streams.reads import LiveRead
-from headgate_gateway.telemetry import tracing
 from headgate_gateway.web.asks.ask import append_plan, creation_plan
 from headgate_gateway.web.handlers import live_responses
 from headgate_gateway.web.operations import RouteOperations
@@ -140,8 +139,6 @@ class HostedHandlers(RouteOperations):
             split_up = long_multi_records if append.is_multi else long_records
             records = await route.table.turns.run(split_up(append.body))
             append = msgspec.structs.replace(append, records=records)
-        if self._services.tracer is not None and (traced := tracing.recorded()) is not None:
-            append = msgspec.structs.replace(append, traced=traced, trace_id=traced.trace_id)
         outcome: Later[AppendOutcome] = Later()
         route.writes.submit(name, submitted(append, partial(set_outcome, outcome)))
         return RouteAnswer.of(responses.appended(await outcome), cache_status.OTHER_METHOD)

@@ -222,7 +222,6 @@ def own_of(values: dict[str, str]) -> Own:
         tag,
         get("Producer-Seq"),
         get("Stream-Seq"),
-        get("traceparent"),
         get("Range"),
         len(values) > (own_id is not None) + (tag is not None),
         tuple(values.items()),
