@@ -118,7 +118,7 @@ class SseReader(LiveReader, asyncio.Protocol):
         """Continue from the reader's position, now that the client has read everything sent."""
         self.paused = False
         self._readers.traffic.slow.discard(self)
-        self._readers.resume(self)
+        self.advance()
 
     def unsent_bytes(self) -> int:
         """Return the number of bytes that wait to be written to the socket."""
@@ -236,13 +236,12 @@ class SseReader(LiveReader, asyncio.Protocol):
 class SseReaders(Generic[V, N]):
     """The SSE readers that a feed serves, each until its time is over.
 
-    `turns` has the live readers, and `ahead` those that are past the feed's position. `overdue`
-    has those whose time is over amid a message, and which are no longer in `ends`.
+    `turns` has the live readers, and `ahead` those that are past the feed's position.
     """
 
     __slots__ = (
         *("_hurries", "_last_write", "_settings", "_services", "ahead", "ends", "feed"),
-        *("overdue", "traffic", "turns"),
+        *("traffic", "turns"),
     )
 
     def __init__(self, feed: FeedState[V]) -> None:
@@ -252,20 +251,19 @@ class SseReaders(Generic[V, N]):
         self.traffic = feed.source.traffic.live
         self._hurries = False
         self.ends: dict[SseReader, float] = {}  # end of its time (loop time), the oldest first
-        self.overdue: dict[SseReader, None] = {}
         self.ahead: dict[SseReader, None] = {}
         self.turns: LiveTurns[V, N] = LiveTurns(feed, self.control_event)
         self._last_write = self.feed.loop.time()
 
     def __len__(self) -> int:
-        return len(self.ends) + len(self.overdue)
+        return len(self.ends)
 
     def __contains__(self, reader: SseReader) -> bool:
-        return reader in self.ends or reader in self.overdue
+        return reader in self.ends
 
     def __iter__(self) -> Iterator[SseReader]:
         """Iterate over the readers that are served when it begins."""
-        return iter([*self.ends, *self.overdue])
+        return iter(list(self.ends))
 
     def add(self, reader: SseReader) -> float:
         """Serve a reader; return the latest time at which something is due for it (loop time)."""
@@ -285,15 +283,9 @@ class SseReaders(Generic[V, N]):
                 raise
 
     def end(self, reader: SseReader, ended: Ended) -> None:
-        """End the response of a reader whose time is over, with a last control event.
-
-        An age that ends amid a message lets the reader take the rest; nothing else does.
-        """
-        if reader.paused and ended == "timeout":
-            if self.ends.pop(reader, None) is not None:
-                self.overdue[reader] = None
-        elif reader.paused:
-            self.drop(reader, "slow" if ended == "drain" else ended)
+        """End the response of a reader whose time is over, with a last control event."""
+        if reader.paused:  # the event would wait behind what it does not read
+            self.drop(reader, "slow" if ended in {"timeout", "drain"} else ended)
         elif reader in self:
             if reader.position != offsets.BEGINNING:  # which no control event names
                 reader.send_events()  # also in the state "reading": some clients throw without it
@@ -311,10 +303,8 @@ class SseReaders(Generic[V, N]):
         self.traffic.slow.discard(reader)
         if reader.reading is not None:
             reader.reading.cancel()  # it may hold a place at the origin
-        if reader not in self:
+        if self.ends.pop(reader, None) is None:
             return False
-        self.ends.pop(reader, None)
-        self.overdue.pop(reader, None)
         if reader.principal is not None:
             self._services.admitted.discard(reader, reader.principal)
         self.traffic.sse.departures[ended] += 1
@@ -351,13 +341,6 @@ class SseReaders(Generic[V, N]):
             position, max(floor, now), up_to_date=at_tail, closed=closed, start=start
         )
 
-    def resume(self, reader: SseReader) -> None:
-        """Continue with a reader that was paused, or end its response if its time is over."""
-        if reader in self.overdue and not reader.is_at_end():
-            self.feed.run(self.end, reader, "timeout")
-        else:
-            reader.advance()
-
     def advance_ahead(self) -> None:
         """Let readers that were ahead join the rounds, if these have reached their positions."""
         ahead, self.ahead = self.ahead, {}
@@ -385,8 +368,6 @@ class SseReaders(Generic[V, N]):
     def hurry(self, now: float) -> None:
         """End the time of every response soon, in lots; of a new one when it is FRESH_S old."""
         self._hurries = True
-        for reader in list(self.overdue):
-            self.drop(reader, "slow")
         begun_before = now - FRESH_S + self._settings.sse_max_age
         times = drain_times(now, len(self.ends))
         for (reader, end), at in zip(list(self.ends.items()), times, strict=True):

@@ -1,4 +1,4 @@
-"""Readers whose response reaches `sse_max_age` amid a message that they receive slowly."""
+"""SSE readers that are amid a message when their response ends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from headgate_gateway.features.console.reader_states import reader_states
 from tests.live.test_feed_edges import ended_properly
-from tests.support.serving import Serving, get, offset, post, put, serving
+from tests.support.serving import Serving, get, post, put, serving
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -42,31 +42,9 @@ async def stalled(gateway: Serving, *lines: str, live: bool = False) -> Client:
     return client
 
 
-async def overdue(gateway: Serving, *lines: str) -> Client:
-    client = await stalled(gateway, *lines)
-    await until(lambda: len(feed_of(gateway).sse_readers.overdue) == 1)
-    return client
-
-
 def departures(gateway: Serving) -> dict[Ended, int]:
     counts = gateway.route.traffic.live.sse.departures
     return {ended: count for ended, count in counts.items() if count}
-
-
-@pytest.mark.parametrize(
-    ("lines", "ended"), [((), "timeout"), (("Stream-Closed: true",), "closed")]
-)
-async def test_a_message_that_takes_longer_than_the_age_comes_whole_and_ends_the_response(
-    lines: tuple[str, ...], ended: Ended
-) -> None:
-    async with serving(sse_max_age=0.6, max_append=LONG, max_pending_appends=LONG) as gateway:
-        client = await overdue(gateway, *lines)
-        client.resume()
-        await client.answer(to_head=True)
-        events = await client.events_to_the_end()
-        assert json.loads(events[-1].data)["streamNextOffset"] == offset(LONG)
-        assert sum(len(event.data) for event in events if event.name == "data") == LONG
-        await until(lambda: departures(gateway) == {ended: 1})
 
 
 @pytest.mark.parametrize("live", [False, True])
@@ -81,26 +59,19 @@ async def test_the_last_message_of_a_closed_stream_is_received_uncut(*, live: bo
         await until(lambda: departures(gateway) == {"closed": 1})
 
 
-@pytest.mark.parametrize("ended", ["revoked", "expired", "disconnected", "drain"])
-async def test_an_overdue_reader_is_cut_at_once_by_anything_but_its_age(ended: Ended) -> None:
-    async with serving(sse_max_age=0.6, max_append=LONG, max_pending_appends=LONG) as gateway:
-        client = await overdue(gateway)
+@pytest.mark.parametrize("ended", ["timeout", "drain", "revoked", "expired", "disconnected"])
+async def test_a_reader_amid_a_message_is_cut_when_its_response_ends(ended: Ended) -> None:
+    """It would get a last event only after the rest of the message."""
+    age_s = 2.0 if ended == "timeout" else 60.0
+    async with serving(sse_max_age=age_s, max_append=LONG, max_pending_appends=LONG) as gateway:
+        client = await stalled(gateway)
         if ended == "drain":
             await gateway.route.drain()
-        else:
+        elif ended != "timeout":
             (state,) = reader_states(feed_of(gateway))
             assert state.status == "slow"
             state.end(ended)
-        assert departures(gateway) == {"slow" if ended == "drain" else ended: 1}
-        client.resume()
-        assert not await ended_properly(client)
-
-
-async def test_an_overdue_reader_that_takes_nothing_is_cut() -> None:
-    async with serving(
-        sse_max_age=0.3, body_timeout=1.0, max_append=LONG, max_pending_appends=LONG
-    ) as gateway:
-        client = await overdue(gateway)
-        await until(lambda: departures(gateway) == {"slow": 1})
+        reason = "slow" if ended in {"timeout", "drain"} else ended
+        await until(lambda: departures(gateway) == {reason: 1})
         client.resume()
         assert not await ended_properly(client)
