@@ -11,9 +11,16 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from headgate_gateway.edge.followed.comparison import Evidence, unknown_server
+from headgate_gateway.edge.followed.comparison import (
+    ANOTHER,
+    SAME,
+    UNKNOWN,
+    Evidence,
+    unknown_server,
+)
 from headgate_gateway.edge.followed.evidence import ANYWHERE
 from headgate_gateway.edge.followed.origin_reads import UNSURE, is_variant
+from headgate_gateway.edge.followed.verdict import Shown, verdict
 from headgate_gateway.edge.reads.shared_response import SERVED_STALE
 from headgate_gateway.errors import HeadgateError, OriginBusy, StreamGone, StreamNotFound
 from headgate_gateway.later import is_set_within
@@ -108,8 +115,8 @@ class StreamChecks:
         stream.number = max(stream.number, fetch.number)
         followed = self._table.by_key.get(key)
         if followed is not None:
-            whole = fetch.whole if fetch.is_joinable else None
-            self._compare(followed, fetch, facts, None if whole is None else whole.body)
+            shown = Shown.by(fetch, facts)
+            self._act(followed, shown, verdict(followed, shown, self._evidence))
         if is_another:
             self._reader.forget(request.path)
             newest.drop(key)
@@ -121,16 +128,17 @@ class StreamChecks:
                 self._reader.cache.responses.drop_tail(request.path)
         return True
 
-    def _compare(
-        self, stream: FollowedStream, fetch: SharedResponse, facts: StreamRead, body: bytes | None
-    ) -> None:
-        """End or doubt a stream if a read, whose whole body is `body`, shows another one."""
-        if stream.contradicts(fetch, facts, body):
+    def _act(self, stream: FollowedStream, shown: Shown, found: str) -> None:
+        """Do what follows from the verdict on a response: end the stream, or have it compared."""
+        facts, start = shown.facts, shown.start
+        if found is UNKNOWN and facts is None:
+            stream.compare()
+        elif found is UNKNOWN:
+            stream.doubt(is_shorter=True)
+        elif found is ANOTHER and facts is not None:
             stream.end(StreamGone(ANOTHER_STREAM))
-            if facts.next_offset != fetch.request.start:  # else the origin may only have echoed it
+            if facts.next_offset != start:  # else the origin may only have echoed it
                 self._evidence.lost.note(stream.key, facts.next_offset)
-        if facts.ends:
-            self.note_end(fetch, facts.next_offset)
 
     def note_end(self, fetch: SharedResponse, end: str) -> None:
         """Doubt a followed stream if a read of it ends before the stream's expected end."""
@@ -166,12 +174,6 @@ class StreamChecks:
 
     # Whether a reader may go on
 
-    def is_of(self, stream: FollowedStream, offset: str) -> bool:
-        """Return whether a reader at an offset may go on with the known data of a stream."""
-        read = self._evidence.up_to(stream.key, offset)
-        is_same_server = read is None or stream.verification.is_trusted(read.server)
-        return is_same_server and not self._evidence.refuses(stream.key, offset)
-
     def comparison_before(self, fetch: SharedResponse) -> Callable[[], Awaitable[None]] | None:
         """Return the comparison that a read from a reader's offset has to wait for, or None.
 
@@ -184,15 +186,14 @@ class StreamChecks:
             is_same_server = noted is None or noted.server == server or not noted.reads
             if is_same_server or request.start in ANYWHERE:
                 return None
+        shown = Shown.by(fetch)
         try:
-            unsure = self._unsure(self._followed(request, server), request, server)
+            unsure = self._unsure(self._followed(request, server), shown)
         except HeadgateError:  # the limit of followed streams is reached
             return self._refuse
-        for one in unsure:
-            one.compare()
         if not unsure or request.start in ANYWHERE:
             return None
-        return partial(self._until_sure, unsure, request, server)
+        return partial(self._until_sure, unsure, request, shown)
 
     def _followed(self, request: CacheRequest, server: str) -> list[FollowedStream]:
         """Return the followed streams that a read is of, after following one if need be.
@@ -212,24 +213,21 @@ class StreamChecks:
                 self._evidence.drop(key, read)
         return streams
 
-    def _unsure(
-        self, streams: list[FollowedStream], request: CacheRequest, server: str
-    ) -> list[FollowedStream]:
-        """Return the streams to compare before a read, since its reader may have other data."""
-        start = request.start
-        unsure = [one for one in streams if not one.verification.is_sure_of(server, start)]
-        having = [one for one in streams if start in one.verification.window.distances]
-        is_known = bool(having) and not any(one in having for one in unsure)
-        key = request.stream_key
-        if self._evidence.unlike(key, start, server, is_known=is_known) is not None:
-            return streams
-        return [] if is_known else unsure
+    def _unsure(self, streams: list[FollowedStream], shown: Shown) -> list[FollowedStream]:
+        """Return the streams that are compared before a read: its reader may have other data."""
+        found = {one: verdict(one, shown, self._evidence) for one in streams}
+        having = [one for one in streams if shown.start in one.verification.window.distances]
+        if having and all(found[one] is SAME for one in having):
+            return []
+        for stream in streams:
+            self._act(stream, shown, found[stream])
+        return [one for one in streams if found[one] is not SAME]
 
     async def _refuse(self) -> None:
         raise OriginBusy(UNSURE, RETRY_S)
 
     async def _until_sure(
-        self, unsure: list[FollowedStream], request: CacheRequest, server: str
+        self, unsure: list[FollowedStream], request: CacheRequest, shown: Shown
     ) -> None:
         """Wait until the streams are compared.
 
@@ -237,21 +235,18 @@ class StreamChecks:
         """
         now, key, streams = asyncio.get_running_loop().time, request.stream_key, unsure
         until = now() + LONGEST_COMPARISON_S
-        read = self._evidence.unlike(key, request.start, server)
+        read = self._evidence.unlike(key, shown.start, shown.server)
         while unsure:
             for stream in unsure:
                 await is_set_within(stream.verification.comparison, until - now())
             is_lost = read is not None and self._evidence.up_to(key, read.end) is None
-            if is_lost or self._evidence.refuses(key, request.start):
+            if is_lost or self._evidence.refuses(key, shown.start):
                 raise StreamGone(ANOTHER_STREAM)
-            unsure = self._unsure(streams, request, server)
-            followed = self._table.of_path(request.path)
             # Another doubt may have arisen since the end of a comparison.
-            can_compare = all(one.verification.is_in_doubt and one in followed for one in unsure)
-            if unsure and (now() >= until or not can_compare):
+            left = [one for one in streams if one in self._table]
+            unsure = self._unsure(streams, shown)
+            if unsure and (now() >= until or any(one not in left for one in unsure)):
                 raise OriginBusy(UNSURE, RETRY_S)
-            for stream in unsure:
-                stream.compare()
 
     # What is lost
 

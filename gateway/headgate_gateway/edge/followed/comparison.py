@@ -31,7 +31,7 @@ LONGEST_COUNTED = 256 << 10
 MOST_COUNTED = 16 << 10
 
 COMPARED_BYTES = 64 << 10  # bytes; no origin is known whose chunks are shorter
-UNKNOWN = "?"  # not the name of a server
+_UNKNOWN_SERVER = "?"  # not the name of a server
 _numbers = count()
 
 
@@ -68,7 +68,7 @@ def _messages(body: bytes) -> list[bytes]:
 
 def unknown_server() -> str:
     """Return a unique name for an unknown server."""
-    return f"{UNKNOWN}{next(_numbers)}"
+    return f"{_UNKNOWN_SERVER}{next(_numbers)}"
 
 
 class Evidence(msgspec.Struct, eq=False, gc=False):
@@ -109,6 +109,8 @@ SAME: Final = "same"
 UNFINISHED: Final = "unfinished"  # the same so far, and the origin has more to be read
 SHORTER: Final = "shorter"  # the same as far as it goes: a replica may lag
 ANOTHER: Final = "another"
+# The verdict on data that are still to be compared.
+UNKNOWN: Final = "unknown"
 
 
 class Comparison(NamedTuple):

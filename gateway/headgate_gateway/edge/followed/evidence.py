@@ -12,7 +12,7 @@ from collections import Counter, OrderedDict
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from headgate_gateway.edge.followed.comparison import UNKNOWN, Evidence
+from headgate_gateway.edge.followed.comparison import Evidence, unknown_server
 from headgate_gateway.edge.reads.shared_response import BEFORE_ALL, next_number
 from headgate_gateway.protocol.streams.offsets import BEGINNING, NOW
 
@@ -225,9 +225,10 @@ class StreamEvidence:
 
     def doubt(self, path: str) -> None:
         """Let the reads of the streams at a path be compared before any client reads on."""
+        server = unknown_server()
         for key in self._of_path.get(path, ()):
             for read in self.streams[key].reads.values():
-                read.server = UNKNOWN
+                read.server = server
             self.streams[key].look_again()
 
     # Losses

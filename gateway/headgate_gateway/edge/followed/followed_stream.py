@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from headgate_gateway.edge.followed.poller import PolledOrigin
     from headgate_gateway.edge.followed.recent_window import WindowBudget
     from headgate_gateway.edge.reads.http_cache import CacheResult
-    from headgate_gateway.edge.reads.shared_response import SharedResponse
     from headgate_gateway.live.source import FeedSource
     from headgate_gateway.rules.cached_response import CachedResponse, CacheRequest
     from headgate_gateway.rules.repair import StreamRead
@@ -194,20 +193,6 @@ class FollowedStream:
         return cached.with_body(span.body)
 
     # Reads by clients
-
-    def contradicts(self, fetch: SharedResponse, facts: StreamRead, body: bytes | None) -> bool:
-        """Return whether a read, with its `body` if that is whole, is of another stream."""
-        snapshot = self.state.snapshot._replace(
-            content_type=facts.content_type,
-            tail=facts.next_offset,
-            closed=facts.closed and facts.up_to_date,
-            number=fetch.number,
-        )
-        if self.state.contradicts(snapshot, ends=facts.ends):
-            return True
-        if body is None or facts.is_coded or fetch.request.start == NOW:
-            return False
-        return self._window.contradicts(fetch.request.start, facts.next_offset, body)
 
     def note_read(self, span: Span, result: CacheResult) -> None:
         """Note the data of a client's read, and the origin's cache directives for them."""

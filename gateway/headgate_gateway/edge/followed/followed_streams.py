@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from typing_extensions import override
 
 from headgate_gateway.edge.followed.checks import StreamChecks
+from headgate_gateway.edge.followed.comparison import SAME
 from headgate_gateway.edge.followed.evidence import StreamEvidence
 from headgate_gateway.edge.followed.feed_source import EdgeFeedSource
 from headgate_gateway.edge.followed.followed_stream import FollowedOwner, FollowedStream
@@ -18,6 +19,7 @@ from headgate_gateway.edge.followed.followed_table import FollowedTable, Followe
 from headgate_gateway.edge.followed.origin_reads import UNSURE, OriginReads, as_read
 from headgate_gateway.edge.followed.poller import PolledOrigin
 from headgate_gateway.edge.followed.recent_window import WindowBudget
+from headgate_gateway.edge.followed.verdict import of_reader
 from headgate_gateway.edge.reads.http_cache import REFRESH_PAUSE_S
 from headgate_gateway.edge.reads.shared_response import StreamKnowledge
 from headgate_gateway.errors import OriginBusy, StreamGone, StreamNotFound
@@ -101,7 +103,10 @@ class FollowedStreams(FollowedOwner):
     def peek(self, key: StreamKey, offset: str) -> FollowedStream | None:
         """Return the followed stream, unless the offset may be of an earlier stream."""
         stream = self.table.by_key.get(key)
-        return None if stream is None or not self._checks.is_of(stream, offset) else stream
+        if stream is None:
+            return None
+        found = of_reader(stream, offset, stream.verification.server, self.evidence)
+        return stream if found is SAME else None
 
     def read_by(self, request: CacheRequest) -> FollowedStream | None:
         """Return the followed stream that a request reads, or None."""
