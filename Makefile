@@ -14,7 +14,7 @@ export NODE_COMPILE_CACHE ?= $(CURDIR)/$(VENV)/node-compile-cache
 # Of two cores: tests that start servers wait most of the time, the others half of it.
 JOBS ?= 8
 TEST_JOBS ?= 4
-SOURCES := gateway admin cdn_configs client docs/examples scripts benchmarks campaigns tests
+SOURCES := gateway admin cdn_configs client doctor docs/examples scripts benchmarks campaigns tests
 
 # System programs are checked each time (milliseconds); what is installed into the tree is
 # stamped inside what it made, so that removing .venv or node_modules is noticed.
@@ -48,9 +48,9 @@ install = { $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps $(1) 
 $(VENV)/.ready-uv: requirements/uv.txt | $(BIN)/python
 	@$(PIP) install --require-hashes --no-deps -r $<
 	@touch $@
-$(RUN): requirements/run.txt pyproject.toml client/pyproject.toml $(VENV)/.ready-uv
+$(RUN): requirements/run.txt pyproject.toml client/pyproject.toml doctor/pyproject.toml $(VENV)/.ready-uv
 	@$(call install,--require-hashes -r $<)
-	@$(call install,--no-build-isolation --editable client --editable .)
+	@$(call install,--no-build-isolation --editable client --editable doctor --editable .)
 	@touch $@
 $(VENV)/.ready-%: requirements/%.txt
 	@$(call install,--require-hashes -r $<)
@@ -99,7 +99,7 @@ check: $(LINT) client/js/node_modules/.package-lock.json  ## Formatting, rules, 
 	$(BIN)/ruff check . || status=$$?; \
 	$(BIN)/lint-imports --no-logo || status=$$?; \
 	$(BIN)/python -m scripts.sync_twins --check || status=$$?; \
-	$(BIN)/mypy --num-workers 2 --disable-error-code import-not-found gateway admin cdn_configs client docs/examples \
+	$(BIN)/mypy --num-workers 2 --disable-error-code import-not-found gateway admin cdn_configs client doctor docs/examples \
 		scripts $$($(BIN)/python -m tests.support.imports) || status=$$?; \
 	for project in client/js client/js/tsconfig.pages.json; do \
 		PATH="$(abspath $(BIN)):$$PATH" client/js/node_modules/.bin/tsc --noEmit --project $$project || status=$$?; \

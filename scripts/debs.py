@@ -144,7 +144,7 @@ def build_deb(release: Release, source: Path, folder: Path, cache: Path, revisio
 
 def _build_wheels(source: Path, folder: Path) -> Path:
     """Build the wheels of the project."""
-    for distribution in (source, source / "client"):
+    for distribution in (source, source / "client", source / "doctor"):
         build = (sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder)
         _run(build, folder=distribution)
     return folder

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("gateway", "admin", "cdn_configs", "client/headgate")
+PACKAGES = ("gateway", "admin", "cdn_configs", "client/headgate", "doctor")
 LONGEST_MODULE = 400
 MOST_MODULES = 16  # so many are still taken in at a glance
 MOST_METHODS = 20
@@ -249,6 +249,7 @@ PARTS = {
     "gateway": "headgate_gateway/entry.py",
     "admin": "headgate_admin/app.py",
     "cdn_configs": "headgate_cdn/render.py",
+    "doctor": "headgate_doctor/command.py",
     "tests": "conftest.py",
     "docker": "Dockerfile",
     "docs": "architecture.md",

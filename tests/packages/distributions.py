@@ -1,4 +1,4 @@
-"""The wheels and source archives of both distributions, built as they are published."""
+"""The wheels and source archives of the distributions, built as they are published."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wheels and source archives of both distributions: what is in them, and that they work."""
+"""The wheels and source archives of all distributions: what is in them, and that they work."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.processes import ROOT, Headgate
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(180)  # the first test builds all four
+pytestmark = pytest.mark.timeout(180)  # the first test builds all six
 
 PARTS = {"gateway": "headgate_gateway", "admin": "headgate_admin", "cdn_configs": "headgate_cdn"}
 # The expected output of the configurations is for the tests alone.
@@ -46,12 +46,17 @@ def library(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Distri
     return build(ROOT / "client", tmp_path_factory.mktemp("library"))
 
 
+@pytest.fixture(scope="module")
+def doctor(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Distribution:
+    return build(ROOT / "doctor", tmp_path_factory.mktemp("doctor"))
+
+
 @pytest.mark.usefixtures("processes")
 def test_twine_finds_nothing_wrong_with_the_distributions(
-    server: Distribution, library: Distribution
+    server: Distribution, library: Distribution, doctor: Distribution
 ) -> None:
     checked = subprocess.run(
-        [sys.executable, "-m", "twine", "check", "--strict", *server, *library],
+        [sys.executable, "-m", "twine", "check", "--strict", *server, *library, *doctor],
         capture_output=True,
         text=True,
         check=False,
@@ -72,8 +77,16 @@ def test_the_wheel_of_the_library_has_its_package_alone_and_its_type_mark(
     assert "licenses/LICENSE" in library.metadata_files()
 
 
+def test_the_wheel_of_the_doctor_has_its_package_alone_and_its_type_mark(
+    doctor: Distribution,
+) -> None:
+    assert doctor.wheel_files() == package_files("headgate_doctor", below=ROOT / "doctor")
+    assert "headgate_doctor/py.typed" in doctor.wheel_files()
+    assert {"entry_points.txt", "licenses/LICENSE"} < doctor.metadata_files()
+
+
 def test_the_source_archives_have_no_wheels_tests_or_built_files(
-    server: Distribution, library: Distribution
+    server: Distribution, library: Distribution, doctor: Distribution
 ) -> None:
     top_level = {name.partition("/")[0] for name in server.archive_files()} - {"", ".gitignore"}
     assert top_level == {
@@ -82,12 +95,14 @@ def test_the_source_archives_have_no_wheels_tests_or_built_files(
     }
     top_level = {name.partition("/")[0] for name in library.archive_files()} - {"", ".gitignore"}
     assert top_level == {"LICENSE", "PKG-INFO", "README.md", "headgate", "pyproject.toml"}
-    files = server.archive_files() | library.archive_files()
+    top_level = {name.partition("/")[0] for name in doctor.archive_files()} - {"", ".gitignore"}
+    assert top_level == {"LICENSE", "PKG-INFO", "README.md", "headgate_doctor", "pyproject.toml"}
+    files = server.archive_files() | library.archive_files() | doctor.archive_files()
     assert [name for name in files if name.endswith((".whl", ".pyc", ".gz"))] == []
 
 
 @pytest.mark.usefixtures("processes")
-@pytest.mark.parametrize("which", ["server", "library"])
+@pytest.mark.parametrize("which", ["server", "library", "doctor"])
 def test_the_wheel_that_is_built_from_the_source_archive_is_the_same(
     which: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
@@ -154,3 +169,57 @@ def test_the_library_is_imported_without_the_server_in_a_clean_environment(
         check=True,
     ).stdout
     assert found.startswith("None [")
+
+
+NO_SERVER = "http://127.0.0.1:1/v1/stream"
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize("has_server", [False, True], ids=["alone", "as-an-extra"])
+def test_the_doctor_runs_from_its_wheel_in_a_clean_environment(
+    has_server: bool,
+    server: Distribution,
+    library: Distribution,
+    doctor: Distribution,
+    tmp_path: Path,
+) -> None:
+    programs = clean_environment(tmp_path / "environment")
+    extra = [f"{server.wheel}[doctor]"] if has_server else []
+    install(programs, library.wheel, doctor.wheel, *extra)
+    commands = [["headgate-doctor"], ["headgate", "doctor", "cdn"]]
+    for program, *words in commands[: 1 + has_server]:
+        done = subprocess.run(
+            [programs / program, *words, NO_SERVER],
+            cwd=tmp_path,
+            env={"PATH": os.environ["PATH"]},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        why = "cannot be examined: cannot connect: Connection refused."
+        assert done.stderr.splitlines()[1:] == [f"headgate: {NO_SERVER} {why}"]
+    assert (programs / "headgate").exists() == has_server
+
+
+@pytest.mark.usefixtures("processes")
+def test_headgate_doctor_cdn_without_its_extra_prints_the_line_that_installs_it(
+    server: Distribution, library: Distribution, tmp_path: Path
+) -> None:
+    programs = clean_environment(tmp_path / "environment")
+    install(programs, server.wheel, library.wheel)
+    for words in ([NO_SERVER, "--json"], ["--help"], []):
+        done = subprocess.run(
+            [programs / "headgate", "doctor", "cdn", *words],
+            cwd=tmp_path,
+            env={"PATH": os.environ["PATH"]},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (
+            2,
+            "",
+            "headgate: headgate doctor cdn needs an extra: pip install ./client ./doctor "
+            "'.[doctor]' in a clone of Headgate.\n",
+        )

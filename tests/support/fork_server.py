@@ -39,7 +39,7 @@ PRELOADED = (
     "headgate_gateway.commands.doctor",
     "headgate_gateway.commands.doctor.health",
     "headgate_gateway.commands.token",
-    "headgate_gateway.tools.cdn_doctor.report",
+    "headgate_doctor.report",
     "headgate.following",
     "headgate_gateway.tools.redis_doctor.report",
     "headgate_gateway.monitoring.grafana",

@@ -21,7 +21,7 @@ OURS = {
     "headgate": ROOT / "client",
 }
 # What they import as they are imported, is installed to run them.
-SOURCES = {"headgate_gateway", "headgate_admin", "headgate_cdn"}
+SOURCES = {"headgate_gateway", "headgate_admin", "headgate_cdn", "headgate_doctor"}
 LOCK = ROOT / "requirements" / "test.txt"
 
 

@@ -60,7 +60,7 @@ COMMANDS = (
     ),
     *_of(
         "doctor",
-        ("cdn", "examine:doctor_cdn", "Find faults of a proxy or CDN in front of a server."),
+        ("cdn", "cdn:doctor_cdn", "Find faults of a proxy or CDN in front of a server."),
         ("redis", "examine:doctor_redis", "Say what a Redis's settings mean for streams."),
         ("debug", "examine:debug", "Write an archive for a bug report."),
         ("health", "health:health", "Check that the server is alive."),

@@ -1,11 +1,9 @@
-"""`headgate doctor`: find faults of a CDN, a Redis or a running server."""
+"""`headgate doctor`: find faults of a Redis or a running server."""
 
 from __future__ import annotations
 
 import os
-import re
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,61 +11,11 @@ import click
 
 from headgate_gateway.commands.options.admin_target import on_admin_listener
 from headgate_gateway.commands.options.configuration import complain, config_option, load_settings
-from headgate_gateway.commands.options.home import ca_file_of, cacert_option
 from headgate_gateway.tools.shell.exit_status import UNUSABLE
 
 if TYPE_CHECKING:
     from headgate_gateway.settings import Route
     from headgate_gateway.tools.server.target import StreamTarget
-
-_DIGEST = re.compile(r"[a-z-]{1,64}/[0-9a-f]{16}")
-_ORIGIN = re.compile(r"https?://[^\s/?#@,*]+")
-MOST_ORIGINS = 2  # enough to see that one page gets what was stored for another
-
-
-@click.command("cdn")
-@click.argument("url", metavar="URL")
-@click.option(
-    "--digest",
-    metavar="DIGEST",
-    help="Digest of the file of headgate cdn render that should be deployed, as it stands in it.",
-)
-@click.option(
-    "--origin",
-    "origins",
-    multiple=True,
-    metavar="URL",
-    help="Web origin whose pages may read: give two, to see that each gets its own responses.",
-)
-@cacert_option
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.pass_context
-def doctor_cdn(
-    ctx: click.Context, url: str, digest: str | None, origins: tuple[str, ...], *, as_json: bool
-) -> None:
-    """Find faults of a proxy or CDN in front of a server.
-
-    The command creates streams with random names below the URL, reads them, appends to them and
-    deletes them, with at most 400 requests. It sends the value of STREAM_AUTH as their
-    Authorization. It only reads with the value of STREAM_READ_AUTH, a read token. The exit status
-    is 1 if something is wrong, and 2 if the URL cannot be examined.
-    """
-    if digest is not None and _DIGEST.fullmatch(digest) is None:
-        raise click.BadParameter("it is like nginx/4b377d29c24c42d1.", param_hint="--digest")
-    if len(origins) > MOST_ORIGINS or not all(map(_ORIGIN.fullmatch, origins)):
-        why = "it must be one or two web origins such as https://app.example.com."
-        raise click.BadParameter(why, param_hint="--origin")
-    from headgate_gateway.tools.cdn_doctor import report
-    from headgate_gateway.tools.cdn_doctor.deployment import ExaminationOptions
-    from headgate_gateway.tools.cdn_doctor.streams import first_target, reader_of
-
-    try:
-        target = replace(first_target(url, os.environ), ca_file=ca_file_of(ctx))
-        reader = reader_of(url, os.environ)
-    except ValueError as refusal:
-        raise click.BadParameter(str(refusal), param_hint="URL") from refusal
-    options = ExaminationOptions(reader, digest, origins)
-    sys.exit(report.run(target.shown.rpartition("/")[0], target, options, as_json=as_json))
 
 
 @click.command("redis")

@@ -46,13 +46,12 @@ FIELD = re.compile(rf"\b({'|'.join(OPTIONS)})\b(?!-)")
 
 @contextlib.asynccontextmanager
 async def connect(
-    target: StreamTarget, *, as_sent: bool = False, past_caches: bool = False
+    target: StreamTarget, *, past_caches: bool = False
 ) -> AsyncIterator[StreamRequests]:
     """Yield the stream, with an HTTP session that ends with the block.
 
-    With `as_sent` requests are sent as they are: none is repeated after a lost
-    connection, and none has a cookie that was set before. With `past_caches` every response is of
-    the server itself, so that it has what was appended before. Raises Failed for a bad `ca_file`.
+    With `past_caches` every response is of the server itself, so that it has what was appended
+    before. Raises Failed for a bad `ca_file`.
     """
     try:
         connector = aiohttp.TCPConnector(ssl=target.trusted() or True)
@@ -61,12 +60,7 @@ async def connect(
     headers = {"User-Agent": "headgate"}
     if past_caches:
         headers["Cache-Control"] = "no-cache"
-    jar = aiohttp.DummyCookieJar() if as_sent else None
-    async with aiohttp.ClientSession(
-        connector=connector, headers=headers, cookie_jar=jar
-    ) as session:
-        if as_sent:
-            session._retry_connection = False  # there is no public way to say so
+    async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
         yield StreamRequests(target.url, authorization=target.authorization, session=session)
 
 

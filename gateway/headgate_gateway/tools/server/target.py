@@ -76,11 +76,6 @@ class StreamTarget:
         return without_secrets(self.url)
 
     @property
-    def has_credentials(self) -> bool:
-        """True if requests have an Authorization, also if it comes from the URL."""
-        return self.authorization is not None or "@" in urlsplit(self.url).netloc
-
-    @property
     def advice(self) -> str:
         """The advice for a 401: what to do about the authorization."""
         source = self.home.authorized_by
