@@ -16,9 +16,8 @@ from headgate_cdn.read_keys import keys_of
 from headgate_gateway.access.bans import Ban
 from headgate_gateway.access.key_sets import load_keys
 from headgate_gateway.access.tokens_file import parse_tokens
-from headgate_gateway.commands.options.admin_target import admin_target
 from headgate_gateway.commands.options.contexts import load_contexts
-from headgate_gateway.commands.options.home import home_of
+from headgate_gateway.commands.options.server import server_of
 from headgate_gateway.commands.stream.offset_file import OffsetFile
 from headgate_gateway.errors import StartError
 from headgate_gateway.features.issued_tokens import new_keys, written
@@ -32,6 +31,7 @@ from headgate_gateway.small_files import read_file
 from headgate_gateway.text_files import text_of
 from headgate_gateway.tls.certificate_files import load as load_tls
 from headgate_gateway.tools.copying.names import named_streams
+from headgate_gateway.tools.server.target import admin_api
 from headgate_gateway.tools.shell.failure import Failed
 from headgate_gateway.trust import context
 from tests.support.certificates import Authority
@@ -47,9 +47,16 @@ EVENTS = '[[events]]\nname = "a"\ndescription = "A message."\nstreams = "a"\n'
 TOKENS = '[[revoked]]\nsub = "a"\n'
 
 
+def with_variables(read: Callable[[], object], **variables: str) -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        return read()
+
+
 def contexts_in(file: Path) -> object:
     """Return the contexts of a user whose file this is."""
-    return load_contexts({"XDG_CONFIG_HOME": str(file.parents[1])})
+    return with_variables(load_contexts, XDG_CONFIG_HOME=str(file.parents[1]))
 
 
 def names_in(file: Path) -> object:
@@ -65,7 +72,7 @@ def home_with(file: Path) -> object:
     folder.mkdir(parents=True, exist_ok=True)
     one = {"url": BASE, "auth_file": str(file)}
     (folder / "contexts.json").write_text(json.dumps({"use": "a", "contexts": {"a": one}}))
-    return home_of({"XDG_CONFIG_HOME": str(folder.parent)}, None).authorization
+    return with_variables(lambda: server_of(None).authorization, XDG_CONFIG_HOME=str(folder.parent))
 
 
 READ: dict[str, tuple[str, Callable[[Path], object]]] = {
@@ -80,7 +87,7 @@ READ: dict[str, tuple[str, Callable[[Path], object]]] = {
     "secret of URLs": (f"{SECRET}\n", lambda file: signing_secret(str(file))),
     "token of an operator": (
         f"{SECRET}\n",
-        lambda file: admin_target("http://a", file, {}).authorization,
+        lambda file: admin_api("http://a", file, {}).authorization,
     ),
     "authorization of a context": (f"Bearer {SECRET}\n", home_with),
     "place of a copy": ("redis://:password@a\n", text_of),
@@ -167,11 +174,15 @@ def test_a_secret_of_a_command_in_quotes_is_refused_without_showing_it(
     text: str, tmp_path: Path
 ) -> None:
     file = in_file(tmp_path, text, "utf-8")
+
+    def sent() -> object:
+        return server_of(None)
+
     reads: tuple[Callable[[], object], ...] = (
-        lambda: admin_target("http://a", file, {}),
-        lambda: admin_target("http://a", None, {"STREAM_ADMIN_TOKEN": text}),
-        lambda: home_of({"STREAM_AUTH": f"Bearer {text}", "STREAM_URL": BASE}, None),
-        lambda: home_of({"STREAM_AUTH": text, "STREAM_URL": BASE}, None),
+        lambda: admin_api("http://a", file, {}),
+        lambda: admin_api("http://a", None, {"STREAM_ADMIN_TOKEN": text}),
+        lambda: with_variables(sent, STREAM_AUTH=f"Bearer {text}", STREAM_URL=BASE),
+        lambda: with_variables(sent, STREAM_AUTH=text, STREAM_URL=BASE),
         lambda: home_with(in_file(tmp_path, f"Bearer {text}", "utf-8")),
     )
     for read in reads:

@@ -186,7 +186,7 @@ def test_a_context_of_the_flag_goes_before_variables_of_the_admin_listener(
 def test_a_user_without_a_home_has_no_contexts() -> None:
     program = (
         "import os; from headgate_gateway.commands.options.contexts import load_contexts as load;"
-        "os.setuid(54321); print(load({}))"
+        "os.setuid(54321); print(load())"
     )
     printed = subprocess.check_output([sys.executable, "-c", program], env={})
     assert printed == b"Contexts(use='', contexts={})\n"

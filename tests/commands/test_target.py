@@ -1,14 +1,23 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import pytest
 
 from headgate.errors import refusal
 from headgate_gateway.tools.server.client import in_words
-from headgate_gateway.tools.server.target import resolve
+from headgate_gateway.tools.server.target import StreamTarget, TargetServer, admin_api
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 BASE = "http://127.0.0.1:4437/v1/stream"
+
+
+def resolve(name: str, environment: Mapping[str, str]) -> StreamTarget:
+    return TargetServer.of_environment(environment).stream(name)
 
 
 @pytest.mark.parametrize(
@@ -160,3 +169,38 @@ def test_a_401_is_reported_with_what_to_change_about_stream_auth(
     target = resolve("http://host/s/chat", environment)
     told = in_words(refusal("who? (401)", 401, {}, stream="http://host/s/chat"), target)
     assert told == f"http://host/s/chat: who? (401); {said}"
+
+
+def test_an_admin_token_comes_from_a_file_or_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("of-the-file\n")
+    environment = {"STREAM_ADMIN_TOKEN": "of-the-environment", "STREAM_AUTH": "Bearer x"}
+    at = "http://127.0.0.1:4439/"
+    assert admin_api(at, file, environment).authorization == "Bearer of-the-file"
+    assert admin_api(at, None, environment).authorization == "Bearer of-the-environment"
+    assert admin_api(at, None, {}).authorization is None
+    assert admin_api(at, None, {}).url == "http://127.0.0.1:4439/api"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        pytest.param(b"a\nb", id="two-lines"),
+        pytest.param(b"\xff", id="a-byte-that-is-no-utf-8"),
+        pytest.param(b"x" * 4097, id="over-the-limit"),
+    ],
+)
+def test_an_admin_token_file_without_a_valid_token_is_refused(
+    tmp_path: Path, content: bytes
+) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match="token"):
+        admin_api("http://127.0.0.1:4439", file, {})
+
+
+def test_an_admin_token_of_the_longest_length_is_accepted(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("x" * 4096 + "\n")
+    assert admin_api("http://127.0.0.1:4439", file, {}).authorization == f"Bearer {'x' * 4096}"

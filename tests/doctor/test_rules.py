@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -27,12 +26,7 @@ from headgate_doctor.probe_sender import (
 )
 from headgate_doctor.script.line import ScriptLine
 from headgate_doctor.streams import first_target
-from headgate_gateway.commands.options.admin_target import admin_target
 from tests.support.processes import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 NAMES = [*(name for row in CHECKS for name in row.finds), *BESIDE]
 
@@ -208,38 +202,3 @@ def test_stream_auth_is_sent_by_the_doctor_only_to_its_own_server() -> None:
     environment = {"STREAM_URL": "http://home/v1/stream", "STREAM_AUTH": "Bearer x"}
     assert first_target("http://home/v1/stream", environment).authorization == "Bearer x"
     assert first_target("http://other/v1/stream", environment).authorization is None
-
-
-def test_the_admin_token_of_the_doctor_comes_from_a_file_or_the_environment(tmp_path: Path) -> None:
-    file = tmp_path / "token"
-    file.write_text("of-the-file\n")
-    environment = {"STREAM_ADMIN_TOKEN": "of-the-environment", "STREAM_AUTH": "Bearer x"}
-    at = "http://127.0.0.1:4439/"
-    assert admin_target(at, file, environment).authorization == "Bearer of-the-file"
-    assert admin_target(at, None, environment).authorization == "Bearer of-the-environment"
-    assert admin_target(at, None, {}).authorization is None
-    assert admin_target(at, None, {}).url == "http://127.0.0.1:4439/api"
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        pytest.param(b"a\nb", id="two-lines"),
-        pytest.param(b"\xff", id="a-byte-that-is-no-utf-8"),
-        pytest.param(b"x" * 4097, id="over-the-limit"),
-    ],
-)
-def test_an_admin_token_file_without_a_valid_token_is_refused(
-    tmp_path: Path, content: bytes
-) -> None:
-    file = tmp_path / "token"
-    file.write_bytes(content)
-    with pytest.raises(ValueError, match="token"):
-        admin_target("http://127.0.0.1:4439", file, {})
-
-
-def test_an_admin_token_of_the_longest_length_is_accepted(tmp_path: Path) -> None:
-    file = tmp_path / "token"
-    file.write_text("x" * 4096 + "\n")
-    assert admin_target("http://127.0.0.1:4439", file, {}).authorization == f"Bearer {'x' * 4096}"

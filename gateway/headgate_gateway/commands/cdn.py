@@ -13,9 +13,14 @@ import click
 import msgspec
 from click.core import ParameterSource
 
-from headgate_gateway.commands.options.admin_target import admin_token_option, named_admin
 from headgate_gateway.commands.options.configuration import complain, config_option, load_settings
-from headgate_gateway.commands.options.home import cacert_option
+from headgate_gateway.commands.options.server import (
+    admin_token_option,
+    cacert_option,
+    kept,
+    kept_option,
+    named_admin,
+)
 from headgate_gateway.text_files import unmarked
 from headgate_gateway.tools.shell.exit_status import FAILED, UNUSABLE
 from headgate_gateway.tools.shell.terminal import safe
@@ -129,18 +134,17 @@ def _settings_of(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that say whose settings count: those of a file, or of a running gateway."""
 
     @wraps(command)
-    def call(
-        config: Path | None, admin: str | None, admin_token: Path | None, **more: object
-    ) -> None:
+    def call(config: Path | None, **more: object) -> None:
         ctx = click.get_current_context()
+        admin = kept(ctx, "admin")
         if admin == "":  # such as a variable that is not set
             raise click.UsageError("--admin must be a URL such as http://127.0.0.1:4439.")
         if admin and ctx.get_parameter_source("config") is ParameterSource.COMMANDLINE:
             raise click.UsageError("--config and --admin both name settings: give one of them.")
-        gateway = named_admin(ctx, admin, admin_token) if admin else None
+        gateway = named_admin(ctx) if admin else None
         command(config=config, gateway=gateway, **more)
 
-    admin_option = click.option(
+    admin_option = kept_option(
         "--admin",
         metavar="URL",
         help="In place of --config: URL of the admin listener of the gateway, which makes the file "
@@ -294,7 +298,7 @@ def _other_routes(settings: Settings, upstream: str) -> Iterator[str]:
     A file for a server's own streams removes cookies, so it is wrong for an origin that knows its
     readers by them.
     """
-    from headgate_gateway.commands.options.home import routes_running_at
+    from headgate_gateway.commands.options.server import routes_running_at
 
     ours = {route.prefix: route.log_kind is None for route in settings.route_table}
     addresses = upstream.replace("localhost:", "127.0.0.1:").split(",")

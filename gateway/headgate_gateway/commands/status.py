@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headgate_gateway.commands.options.admin_target import on_admin_listener
+from headgate_gateway.commands.options.server import on_admin_listener
 from headgate_gateway.tools.shell.exit_status import DONE, FAILED
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import msgspec
 
 from headgate_admin.model.overview import Overview
 from headgate_admin.pages import show
-from headgate_gateway.commands.options.admin_target import on_admin_listener
+from headgate_gateway.commands.options.server import on_admin_listener
 from headgate_gateway.commands.running import run
 from headgate_gateway.commands.status import (
     HEADING,

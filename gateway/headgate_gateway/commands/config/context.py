@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,12 +74,12 @@ def add_context(
             _path(admin_token),
             _path(cacert),
         )
-        known = load_contexts(os.environ)
+        known = load_contexts()
         if name in known.contexts:
             raise ValueError(
                 f"{name} is there already: headgate config context remove {name} goes first"
             )
-        save_contexts(Contexts(known.use, {**known.contexts, name: made}), os.environ)
+        save_contexts(Contexts(known.use, {**known.contexts, name: made}))
     complain(f"added {name}; to use it for all commands: headgate config context use {name}.")
 
 
@@ -89,17 +88,17 @@ def add_context(
 def use_context(name: str) -> None:
     """Make NAME the current context; "default" uses none."""
     with _refusals():
-        known = load_contexts(os.environ)
+        known = load_contexts()
         if name != NO_CONTEXT:
             known.of_name(name)
-        save_contexts(Contexts("" if name == NO_CONTEXT else name, known.contexts), os.environ)
+        save_contexts(Contexts("" if name == NO_CONTEXT else name, known.contexts))
 
 
 @context.command("list")
 def list_contexts() -> None:
     """List the contexts, with a star at the current one."""
     with _refusals():
-        known = load_contexts(os.environ)
+        known = load_contexts()
     width = max(map(len, known.contexts), default=0)
     for name, one in sorted(known.contexts.items()):
         mark = "*" if name == known.use else " "
@@ -111,10 +110,10 @@ def list_contexts() -> None:
 def remove_context(name: str) -> None:
     """Remove the context NAME, but not the files it names."""
     with _refusals():
-        known = load_contexts(os.environ)
+        known = load_contexts()
         known.of_name(name)
         rest = {other: one for other, one in known.contexts.items() if other != name}
-        save_contexts(Contexts("" if known.use == name else known.use, rest), os.environ)
+        save_contexts(Contexts("" if known.use == name else known.use, rest))
 
 
 def _path(file: Path | None) -> str:

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from headgate_gateway.commands.options.admin_target import (
-    admin_by_settings,
-    admin_option,
-    admin_token_option,
-)
 from headgate_gateway.commands.options.configuration import complain, config_option
-from headgate_gateway.commands.options.home import server_options
+from headgate_gateway.commands.options.server import (
+    admin_by_settings,
+    admin_options,
+    server_options,
+)
 from headgate_gateway.tools.shell.exit_status import FAILED
 from headgate_gateway.tools.shell.terminal import safe
 
@@ -61,8 +60,7 @@ class _Pending(msgspec.Struct):
 
 @click.command()
 @config_option
-@admin_option
-@admin_token_option
+@admin_options
 @server_options
 @click.option(
     "--dry-run",
@@ -80,8 +78,6 @@ class _Pending(msgspec.Struct):
 def reload(
     ctx: click.Context,
     config: Path | None,
-    admin: str | None,
-    admin_token: Path | None,
     *,
     is_dry: bool,
     as_json: bool,
@@ -94,7 +90,7 @@ def reload(
     """
     from headgate_gateway.commands.running import run
 
-    target = admin_by_settings(ctx, admin, admin_token, config)
+    target = admin_by_settings(ctx, config)
     reasons = run(target, (_print_pending if is_dry else _reload)(target, as_json=as_json))
     if reasons:
         if not (is_dry and as_json):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,16 +9,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headgate_gateway.commands.options.admin_target import (
+from headgate_gateway.commands.options.server import (
     admin_of,
-    admin_option,
-    admin_token_option,
+    admin_options,
+    cacert_option,
+    running_at,
+    server_of,
+    target_of,
 )
-from headgate_gateway.commands.options.home import cacert_option, home_of, target_of, with_admin
 from headgate_gateway.text_files import text_of
 from headgate_gateway.tools.server.target import (
-    HomeServer,
     StreamTarget,
+    TargetServer,
     checked_base,
     is_whole_url,
 )
@@ -41,19 +42,16 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Copy only the streams named in this file, one a line; - reads stdin.",
 )
-@admin_option
-@admin_token_option
+@admin_options
 @cacert_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @click.pass_context
-def copy(  # noqa: PLR0913 - one for each option
+def copy(
     ctx: click.Context,
     source: str,
     to: str,
     prefix: str,
     names: Path | None,
-    admin: str | None,
-    admin_token: Path | None,
     as_json: bool,
 ) -> None:
     """Copy streams to a data folder or a Redis.
@@ -75,7 +73,7 @@ def copy(  # noqa: PLR0913 - one for each option
         raise click.UsageError("FROM and TO are the same place.")
     api = None
     if server is not None and names is None:
-        api = _admin(ctx, source, admin, admin_token)
+        api = _admin(ctx, source)
     # What a log warns of goes to stderr; what ends the command, it says itself.
     logs.configure("warning", "console", unwritten_events={"log.failed"})
     request = operation.CopyRequest(origin, target, api, prefix, names, as_json)
@@ -114,14 +112,14 @@ def _place_of(argument: str, text: str) -> str:
         raise click.UsageError(f"{argument}: {path} cannot be read: {reason}.") from cause
 
 
-def _admin(ctx: click.Context, base: str, url: str | None, token_file: Path | None) -> StreamTarget:
+def _admin(ctx: click.Context, base: str) -> StreamTarget:
     """Return the admin API by which the streams of FROM are listed. Raises UsageError."""
     base = checked_base(base, "FROM")
     try:
-        home = home_of(os.environ, ctx, needs_base=False)
-        if home.base.rstrip("/") != base:
-            home = with_admin(HomeServer(base), os.environ)
-        return admin_of(home, url, token_file, ctx)
+        server = server_of(ctx, needs_base=False)
+        if server.base.rstrip("/") != base:
+            server = running_at(TargetServer(base))
+        return admin_of(server, ctx)
     except ValueError as cause:
         raise click.UsageError(
             f"{cause}, if FROM is a Headgate: it lists its streams there; for any other server "

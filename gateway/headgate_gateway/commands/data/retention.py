@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
-from headgate_gateway.commands.options.admin_target import (
+from headgate_gateway.commands.options.server import (
     URL_VARIABLE,
     admin_of,
-    admin_option,
-    admin_token_option,
+    admin_options,
+    admin_url,
+    server_options,
 )
-from headgate_gateway.commands.options.home import server_options
 from headgate_gateway.commands.stream.streams import STREAM_HELP, result_option, stream_argument
-from headgate_gateway.tools.server.target import StreamTarget
 from headgate_gateway.tools.shell.failure import Failed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
+
+    from headgate_gateway.tools.server.target import StreamTarget
 
 NAMES = ("retention_age", "retention_size", "retention_messages")
 
@@ -59,8 +58,7 @@ class _Stream(msgspec.Struct):
     help="Remove the oldest records beyond this number of messages; 0 means no limit.",
 )
 @click.option("--clear", is_flag=True, help="Take the limits of the route again, all three.")
-@admin_option
-@admin_token_option
+@admin_options
 @result_option
 @server_options
 @click.pass_context
@@ -71,8 +69,6 @@ def retention(  # noqa: PLR0913 - one for each option
     size: int | None,
     messages: int | None,
     clear: bool,
-    admin: str | None,
-    admin_token: Path | None,
     as_json: bool,
 ) -> None:
     """Print or set how much of a stream is kept.
@@ -85,13 +81,12 @@ def retention(  # noqa: PLR0913 - one for each option
     if clear and changes:
         raise click.UsageError("--clear excludes --age, --size and --messages.")
     # A stream of another server must not have its limits set at the admin listener of this one.
-    is_named = admin is not None or bool(os.environ.get(URL_VARIABLE))
-    if not is_named and not stream.is_beside(StreamTarget(stream.home.base)):
+    if not admin_url(ctx) and not stream.server.has(stream.url):
         raise click.UsageError(
             f"Say where its admin listener is, by --admin URL or {URL_VARIABLE}."
         )
     try:
-        target = admin_of(stream.home, admin, admin_token, ctx)
+        target = admin_of(stream.server, ctx)
     except ValueError as cause:
         raise click.UsageError(f"{cause}.") from cause
     from headgate_gateway.commands.running import run

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headgate_gateway.commands.options.admin_target import on_admin_listener
 from headgate_gateway.commands.options.configuration import complain, config_option, load_settings
+from headgate_gateway.commands.options.server import on_admin_listener
 from headgate_gateway.tools.shell.exit_status import UNUSABLE
 
 if TYPE_CHECKING:

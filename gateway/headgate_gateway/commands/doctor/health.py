@@ -10,9 +10,12 @@ from urllib.parse import urlsplit
 
 import click
 
-from headgate_gateway.commands.options.admin_target import admin_by_settings, admin_option
 from headgate_gateway.commands.options.configuration import complain, config_option
-from headgate_gateway.commands.options.home import server_options
+from headgate_gateway.commands.options.server import (
+    admin_by_settings,
+    admin_option,
+    server_options,
+)
 from headgate_gateway.errors import StartError
 from headgate_gateway.tools.server.target import ANOTHER_SERVER
 from headgate_gateway.tools.shell.exit_status import FAILED
@@ -33,14 +36,14 @@ NOT_THERE = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT
 @admin_option
 @server_options
 @click.pass_context
-def health(ctx: click.Context, config: Path | None, admin: str | None) -> None:
+def health(ctx: click.Context, config: Path | None) -> None:
     """Check that the server is alive.
 
     The command requests /healthz from its admin listener. Without --admin and --config, this is the
     server that runs on this machine. The exit status is 0 if the response is that of an alive
     server within two seconds, otherwise 1.
     """
-    target = admin_by_settings(ctx, admin, None, config)
+    target = admin_by_settings(ctx, config)
     fault = fault_of(target)
     if fault is not None:
         complain(f"{target.shown.removesuffix('/api')} {fault}.")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headgate_gateway.commands.options.admin_target import on_admin_listener
 from headgate_gateway.commands.options.configuration import config_option, load_settings
+from headgate_gateway.commands.options.server import on_admin_listener
 from headgate_gateway.monitoring.objective import LEAST_OBJECTIVE, OBJECTIVE
 from headgate_gateway.tools.shell.times import age_s
 

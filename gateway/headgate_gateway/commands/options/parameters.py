@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import click
 from typing_extensions import override
 
-from headgate_gateway.commands.options.home import target_of
+from headgate_gateway.commands.options.server import target_of
 from headgate_gateway.tools.server.target import NOT_IN_FIELDS, StreamTarget
 
 TIME = re.compile(

@@ -13,7 +13,7 @@ from headgate_gateway.tools.shell.times import utc
 
 if TYPE_CHECKING:
     from headgate_gateway.tools.server.listing import ListedPath, NameSearch
-    from headgate_gateway.tools.server.target import HomeServer, StreamTarget
+    from headgate_gateway.tools.server.target import StreamTarget, TargetServer
 
 # Lines are written as they come, so each column is as wide as what is usual in it.
 COLUMNS = "{:<6}  {:>12}  {:>7}  {:>8}  {:<20}  {}\n"
@@ -21,11 +21,13 @@ COLUMNS = "{:<6}  {:>12}  {:>7}  {:>8}  {:<20}  {}\n"
 
 async def ls(target: StreamTarget, search: NameSearch, *, as_json: bool) -> None:
     """Print the streams of a server that a search finds."""
-    form, home, count = line_form(COLUMNS), target.home, 0
+    form, server, count = line_form(COLUMNS), target.server, 0
     async with connect(target) as admin:
-        async for found in streams_below(admin, home.base, search):
+        async for found in streams_below(admin, server.base, search):
             line = (
-                json.dumps(_fields(found)) + "\n" if as_json else form.format(*_cells(found, home))
+                json.dumps(_fields(found)) + "\n"
+                if as_json
+                else form.format(*_cells(found, server))
             )
             write(safe(line).encode())
             count += 1
@@ -49,10 +51,10 @@ def _fields(found: ListedPath) -> dict[str, object]:
     }
 
 
-def _cells(found: ListedPath, home: HomeServer) -> tuple[str, ...]:
+def _cells(found: ListedPath, server: TargetServer) -> tuple[str, ...]:
     row = found.row
     size = "-" if row.size is None else str(row.size)
     state = "closed" if row.closed else "open"
-    name = found.url if home.routes else found.name  # as a command takes it
+    name = found.url if server.routes else found.name  # as a command takes it
     rate = "-" if row.rate is None else f"{row.rate:.2f}"
     return state, size, str(row.readers), rate, utc(row.expires_at) or "-", name

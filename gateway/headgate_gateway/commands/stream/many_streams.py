@@ -6,22 +6,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headgate_gateway.commands.options.admin_target import (
-    admin_option,
-    admin_token_option,
+from headgate_gateway.commands.options.configuration import complain
+from headgate_gateway.commands.options.parameters import StreamType
+from headgate_gateway.commands.options.server import (
+    admin_options,
     named_admin,
     on_admin_listener,
+    server_options,
+    target_at,
 )
-from headgate_gateway.commands.options.configuration import complain
-from headgate_gateway.commands.options.home import server_options, target_at
-from headgate_gateway.commands.options.parameters import StreamType
 from headgate_gateway.commands.stream.streams import STREAM_HELP, result_option
 from headgate_gateway.tools.server.target import without_secrets
 from headgate_gateway.tools.shell.exit_status import UNUSABLE
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from headgate_gateway.features.questions.streams import StreamOrder
     from headgate_gateway.tools.server.listing import NameSearch
     from headgate_gateway.tools.server.target import StreamTarget
@@ -81,8 +79,7 @@ def list_streams(
 @contains_option
 @glob_option
 @click.option("--yes", "is_confirmed", is_flag=True, help="Delete many without asking first.")
-@admin_option
-@admin_token_option
+@admin_options
 @result_option
 @server_options
 @click.pass_context
@@ -93,8 +90,6 @@ def delete(  # noqa: PLR0913 - one for each option
     contains: str,
     glob: str,
     is_confirmed: bool,
-    admin: str | None,
-    admin_token: Path | None,
     as_json: bool,
 ) -> None:
     """Delete a stream with its data, or many with --prefix, --contains or --glob.
@@ -115,7 +110,7 @@ def delete(  # noqa: PLR0913 - one for each option
     else:
         from headgate_gateway.tools.server.listing import NameSearch
 
-        target = named_admin(ctx, admin, admin_token)
+        target = named_admin(ctx)
         search = NameSearch((prefix or "").lstrip("/"), contains, glob)
         _delete_many(ctx, target, search, is_confirmed, as_json)
 
@@ -137,7 +132,7 @@ def _delete_many(
     )
     from headgate_gateway.tools.shell.failure import Failed
 
-    home = admin.home
+    server = admin.server
     try:
         noted = CountedStreams()
     except OSError:
@@ -147,15 +142,15 @@ def _delete_many(
         )
         ctx.exit(UNUSABLE)
     with noted as counted:
-        run(admin, count(admin, home.base, search, counted))
+        run(admin, count(admin, server.base, search, counted))
         if counted.count and not is_confirmed:
             try:
-                confirm(counted, f"{without_secrets(home.base)}/{search.words}")
+                confirm(counted, f"{without_secrets(server.base)}/{search.words}")
             except Failed as failure:
                 complain(f"{failure}.")
                 ctx.exit(1)
         # Any stream's target has what all need: the authorization, and whom to trust.
-        target = target_at(f"{home.base.rstrip('/')}/any", home, ctx)
+        target = target_at(f"{server.base.rstrip('/')}/any", server, ctx)
         run(target, delete_counted(target, counted, as_json=as_json))
 
 

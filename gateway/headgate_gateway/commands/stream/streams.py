@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import click
 
 from headgate.names import DEFAULT_BASE
-from headgate_gateway.commands.options.home import server_options
 from headgate_gateway.commands.options.parameters import (
     FieldType,
     MomentType,
     SecondsType,
     StreamType,
 )
+from headgate_gateway.commands.options.server import server_options
 from headgate_gateway.protocol.http.header_names import CLOSED, FORKED_FROM
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from headgate_gateway.commands.options.admin_target import on_admin_listener
+from headgate_gateway.commands.options.server import on_admin_listener
 from headgate_gateway.commands.stream.streams import result_option
 
 if TYPE_CHECKING:
@@ -174,4 +174,4 @@ def replay_subscription(
 
 def _prefix(route: str | None, target: StreamTarget) -> str:
     """Return the prefix of the route, "" if nothing says it."""
-    return route if route is not None else urlsplit(target.home.base).path.rstrip("/")
+    return route if route is not None else urlsplit(target.server.base).path.rstrip("/")

@@ -1,4 +1,4 @@
-"""The stream that a command means, and the authorization for it."""
+"""Servers that commands go to, their streams and admin APIs, and the credentials for each."""
 
 from __future__ import annotations
 
@@ -9,14 +9,23 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from headgate.names import AUTHORIZATION_VARIABLE, BASE_VARIABLE, DEFAULT_BASE, has_quoted_token
+from headgate.names import (
+    AUTHORIZATION_VARIABLE,
+    BASE_VARIABLE,
+    DEFAULT_BASE,
+    has_quoted_token,
+    is_quoted,
+)
 from headgate_gateway.errors import StartError
+from headgate_gateway.text_files import MARK, unmarked
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
 TOKEN_VARIABLE = "STREAM_ADMIN_TOKEN"
+TOKEN_BYTES = 4096  # no header field may be longer at most servers
 LIKE_THIS = f'{AUTHORIZATION_VARIABLE}="Bearer TOKEN"'
 CERTIFICATE = "admin.tls.certificate"  # the setting
 ANOTHER_SERVER = "answers, and is no admin listener of this version"  # follows its URL
@@ -27,7 +36,7 @@ READ_KEYS = re.compile(r"(?:^|&)(offset|live|cursor)=")
 
 
 @dataclass(frozen=True, slots=True)
-class HomeServer:
+class TargetServer:
     """The server that names of streams mean, and the credentials for it.
 
     Those of a context, and those beside a STREAM_URL, are for that server alone (`is_bound`).
@@ -48,27 +57,53 @@ class HomeServer:
     routes: tuple[str, ...] = ()
 
     @classmethod
-    def of_environment(cls, environment: Mapping[str, str]) -> HomeServer:
+    def of_environment(cls, environment: Mapping[str, str]) -> TargetServer:
         """Return the server of STREAM_URL, or the default. Raises ValueError for what is no URL."""
         given = environment.get(BASE_VARIABLE)
         base = _server_url(given or DEFAULT_BASE, BASE_VARIABLE)
         return cls(base, authorization_of(environment), is_bound=bool(given))
 
+    def stream(self, name: str) -> StreamTarget:
+        """Return the stream called `name`, a whole URL or a name here. Raises ValueError."""
+        if is_whole_url(name):
+            url = _server_url(name, "it")
+        else:
+            check_stream_name(name)
+            if self.routes:
+                raise ValueError(_which(f"the server {self.base} has several routes", self.routes))
+            url = f"{self.base.rstrip('/')}/{quote(os.fsencode(name.strip('/')), safe='/')}"
+        parts = urlsplit(url)
+        if not parts.path.strip("/") or not name.strip("/"):
+            raise ValueError(f"a stream has a name, as in {DEFAULT_BASE}/chat")
+        if match := READ_KEYS.search(parts.query):
+            raise ValueError(
+                f"the URL has {match[1]}= in its query: give an offset by --offset, and leave the "
+                "rest to the command"
+            )
+        # The authorization belongs to the server at the base URL; another one must not learn it.
+        if self.is_bound and not self.has(url):
+            return StreamTarget(url, server=self)
+        return StreamTarget(url, self.authorization, server=self, ca_file=self.ca_file)
+
+    def has(self, url: str) -> bool:
+        """Return whether a stream is on this server."""
+        return _origin_of(self.base) == _origin_of(url)
+
 
 @dataclass(frozen=True, slots=True)
 class StreamTarget:
-    """A stream's URL, which may hold secrets, and the value of `Authorization`.
+    """The URL of a stream or an admin API, which may hold secrets, and its `Authorization`.
 
-    It `is_elsewhere` where there is one that is for another server, that of `home`. With a
-    `ca_file` only the authorities in it are trusted, else with a `certificate` only that one.
+    `server` is the one that names mean, whose authorization no other server gets. With a `ca_file`
+    only the authorities in it are trusted, else with a `certificate` only that one.
     """
 
     url: str = field(repr=False)
     authorization: str | None = field(default=None, repr=False)
-    is_elsewhere: bool = field(default=False, repr=False)
-    home: HomeServer = field(default=HomeServer(), repr=False)
+    server: TargetServer = field(default=TargetServer(), repr=False)
     ca_file: str = field(default="", repr=False)
     certificate: str = field(default="", repr=False)
+    is_admin: bool = field(default=False, repr=False)
 
     @property
     def shown(self) -> str:
@@ -78,11 +113,14 @@ class StreamTarget:
     @property
     def advice(self) -> str:
         """The advice for a 401: what to do about the authorization."""
-        source = self.home.authorized_by
-        if self.is_elsewhere:
-            return f"{source} is sent to the server of {self.home.named_by} only"
-        if self.authorization is None and self.home.named_by != BASE_VARIABLE:
-            return f"add {self.home.named_by} again with --auth-file FILE"
+        if self.is_admin:
+            kind = "a" if self.authorization is None else "another"
+            return f"give {kind} token of admin.tokens by {TOKEN_VARIABLE} or --admin-token FILE"
+        source, named_by = self.server.authorized_by, self.server.named_by
+        if self.authorization is None and self.server.authorization is not None:
+            return f"{source} is sent to the server of {named_by} only"
+        if self.authorization is None and named_by != BASE_VARIABLE:
+            return f"add {named_by} again with --auth-file FILE"
         if self.authorization is None:
             return f"set {LIKE_THIS} in the environment"
         if " " not in self.authorization.strip():
@@ -120,43 +158,47 @@ class StreamTarget:
 
     def is_beside(self, other: StreamTarget) -> bool:
         """Return whether both streams are on one server, as a fork and its source must be."""
-        mine, its = urlsplit(self.url), urlsplit(other.url)
-        return (mine.scheme, mine.hostname, mine.port) == (its.scheme, its.hostname, its.port)
+        return _origin_of(self.url) == _origin_of(other.url)
 
 
-def resolve(name: str, environment: Mapping[str, str]) -> StreamTarget:
-    """Return the stream called `name`: a whole URL, or a name below the base URL."""
-    return stream_at(name, HomeServer.of_environment(environment))
+def _origin_of(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port
+
+
+def admin_api(url: str, token_file: Path | None, environment: Mapping[str, str]) -> StreamTarget:
+    """Return the URL of a gateway's admin API and its token. Raises ValueError for a bad URL."""
+    if not is_whole_url(url):
+        raise ValueError("it must be a URL such as http://127.0.0.1:4439")
+    api = TargetServer().stream(f"{url.partition('?')[0].rstrip('/')}/api").url
+    token = _token(token_file) if token_file is not None else environment.get(TOKEN_VARIABLE, "")
+    if NOT_IN_FIELDS.search(token):
+        raise ValueError("the token must be one line of text")
+    if is_quoted(token):
+        source = token_file or TOKEN_VARIABLE
+        raise ValueError(f"the token in {source} has quotes around it: leave them out")
+    return StreamTarget(api, f"Bearer {token}" if token else None, is_admin=True)
+
+
+def _token(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(len(MARK) + TOKEN_BYTES + 1)
+        token = unmarked(data).decode("ascii").strip()
+    except OSError as cause:
+        raise ValueError(f"the token in {path} cannot be read: {cause.strerror}") from cause
+    except UnicodeError as cause:
+        raise ValueError(f"what is in {path} is no token") from cause
+    except ValueError as cause:
+        raise ValueError(f"{path} {cause}") from cause
+    if not token or len(token) > TOKEN_BYTES:
+        raise ValueError(f"what is in {path} is no token")
+    return token
 
 
 def is_whole_url(name: str) -> bool:
     """Return whether the name of a stream is a URL, which needs no base."""
     return re.match("https?://", name, re.IGNORECASE) is not None
-
-
-def stream_at(name: str, home: HomeServer) -> StreamTarget:
-    """Return the stream called `name`, a whole URL or a name at home. Raises ValueError."""
-    if is_whole_url(name):
-        url = _server_url(name, "it")
-    else:
-        check_stream_name(name)
-        if home.routes:
-            raise ValueError(_which(f"the server {home.base} has several routes", home.routes))
-        url = f"{home.base.rstrip('/')}/{quote(os.fsencode(name.strip('/')), safe='/')}"
-    parts = urlsplit(url)
-    if not parts.path.strip("/") or not name.strip("/"):
-        raise ValueError(f"a stream has a name, as in {DEFAULT_BASE}/chat")
-    if match := READ_KEYS.search(parts.query):
-        raise ValueError(
-            f"the URL has {match[1]}= in its query: give an offset by --offset, and leave the rest "
-            "to the command"
-        )
-    target = StreamTarget(url, home.authorization, home=home, ca_file=home.ca_file)
-    # The authorization belongs to the server at the base URL; another one must not learn it.
-    if not home.is_bound or target.is_beside(StreamTarget(home.base)):
-        return target
-    is_elsewhere = home.authorization is not None
-    return StreamTarget(url, is_elsewhere=is_elsewhere, home=home)
 
 
 def several_servers(bases: Iterable[str], or_by: str) -> ValueError:
