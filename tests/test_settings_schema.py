@@ -69,7 +69,7 @@ RIGHT = [
     f'[[admin.users]]\nname = "ann"\nrole = "viewer"\n{USER}',
     f'[[admin.tokens]]\nname = "p"\nrole = "operator"\ntoken = "{"t" * 22}"',
     '[[purges]]\nkind = "nginx"\nurl = "http://n:80"',
-    'features = ["tests.features.toy"]\n[greeting]\nword = "Hi"',
+    'features = ["headgate_greeting"]\n[greeting]\nword = "Hi"',
 ]
 WRONG = [
     "sse_hartbeat = 1",
@@ -206,7 +206,10 @@ def test_the_schema_is_a_valid_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("processes")
-def test_right_values_are_accepted_by_the_schema_and_by_the_reader(tmp_path: Path) -> None:
+def test_right_values_are_accepted_by_the_schema_and_by_the_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "tests/features/headgate-greeting")
     assert refused_by_reader(RIGHT, tmp_path) == set()
     assert refused_by_schema(RIGHT, tmp_path) == set()
 

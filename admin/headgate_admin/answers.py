@@ -6,10 +6,16 @@ import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
 from headgate_admin.errors import ConsoleError
-from headgate_gateway.features.questions.contract import AnswerFailure
+from headgate_gateway.features.questions.contract import (
+    AnswerFailure,
+    FeatureAnswer,
+    FeatureQuestion,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import msgspec
 
     from headgate_gateway.features.questions.contract import Answer, Question
     from headgate_gateway.features.questions.process_source import ProcessSource
@@ -28,6 +34,14 @@ async def answers_of(source: ProcessSource, question: Question, kind: type[A]) -
         if isinstance(answer, AnswerFailure):
             raise ConsoleError(answer.status, answer.reason)
     raise ConsoleError(503, "no worker answers: try again")
+
+
+async def feature_answers(
+    source: ProcessSource, feature: str, question: msgspec.Struct, kind: type[A]
+) -> list[A]:
+    """Return the answers of a feature, which are of this kind. Raises ConsoleError."""
+    asked = FeatureQuestion.of(feature, question)
+    return [it.read(kind) for it in await answers_of(source, asked, FeatureAnswer)]
 
 
 async def prompt_answers(source: ProcessSource, question: Question) -> Sequence[Answer]:

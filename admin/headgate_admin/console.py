@@ -73,7 +73,7 @@ class Console:
         recorder: Recorder,
         streams: StreamClient,
     ) -> None:
-        self._source = source
+        self.source = source
         self.streams_scheme = "https" if setup.settings.tls.certificate else "http"
         self.setup = setup
         self.recorder = recorder
@@ -104,7 +104,7 @@ class Console:
     @property
     def subscriptions(self) -> ConsoleSubscriptions:
         """The subscriptions of all routes."""
-        return ConsoleSubscriptions(self._source, self._routes.of_logs)
+        return ConsoleSubscriptions(self.source, self._routes.of_logs)
 
     @property
     def name(self) -> str:
@@ -155,7 +155,7 @@ class Console:
             query.limit,
         )
         processes = self.setup.settings.workers
-        answers = await answers_of(self._source, lists.asked(question, processes), StreamPage)
+        answers = await answers_of(self.source, lists.asked(question, processes), StreamPage)
         return lists.page(question, answers, processes)
 
     @property
@@ -169,7 +169,7 @@ class Console:
         if query.route not in self._routes.of_answers:
             self._routes.check(query.route)
         question = ListRuns(query.route, query.status, query.after, query.limit)
-        answers = await answers_of(self._source, question, RunPage)
+        answers = await answers_of(self.source, question, RunPage)
         return runs.page(question, answers, self.setup.clock())
 
     @operation("GET", "/api/v1/stream")
@@ -198,7 +198,7 @@ class Console:
     async def explanation(self, body: RequestToExplain) -> Explanation:
         """Return what would become of a request, which is not made."""
         question = ExplainRequest(body.url, body.headers, body.method)
-        return lists.explanations(await answers_of(self._source, question, Explanation))
+        return lists.explanations(await answers_of(self.source, question, Explanation))
 
     @operation("GET", "/api/v1/configuration")
     def configuration(self) -> Configuration:
@@ -211,7 +211,7 @@ class Console:
         return about(self.setup.settings, self.setup.formats())
 
     async def _described(self, question: DescribeStream | LimitStream) -> StreamDescription:
-        return lists.descriptions(await answers_of(self._source, question, StreamDescription))
+        return lists.descriptions(await answers_of(self.source, question, StreamDescription))
 
 
 CONSOLE: web.AppKey[Console] = web.AppKey("console", Console)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import msgspec
 
 from headgate_admin.access.audit import audited
-from headgate_admin.answers import answers_of
+from headgate_admin.answers import feature_answers
 from headgate_admin.model.kinds import Viewer
 from headgate_admin.operation import operation
 from headgate_gateway.features.questions.subscriptions import (
+    FEATURE,
     MOST_REPLAYED,
     MOST_SUBSCRIPTIONS,
     SUBSCRIPTIONS,
@@ -33,7 +34,6 @@ from headgate_gateway.features.questions.subscriptions import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from headgate_gateway.features.questions.contract import Question
     from headgate_gateway.features.questions.process_source import ProcessSource
 
 A = TypeVar("A")
@@ -96,7 +96,7 @@ class ConsoleSubscriptions:
             query.route, query.text, query.status, query.kind, viewer.is_operator
         )
         question = ListSubscriptions(where, query.order, query.after, query.limit)
-        answers = await answers_of(self._source, question, SubscriptionPage)
+        answers = await feature_answers(self._source, FEATURE, question, SubscriptionPage)
         if len(answers) == 1:
             return answers[0]
         return merged_pages(question, answers, total=max(it.total for it in answers))
@@ -116,7 +116,7 @@ class ConsoleSubscriptions:
         """Delete a subscription, if it is there."""
         with audited(viewer, "delete the subscription", query.route, query.id) as logged:
             question = DeleteSubscription(query.route, query.id)
-            found = await answers_of(self._source, question, DeletionResult)
+            found = await feature_answers(self._source, FEATURE, question, DeletionResult)
             logged["was_there"] = int(any(it.was_there for it in found))
 
     @operation("POST", "/api/v1/subscription/pause")
@@ -142,11 +142,11 @@ class ConsoleSubscriptions:
             logged["named"] = len(body.streams)
             question = ReplaySubscription(body.route, body.id, body.streams, offset)
             # Each worker passes the question on to the log: the first one sets the cursors.
-            answers = await answers_of(self._source, question, ReplayResult)
+            answers = await feature_answers(self._source, FEATURE, question, ReplayResult)
             done = max(answers, key=lambda it: it.streams)
             logged |= {"streams": done.streams, "generation": done.generation}
         return done
 
-    async def _one(self, question: Question, kind: type[A]) -> A:
+    async def _one(self, question: msgspec.Struct, kind: type[A]) -> A:
         """Return the answer of the process that has the subscription."""
-        return (await answers_of(self._source, question, kind))[0]
+        return (await feature_answers(self._source, FEATURE, question, kind))[0]

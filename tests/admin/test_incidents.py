@@ -30,6 +30,7 @@ from headgate_admin.model.overview import Mute, NextStep
 from headgate_admin.record import figures
 from headgate_admin.record.route_traffic import RouteTraffic
 from headgate_gateway.__main__ import cli
+from headgate_gateway.features.questions.contract import FeatureAnswer
 from headgate_gateway.features.questions.loudest import LoudestList, StreamLoad
 from headgate_gateway.features.questions.process_source import STARTING, Health
 from headgate_gateway.features.questions.subscriptions import SubscriptionPage, SubscriptionSummary
@@ -505,7 +506,7 @@ def failing(name: str) -> SubscriptionSummary:
         ),
         pytest.param(
             [Sample(SUBSCRIPTIONS, ("/v1/stream", "failed"), 2.0)],
-            (SubscriptionPage((failing("orders"),), 2, {}),),
+            (FeatureAnswer.of(SubscriptionPage((failing("orders"),), 2, {})),),
             "Wakes of the subscription orders of /v1/stream to https://hooks.example/… fail, as"
             " those of 1 more: refused.",
             NextStep(

@@ -9,10 +9,7 @@ from urllib.parse import urlencode
 import pytest
 from structlog.testing import capture_logs
 
-from headgate_gateway.errors import BadRequest
-from headgate_gateway.features.questions.contract import AnswerFailure
-from headgate_gateway.features.questions.subscriptions import SubscriptionQuestion
-from headgate_gateway.features.subscriptions.operators import answer_for
+from headgate_gateway.features.questions.contract import AnswerFailure, FeatureQuestion
 from tests.admin.consoles import OPERATOR, VIEWER, Client, Switchboard
 from tests.admin.consoles import console as console_of
 from tests.subscriptions.receivers import receiver, subscribed
@@ -34,11 +31,8 @@ class Source(Switchboard):
     gateway: Subscribed
 
     async def query(self, question: Question) -> Sequence[Answer]:
-        if isinstance(question, SubscriptionQuestion):
-            try:
-                return (await answer_for(self.gateway.engine, question),)
-            except BadRequest as refusal:
-                return (AnswerFailure(400, refusal.detail),)
+        if isinstance(question, FeatureQuestion):
+            return (await self.gateway.gateway.inspector.answer(question),)
         return (AnswerFailure(501, "that is not told here"),)
 
 

@@ -13,8 +13,13 @@ from headgate_gateway.features import kinds
 from headgate_gateway.features.kinds import KINDS
 from headgate_gateway.features.kinds.declaration import FirstUse
 from headgate_gateway.features.on_demand import FeatureOnDemand
+from headgate_gateway.features.questions.contract import FeatureQuestion
 from headgate_gateway.features.questions.streams import ListStreams
-from headgate_gateway.features.questions.subscriptions import ListSubscriptions, SubscriptionQuery
+from headgate_gateway.features.questions.subscriptions import (
+    FEATURE,
+    ListSubscriptions,
+    SubscriptionQuery,
+)
 from headgate_gateway.logs.memory import MemoryLog
 from headgate_gateway.protocol.http.paths import MCP, RESERVED
 from headgate_gateway.routes.feature import RouteFeature
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
 
 JSON = ["Content-Type: application/json"]
 PULL = b'{"type":"pull-wake","pattern":"*","wake_stream":"wakes"}'
+LIST = ListSubscriptions(SubscriptionQuery())
 ON_DEMAND = {"console", "views", "subscriptions"}
 
 
@@ -83,7 +89,7 @@ async def test_a_route_loads_the_features_that_its_settings_ask_for(
 USES: tuple[tuple[str, Callable[[Serving], Awaitable[Any]]], ...] = (
     ("views", lambda it: it.ask(get("s?offset=-1&view=text&live=sse"))),
     ("subscriptions", lambda it: it.ask(get(f"{PREFIX}/{RESERVED}/jwks.json"))),
-    ("subscriptions", lambda it: it.inspector.answer(ListSubscriptions(SubscriptionQuery()))),
+    ("subscriptions", lambda it: it.inspector.answer(FeatureQuestion.of(FEATURE, LIST))),
     ("console", lambda it: it.inspector.answer(ListStreams(PREFIX))),
 )
 

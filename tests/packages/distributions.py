@@ -50,6 +50,18 @@ def build(source: Path, folder: Path) -> Distribution:
     return Distribution(wheel, archive)
 
 
+def build_wheel(source: Path, folder: Path) -> Path:
+    """Build the wheel of the distribution in `source` into `folder`, without an index."""
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
+        cwd=source,
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
 def unpack(archive: Path, folder: Path) -> Path:
     """Unpack a source archive, and return its one folder."""
     with tarfile.open(archive) as opened:

@@ -5,16 +5,23 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
-from headgate_gateway.features.questions.contract import AnswerFailure
+from headgate_gateway.features.questions.contract import (
+    AnswerFailure,
+    FeatureAnswer,
+    FeatureQuestion,
+)
 from headgate_gateway.features.questions.subscriptions import (
+    FEATURE,
     DeleteSubscription,
     DeletionResult,
     DescribeSubscription,
     ListSubscriptions,
     PauseSubscription,
     ReplaySubscription,
+    SubscriptionAnswer,
     SubscriptionPage,
     SubscriptionQuery,
 )
@@ -30,7 +37,10 @@ DONE = {"done": True}
 
 async def ask(gateway: Subscribed, question: SubscriptionQuestion) -> Any:
     """Return the answer of a gateway."""
-    return await gateway.gateway.inspector.answer(question)
+    found = await gateway.gateway.inspector.answer(FeatureQuestion.of(FEATURE, question))
+    if isinstance(found, FeatureAnswer):
+        return msgspec.json.decode(found.answer, type=SubscriptionAnswer)
+    return found
 
 
 async def test_an_operator_elsewhere_sees_and_changes_all(redis_url: str) -> None:

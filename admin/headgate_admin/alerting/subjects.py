@@ -9,8 +9,10 @@ from urllib.parse import urlencode
 from headgate_admin.answers import prompt_answers
 from headgate_admin.model.overview import NextStep
 from headgate_admin.readers.merged_lists import loudest_of
+from headgate_gateway.features.questions.contract import FeatureAnswer, FeatureQuestion
 from headgate_gateway.features.questions.loudest import ListLoudest, LoudestList
 from headgate_gateway.features.questions.subscriptions import (
+    FEATURE,
     ListSubscriptions,
     SubscriptionPage,
     SubscriptionQuery,
@@ -96,8 +98,10 @@ def _stream(streams: Sequence[StreamLoad], settings: Settings) -> Subject | None
 async def _subscription(source: ProcessSource, alert: ActiveAlert, route: str) -> Subject | None:
     """Return the failing subscription of a route that has waited longest."""
     where = SubscriptionQuery(route, status="failed")
-    answers = await prompt_answers(source, ListSubscriptions(where, order="oldest", limit=1))
-    rows = [row for it in answers if isinstance(it, SubscriptionPage) for row in it.rows]
+    question = ListSubscriptions(where, order="oldest", limit=1)
+    answers = await prompt_answers(source, FeatureQuestion.of(FEATURE, question))
+    pages = [it.read(SubscriptionPage) for it in answers if isinstance(it, FeatureAnswer)]
+    rows = [row for page in pages for row in page.rows]
     if not rows:
         return None
     row = rows[0]

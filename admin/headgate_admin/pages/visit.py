@@ -6,14 +6,18 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from headgate_admin.answers import feature_answers
 from headgate_admin.errors import ConsoleError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import msgspec
+
     from headgate_admin.console import Console
     from headgate_admin.model.kinds import Viewer
 
+A = TypeVar("A")
 C = TypeVar("C", bound=str)
 
 
@@ -32,6 +36,10 @@ class Visit(NamedTuple):
     whole: bool = True  # else the regions alone that are sent again while a page is open
     entered: Mapping[str, str] = MappingProxyType({})
     refusal: str | None = None
+
+    async def ask(self, feature: str, question: msgspec.Struct, kind: type[A]) -> list[A]:
+        """Return what each process answers to a question of a feature. Raises ConsoleError."""
+        return await feature_answers(self.console.source, feature, question, kind)
 
     def done(self, sentences: Mapping[str, str]) -> str | None:
         """Return the sentence on the change that led here, perhaps with a count.

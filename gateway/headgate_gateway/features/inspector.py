@@ -7,10 +7,14 @@ import pkgutil
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from headgate_gateway.errors import HeadgateError
-from headgate_gateway.features.kinds import KINDS
+import msgspec
+
+from headgate_gateway.errors import HeadgateError, NotOffered
+from headgate_gateway.features.kinds import kinds_of
 from headgate_gateway.features.questions.contract import (
     AnswerFailure,
+    FeatureAnswer,
+    FeatureQuestion,
     PeerMetrics,
     ShareMetrics,
     TakeEvents,
@@ -18,11 +22,10 @@ from headgate_gateway.features.questions.contract import (
 from headgate_gateway.telemetry.event_journal import JOURNAL
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from headgate_gateway.access.authorities import Authorities
     from headgate_gateway.features.console.answers import ConsoleAnswers
-    from headgate_gateway.features.kinds.declaration import FeatureKind
     from headgate_gateway.features.questions.contract import Answer, Question
     from headgate_gateway.logs.redis.store import RedisStore
     from headgate_gateway.routes.contract import StreamRoute
@@ -42,12 +45,14 @@ class Inspector:
         services: Services,
         authorities: Authorities,
         models: Sequence[StreamRoute] = (),
+        features: Iterable[str] = (),
     ) -> None:
-        """`models` lead to models."""
+        """`models` lead to models, and `features` are those from outside by their modules."""
         self._routes = routes
         self._services = services
         self._authorities = authorities
         self._models = models
+        self._kinds = {it.name: it for it in kinds_of(features) if it.questions}
 
     @cached_property
     def _console(self) -> ConsoleAnswers:
@@ -62,18 +67,23 @@ class Inspector:
                 return JOURNAL.events_after(question.after.get(JOURNAL.process, 0))
             if isinstance(question, ShareMetrics):
                 return await self._share(question)
-            if (kind := _kind_of(question)) is not None:
-                return await self._ask_feature(kind, question)
+            if isinstance(question, FeatureQuestion):
+                return await self._ask_feature(question)
             return await self._console.answer(question)
         except HeadgateError as refusal:
             return AnswerFailure(refusal.status, refusal.detail)
 
-    async def _ask_feature(self, kind: FeatureKind, question: Question) -> Answer:
+    async def _ask_feature(self, question: FeatureQuestion) -> Answer:
+        kind = self._kinds.get(question.feature)
+        if kind is None:  # a reload has taken it away
+            raise NotOffered(f"no feature {question.feature} answers questions here")
         for route in self._routes:
             if (feature := route.features.get(kind.name)) is not None:
                 await feature.opened()
-        found: Answer = await pkgutil.resolve_name(kind.answer)(self._routes, question)
-        return found
+        form = pkgutil.resolve_name(kind.questions)
+        read = msgspec.json.decode(question.question, type=form)
+        found = await pkgutil.resolve_name(kind.answer)(self._routes, read)
+        return found if isinstance(found, AnswerFailure) else FeatureAnswer.of(found)
 
     async def _share(self, question: ShareMetrics) -> PeerMetrics:
         """Return the figures that other gateways left in the logs of all routes."""
@@ -86,14 +96,6 @@ class Inspector:
         known = [one for one in found if one is not None]
         figures = {name: value for one in known for name, value in one.items()}
         return PeerMetrics(figures, is_whole=len(known) == len(found))
-
-
-def _kind_of(question: Question) -> FeatureKind | None:
-    """Return the kind of feature that answers a question; None for one of the console's own."""
-    for kind in KINDS:
-        if kind.questions and isinstance(question, pkgutil.resolve_name(kind.questions)):
-            return kind
-    return None
 
 
 async def _shared(store: RedisStore, question: ShareMetrics) -> Mapping[str, str] | None:

@@ -18,20 +18,19 @@ from headgate_gateway.protocol.http import cache_status
 from headgate_gateway.protocol.http.paths import LISTING, canonical_beginning, parse_query, split
 from headgate_gateway.routes.answers import RouteAnswer
 from headgate_gateway.routes.feature import RouteFeature
-from headgate_gateway.routes.router import RoutedTarget
 from headgate_gateway.runtime.shedding import READS
-from headgate_gateway.stepped import in_task
 from headgate_gateway.streams.present_streams import present_page
 from headgate_gateway.telemetry import traffic as counted
 from headgate_gateway.web.admission import admit_granted
 from headgate_gateway.web.requests.request import exchange_of
+from headgate_gateway.web.routed_request import RoutedRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from headgate_gateway.routes.feature import FeatureRequest
     from headgate_gateway.routes.setup import RouteSetup
     from headgate_gateway.streams.route import HostedRoute
-    from headgate_gateway.web.requests.request import Request
 
 PAGE = 100  # names of a page by default
 LARGEST_PAGE = 1_000  # 2 MB of the longest names
@@ -61,18 +60,15 @@ class ListedStreams(RouteFeature):
         return name == LISTING
 
     @override
-    async def operate(
-        self, request: Request, target: str, route: HostedRoute, name: str
-    ) -> RouteAnswer:
+    async def operate(self, control: FeatureRequest) -> RouteAnswer:
         """Return a page of names, in the order of their bytes."""
-        await in_task()
+        request, place = RoutedRequest.parts(control)
         request.limit_grace(0.0)
         exchange, services = exchange_of(request), self._services
         exchange.operation = counted.LIST
-        place = RoutedTarget(target, f"{route.prefix}/{name}", route, name)
-        query, error = _parsed(target)
+        query, error = _parsed(place.target)
         # A request that cannot be understood may mean all streams.
-        need = Need(f"{route.prefix}/{query.begins}*", READ)
+        need = Need(f"{place.route.prefix}/{query.begins}*", READ)
         principal = await admit_granted(request, place, need, services)
         if request.method != "GET":
             raise MethodNotAllowed("a list takes GET", "GET")

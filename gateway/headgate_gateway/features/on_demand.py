@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import pkgutil
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from typing_extensions import override
 
 from headgate_gateway.errors import NotOffered
 from headgate_gateway.features.kinds.declaration import FirstUse
 from headgate_gateway.routes.feature import RouteFeature
-from headgate_gateway.stepped import in_task
 
 if TYPE_CHECKING:
     from headgate_gateway.features.kinds.declaration import FeatureKind
+    from headgate_gateway.routes.answers import RouteAnswer
     from headgate_gateway.routes.contract import StreamRoute
+    from headgate_gateway.routes.feature import FeatureRequest
     from headgate_gateway.routes.setup import RouteSetup
     from headgate_gateway.streams.route import HostedRoute
 
@@ -66,16 +67,8 @@ class FeatureOnDemand(RouteFeature):
                 await self.opened()
 
     @override
-    async def operate(
-        self,
-        request: Any,
-        target: str,
-        route: Any,
-        name: str,
-    ) -> Any:
-        await in_task()
-        feature = await self.opened()
-        return await feature.operate(request, target, route, name)
+    async def operate(self, request: FeatureRequest) -> RouteAnswer:
+        return await (await self.opened()).operate(request)
 
     @override
     async def close(self) -> None:

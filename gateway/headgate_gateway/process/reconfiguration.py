@@ -66,7 +66,9 @@ class ActiveConfiguration:
         self.router = plans.router
         self.fast_path = FastPath(plans, services)
         self.handlers = app.handlers_of(plans, services)
-        self.inspector = Inspector(Router(self.routes), services, authorities, self.models)
+        self.inspector = Inspector(
+            Router(self.routes), services, authorities, self.models, settings.features
+        )
 
 
 def check_fixed(current: Settings, new_settings: Settings) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Coroutine, Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
+    from multidict import MultiMapping
+
+    from headgate_gateway.access.operations import Need
+    from headgate_gateway.access.principal import Principal
+    from headgate_gateway.routes.answers import RouteAnswer
     from headgate_gateway.routes.setup import RouteSetup
     from headgate_gateway.telemetry.metrics import Sample
 
@@ -22,6 +27,27 @@ class Entrance(NamedTuple):
     who: str
     what: str
     name: str
+
+
+class FeatureRequest(Protocol):
+    """A request to a control path, as its feature sees it: nobody has admitted its client yet."""
+
+    method: str
+    target: str  # its path and query
+    name: str  # of its path, below the prefix of the route
+
+    @property
+    def headers(self) -> MultiMapping[str]:
+        """The header fields."""
+
+    async def admit(self, *needs: Need) -> Principal | None:
+        """Return its client once the route's guard admits it to all `needs`; None for anybody.
+
+        Raises HeadgateError.
+        """
+
+    async def body(self) -> bytes:
+        """Return the whole body, within the limits of the server. Raises HeadgateError."""
 
 
 class RouteFeature:
@@ -49,14 +75,8 @@ class RouteFeature:
         """Return the feature itself, loaded and opened. Raises HeadgateError."""
         return self
 
-    def operate(
-        self,
-        request: Any,  # noqa: ANN401 - that of headgate_gateway.web, which is above
-        target: str,
-        route: Any,  # noqa: ANN401 - a StreamRoute, which is above
-        name: str,
-    ) -> Coroutine[Any, Any, Any]:
-        """Return a coroutine of the RouteAnswer to a request to a control path."""
+    async def operate(self, request: FeatureRequest) -> RouteAnswer:
+        """Return the answer to a request to a control path. Raises HeadgateError."""
         raise NotImplementedError
 
     def notes(self) -> Mapping[str, str | None]:

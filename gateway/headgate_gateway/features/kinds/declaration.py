@@ -48,7 +48,8 @@ class FeatureKind:
 
     `check` takes the settings of a route, and raises StartError if the feature could not be made of
     them. `requests` takes a RouteSetup, the Origin and its IdentityHeaders, and returns the
-    OriginRequests of a route. `answer` takes the routes and one of the `questions` of the console.
+    OriginRequests of a route. `answer` takes the routes and one of the `questions`, a Struct or a
+    union of tagged ones: it returns a Struct, or an AnswerFailure.
     `routes` takes the Services of a process and returns its RouteMaker: there are such routes if
     the settings `has_routes`. `commands` are added to those of `headgate`. `page`
     is the ConsolePage of the feature.

@@ -31,18 +31,17 @@ from headgate_gateway.protocol.http import cache_status
 from headgate_gateway.protocol.http.paths import MCP
 from headgate_gateway.routes.answers import RouteAnswer
 from headgate_gateway.routes.feature import Entrance, RouteFeature
-from headgate_gateway.routes.router import RoutedTarget
-from headgate_gateway.stepped import in_task
 from headgate_gateway.telemetry.logs import log
-from headgate_gateway.web.admission import admit_control, refuse_banned
+from headgate_gateway.web.admission import refuse_banned
 from headgate_gateway.web.handlers import live_responses
-from headgate_gateway.web.requests import request_body
 from headgate_gateway.web.requests.request import exchange_of
+from headgate_gateway.web.routed_request import RoutedRequest
 
 if TYPE_CHECKING:
     from headgate_gateway.access.principal import Principal
     from headgate_gateway.features.mcp.event_types import EventType
-    from headgate_gateway.routes.contract import StreamRoute
+    from headgate_gateway.routes.feature import FeatureRequest
+    from headgate_gateway.routes.router import RoutedTarget
     from headgate_gateway.routes.services import Services
     from headgate_gateway.routes.setup import RouteSetup
     from headgate_gateway.settings import Route
@@ -90,47 +89,39 @@ class EventsOfRoute(RouteFeature):
         self.events.end_streams()
 
     @override
-    async def operate(
-        self, request: Request, target: str, route: StreamRoute, name: str
-    ) -> RouteAnswer:
-        """Return the answer to a host of MCP."""
-        place = RoutedTarget(target, f"{route.prefix}/{name}", route, name)
-        return await answer_mcp(request, place, self.events, self._services)
-
-
-async def answer_mcp(
-    request: Request, place: RoutedTarget, events: RouteEvents, services: Services
-) -> RouteAnswer:
-    """Return the answer to a request to `/mcp`. Raises HeadgateError."""
-    await in_task()
-    if request.method != "POST":
-        raise MethodNotAllowed("MCP takes POST here, and has no stream of the server's own", "POST")
-    client = await _admitted(request, place, services)
-    if media_type(request.headers.get("Content-Type", "")) != JSON_TYPE:
-        raise BadRequest("Content-Type must be application/json")
-    body = await request_body.whole(request, services)
-    refuse_banned(request, exchange_of(request), services.bans)  # meanwhile
-    try:
-        message = rpc.message_in(body)
-    except RpcError as error:
-        return _answer(rpc.refusal(error), error.status(is_stateless=False))
-    requests = EventRequests(events, client)
-    version, method = (
-        request.headers.get(name) for name in (rpc.VERSION_HEADER, rpc.METHOD_HEADER)
-    )
-    try:
-        call = rpc.call_of(message, version, method)
-    except RpcError as error:
-        status = error.status(is_stateless=error.is_of_call)
-        return _answer(rpc.refusal(error, error.call_id), status)
-    if call is None or call.id is None:
-        return ACCEPTED
-    try:
-        if call.method == STREAM:
-            return _streamed(request, requests.stream(call), services)
-        return _answer(await requests.response(call), 200)
-    except RpcError as error:
-        return _answer(call.error(error), error.status(is_stateless=call.is_stateless))
+    async def operate(self, control: FeatureRequest) -> RouteAnswer:
+        """Return the answer to a host of MCP. Raises HeadgateError."""
+        (request, place), services = RoutedRequest.parts(control), self._services
+        if request.method != "POST":
+            raise MethodNotAllowed(
+                "MCP takes POST here, and has no stream of the server's own", "POST"
+            )
+        client = await _admitted(control, place, services)
+        if media_type(request.headers.get("Content-Type", "")) != JSON_TYPE:
+            raise BadRequest("Content-Type must be application/json")
+        body = await control.body()
+        refuse_banned(request, exchange_of(request), services.bans)  # meanwhile
+        try:
+            message = rpc.message_in(body)
+        except RpcError as error:
+            return _answer(rpc.refusal(error), error.status(is_stateless=False))
+        requests = EventRequests(self.events, client)
+        version, method = (
+            request.headers.get(name) for name in (rpc.VERSION_HEADER, rpc.METHOD_HEADER)
+        )
+        try:
+            call = rpc.call_of(message, version, method)
+        except RpcError as error:
+            status = error.status(is_stateless=error.is_of_call)
+            return _answer(rpc.refusal(error, error.call_id), status)
+        if call is None or call.id is None:
+            return ACCEPTED
+        try:
+            if call.method == STREAM:
+                return _streamed(request, requests.stream(call), services)
+            return _answer(await requests.response(call), 200)
+        except RpcError as error:
+            return _answer(call.error(error), error.status(is_stateless=call.is_stateless))
 
 
 def _streamed(request: Request, stream: EventStream, services: Services) -> RouteAnswer:
@@ -146,9 +137,11 @@ def _streamed(request: Request, stream: EventStream, services: Services) -> Rout
     return held_stream(request, services, streamed)
 
 
-async def _admitted(request: Request, place: RoutedTarget, services: Services) -> Principal | None:
+async def _admitted(
+    control: FeatureRequest, place: RoutedTarget, services: Services
+) -> Principal | None:
     """Return the principal; None for anybody, where anybody may read. Raises as a guard does."""
-    principal = await admit_control(request, place, (), services)
+    principal = await control.admit()
     guard = place.route.access.guard
     if principal is None and guard is not None:
         needs = (Need(place.path, READ),)

@@ -6,6 +6,8 @@ that they pass between processes as JSON.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import msgspec
 
 from headgate_gateway.features.questions.loudest import ListLoudest, LoudestList
@@ -20,13 +22,11 @@ from headgate_gateway.features.questions.streams import (
     StreamDescription,
     StreamPage,
 )
-from headgate_gateway.features.questions.subscriptions import (
-    SubscriptionAnswer,
-    SubscriptionQuestion,
-)
 from headgate_gateway.features.questions.tokens import ListTokens, TokenPage
 from headgate_gateway.telemetry.access_log import RefusedRequest
 from headgate_gateway.telemetry.event_journal import ProcessEvents
+
+A = TypeVar("A")
 
 # Bytes of the figures that a gateway shares with others. A route takes less than a thousand.
 LONGEST_FIGURES = 256 << 10
@@ -65,6 +65,33 @@ class TakeEvents(msgspec.Struct, tag=True, frozen=True):
     after: dict[str, int]  # the last sequence that was taken, by process
 
 
+class FeatureQuestion(msgspec.Struct, tag=True, frozen=True):
+    """A question to a feature, of which only the feature knows the form: it may be from outside."""
+
+    feature: str
+    question: msgspec.Raw
+
+    @classmethod
+    def of(cls, feature: str, question: msgspec.Struct) -> FeatureQuestion:
+        """Return one of the `questions` that the FeatureKind names."""
+        return cls(feature, msgspec.Raw(msgspec.json.encode(question)))
+
+
+class FeatureAnswer(msgspec.Struct, tag=True, frozen=True):
+    """The answer of a feature."""
+
+    answer: msgspec.Raw
+
+    @classmethod
+    def of(cls, answer: msgspec.Struct) -> FeatureAnswer:
+        """Return an answer as it passes between processes."""
+        return cls(msgspec.Raw(msgspec.json.encode(answer)))
+
+    def read(self, kind: type[A]) -> A:
+        """Return the answer, which is of this kind."""
+        return msgspec.json.decode(self.answer, type=kind)
+
+
 class AnswerFailure(msgspec.Struct, tag=True, frozen=True):
     """The reason for no answer: there is no such stream, the log is away, and so on."""
 
@@ -84,13 +111,12 @@ Question = (
     | ShareMetrics
     | TakeEvents
     | ReaderQuestion
-    | SubscriptionQuestion
+    | FeatureQuestion
 )
 Answer = (
     StreamPage
     | StreamDescription
     | ReaderAnswer
-    | SubscriptionAnswer
     | RunPage
     | Explanation
     | RefusalList
@@ -98,5 +124,6 @@ Answer = (
     | TokenPage
     | PeerMetrics
     | ProcessEvents
+    | FeatureAnswer
     | AnswerFailure
 )

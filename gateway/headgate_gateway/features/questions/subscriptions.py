@@ -16,6 +16,7 @@ SubscriptionStatus = Literal["active", "failed", "stuck", "paused"]
 SubscriptionKind = Literal["webhook", "pull-wake"]
 SubscriptionOrder = Literal["id", "pending", "oldest"]
 
+FEATURE = "subscriptions"  # the name of their FeatureKind
 SUBSCRIPTIONS = 50  # of a page by default
 MOST_SUBSCRIPTIONS = 500
 LINKS = 100  # streams of a subscription on one page

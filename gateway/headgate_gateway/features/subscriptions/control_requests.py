@@ -21,13 +21,8 @@ from headgate_gateway.features.subscriptions.state.configuration import (
 from headgate_gateway.features.subscriptions.state.owners import needs_of
 from headgate_gateway.protocol import cache_headers, responses
 from headgate_gateway.protocol.http.paths import RESERVED
-from headgate_gateway.web.admission import admit_control
-from headgate_gateway.web.requests import request_body
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
-
-    from headgate_gateway.access.operations import Need
     from headgate_gateway.access.principal import Principal
     from headgate_gateway.features.subscriptions.engine import RouteSubscriptions
     from headgate_gateway.features.subscriptions.state.configuration import (
@@ -35,9 +30,7 @@ if TYPE_CHECKING:
     )
     from headgate_gateway.features.subscriptions.state.subscription import DurableSubscription
     from headgate_gateway.protocol.responses import Response
-    from headgate_gateway.routes.router import RoutedTarget
-    from headgate_gateway.routes.services import Services
-    from headgate_gateway.web.requests.request import Request
+    from headgate_gateway.routes.feature import FeatureRequest
 
 KEYS = f"{RESERVED}/jwks.json"
 _SUBSCRIPTIONS = f"{RESERVED}/subscriptions/"
@@ -54,14 +47,6 @@ _KEY_FIELDS = (
     f"{responses.SECURITY}Cache-Control: public, max-age=300\r\n"
     "Content-Type: application/jwk-set+json\r\n"
 )
-
-
-async def with_refusals(response: Coroutine[Any, Any, Response]) -> Response:
-    """Return a response, or that of the refusal."""
-    try:
-        return await response
-    except SubscriptionRefused as refusal:
-        return refusal_response(refusal)
 
 
 def refusal_response(refusal: SubscriptionRefused) -> Response:
@@ -88,18 +73,16 @@ class ControlRequest:
     """
 
     def __init__(
-        self, request: Request, place: RoutedTarget, engine: RouteSubscriptions, services: Services
+        self, request: FeatureRequest, engine: RouteSubscriptions, *, conceals: bool
     ) -> None:
         self._request = request
-        self._place = place
         self._engine = engine
         self._requests = SubscriptionRequests(engine)
-        self._services = services
-        self._conceals = place.route.access.conceals
+        self._conceals = conceals
 
-    async def response(self, name: str) -> Response:
+    async def response(self) -> Response:
         """Return the response. Raises SubscriptionRefused, HeadgateError."""
-        method = self._request.method
+        name, method = self._request.name, self._request.method
         check_control(name, method)
         if name == KEYS:
             return keys_response(await self._requests.jwks())
@@ -117,7 +100,7 @@ class ControlRequest:
     async def _whole(self, subscription_id: str, method: str) -> Response:
         if method == "PUT":
             return await self._put(subscription_id)
-        principal = await self._admit()
+        principal = await self._request.admit()
         if method == "DELETE":
             return await self._delete(subscription_id, principal)
         found = self._requests.find(subscription_id)
@@ -138,8 +121,8 @@ class ControlRequest:
         return _no_content()
 
     async def _put(self, subscription_id: str) -> Response:
-        await self._admit()
-        configuration = parse_configuration(await self._body(), self._prefix)
+        await self._request.admit()
+        configuration = parse_configuration(await self._request.body(), self._prefix)
         principal = await self._admit_subscriber(configuration)
         found = self._engine.by_id.get(subscription_id)
         if found is not None and not self._conceals:  # else the id is in use by other contents
@@ -149,8 +132,8 @@ class ControlRequest:
         return responses.Response(201 if is_new else 200, _FIELDS, text)
 
     async def _link(self, subscription_id: str) -> Response:
-        self._check_owner(self._requests.find(subscription_id), await self._admit())
-        names = names_in(json_object(await self._body(), _LINKED), self._prefix)
+        self._check_owner(self._requests.find(subscription_id), await self._request.admit())
+        names = names_in(json_object(await self._request.body(), _LINKED), self._prefix)
         found = self._requests.find(subscription_id)
         wanted = msgspec.structs.replace(found.configuration, streams=names)
         self._check_owner(found, await self._admit_subscriber(wanted))
@@ -158,14 +141,14 @@ class ControlRequest:
         return _no_content()
 
     async def _unlink(self, subscription_id: str, path: str) -> Response:
-        principal = await self._admit()
+        principal = await self._request.admit()
         self._check_owner(self._requests.find(subscription_id), principal)
         await self._requests.unlink(subscription_id, unquote(path))
         return _no_content()
 
     async def _claim(self, subscription_id: str) -> Response:
-        await self._admit()
-        body = await self._body()
+        await self._request.admit()
+        body = await self._request.body()
         found = self._requests.find(subscription_id)
         configuration = found.configuration
         claimer = await self._admit_subscriber(configuration, "to claim")
@@ -176,8 +159,8 @@ class ControlRequest:
         return _json(200, claimed)
 
     async def _acknowledge(self, subscription_id: str, action: str) -> Response:
-        token = request_credential("POST", self._place.path, self._request.headers).token
-        body = await self._body()
+        token = request_credential("POST", self._request.name, self._request.headers).token
+        body = await self._request.body()
         if self._conceals:
             self._requests.check_known_token(subscription_id, token)
         document = await self._requests.acknowledge(subscription_id, action, token, body)
@@ -187,10 +170,6 @@ class ControlRequest:
     def _prefix(self) -> str:
         return self._engine.prefix
 
-    async def _admit(self, needs: Sequence[Need] = ()) -> Principal | None:
-        """Return the principal, if the route's guard admits it to what it needs."""
-        return await admit_control(self._request, self._place, needs, self._services)
-
     async def _admit_subscriber(
         self, configuration: SubscriptionConfiguration, purpose: str = "to subscribe"
     ) -> Principal | None:
@@ -199,7 +178,7 @@ class ControlRequest:
         The streams may be many, and "here" in the guard's own words is none of them.
         """
         try:
-            return await self._admit(needs_of(configuration, self._prefix))
+            return await self._request.admit(*needs_of(configuration, self._prefix))
         except Forbidden as refusal:
             raise Forbidden(f"{refusal.detail}; {purpose} {_NEEDED}") from None
 
@@ -211,7 +190,7 @@ class ControlRequest:
         if found.configuration.wake_stream is None:
             raise not_found() if self._conceals else _of_another_worker()
         try:
-            await self._admit(needs_of(found.configuration, self._prefix))
+            await self._request.admit(*needs_of(found.configuration, self._prefix))
         except Forbidden:
             raise _of_another_worker() from None
 
@@ -228,9 +207,6 @@ class ControlRequest:
         if principal is None:
             raise Unauthenticated(_OWNER_TOKEN)
         raise Forbidden("the subscription is another client's")
-
-    async def _body(self) -> bytes:
-        return await request_body.whole(self._request, self._services)
 
 
 def _of_another_worker() -> Forbidden:

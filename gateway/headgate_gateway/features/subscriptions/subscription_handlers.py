@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from multidict import CIMultiDict
 from typing_extensions import override
 
 from headgate_gateway.errors import HeadgateError
+from headgate_gateway.features.questions.subscriptions import FEATURE
 from headgate_gateway.features.subscriptions import control_requests, operators
 from headgate_gateway.features.subscriptions.control_requests import (
     ControlRequest,
     RemoteClient,
     refusal_response,
-    with_refusals,
 )
 from headgate_gateway.features.subscriptions.engine import SubscriptionRules
 from headgate_gateway.features.subscriptions.errors import SubscriptionRefused
@@ -27,16 +27,14 @@ from headgate_gateway.routes.answers import RouteAnswer
 from headgate_gateway.routes.feature import RouteFeature
 from headgate_gateway.routes.router import RoutedTarget
 from headgate_gateway.runtime.request_fields import RequestFields
-from headgate_gateway.stepped import in_task
 from headgate_gateway.telemetry import traffic as counted
-from headgate_gateway.web.admission import admit_control
-from headgate_gateway.web.requests import request_body
 from headgate_gateway.web.requests.blocks import KnownRequest
 from headgate_gateway.web.requests.exchange import Exchange
 from headgate_gateway.web.requests.request import Request
+from headgate_gateway.web.routed_request import RoutedRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Iterable
 
     from headgate_gateway.features.questions.contract import AnswerFailure
     from headgate_gateway.features.questions.subscriptions import (
@@ -46,12 +44,11 @@ if TYPE_CHECKING:
     from headgate_gateway.features.subscriptions.engine import RouteSubscriptions
     from headgate_gateway.features.subscriptions.shared.owned import OwnedSubscriptions
     from headgate_gateway.routes.contract import StreamRoute
+    from headgate_gateway.routes.feature import FeatureRequest
     from headgate_gateway.routes.services import Services
     from headgate_gateway.routes.setup import RouteSetup
     from headgate_gateway.telemetry.metrics import Sample
     from headgate_gateway.web.requests.request import ClientConnection
-
-NAME = "subscriptions"
 
 
 class SubscriptionsOfRoute(RouteFeature):
@@ -77,7 +74,7 @@ class SubscriptionsOfRoute(RouteFeature):
 
     @override
     def notes(self) -> dict[str, str | None]:
-        return {NAME: self.subscriptions.stuck()}
+        return {FEATURE: self.subscriptions.stuck()}
 
     @override
     def samples(self) -> Iterable[Sample]:
@@ -96,47 +93,44 @@ class SubscriptionsOfRoute(RouteFeature):
         await self.subscriptions.close()
 
     @override
-    def operate(
-        self, request: Request, target: str, route: StreamRoute, name: str
-    ) -> Coroutine[Any, Any, RouteAnswer]:
-        place = RoutedTarget(target, f"{route.prefix}/{name}", route, name)
-        subscriptions = self.subscriptions
-        if isinstance(subscriptions, SharedSubscriptions):
-            return _answered(self._response(request, place, subscriptions))
-        return _answered(self._response_when_open(request, place, subscriptions))
-
-    async def _response_when_open(
-        self, request: Request, place: RoutedTarget, subscriptions: RouteSubscriptions
-    ) -> Response:
-        """Return the response of this gateway alone. Raises SubscriptionRefused, HeadgateError."""
-        await subscriptions.wait_until_open()
-        control = ControlRequest(request, place, subscriptions, self._services)
-        return await control.response(place.name)
+    async def operate(self, request: FeatureRequest) -> RouteAnswer:
+        try:
+            response = await self._response(request, self.subscriptions)
+        except SubscriptionRefused as refusal:
+            response = refusal_response(refusal)
+        return RouteAnswer.of(response, cache_status.BYPASS)
 
     async def _response(
-        self, request: Request, place: RoutedTarget, subscriptions: SharedSubscriptions
+        self,
+        request: FeatureRequest,
+        subscriptions: RouteSubscriptions | SharedSubscriptions,
     ) -> Response:
-        """Return the response of the gateway that delivers. Raises HeadgateError."""
-        name = place.name
-        control_requests.check_control(name, request.method)
+        """Return the response of the gateway that delivers.
+
+        Raises SubscriptionRefused, HeadgateError.
+        """
+        if not isinstance(subscriptions, SharedSubscriptions):
+            await subscriptions.wait_until_open()
+            return await self._request(request, subscriptions).response()
+        control_requests.check_control(request.name, request.method)
         engine = await subscriptions.confirm_ownership()
         while True:
             if engine is None:
-                needs_client = not control_requests.is_for_anybody(name)
-                handed = await _handed_on(request, place, self._services, needs_client=needs_client)
-                back = await subscriptions.hand_on(handed)
+                back = await subscriptions.hand_on(await _handed_on(request))
                 if isinstance(back, mail.HandedOnResponse):
                     return Response(back.status, back.fields, back.body)
                 engine = back
-            response = await self._own_response(request, place, subscriptions, engine)
+            response = await self._own_response(request, subscriptions, engine)
             if response is not None:
                 return response
             engine = None
 
+    def _request(self, request: FeatureRequest, engine: RouteSubscriptions) -> ControlRequest:
+        return ControlRequest(request, engine, conceals=self._route.access.conceals)
+
     async def _own_response(
         self,
-        request: Request,
-        place: RoutedTarget,
+        request: FeatureRequest,
         subscriptions: SharedSubscriptions,
         engine: OwnedSubscriptions,
     ) -> Response | None:
@@ -146,7 +140,7 @@ class SubscriptionsOfRoute(RouteFeature):
         under another owner. Raises SubscriptionRefused, HeadgateError.
         """
         try:
-            return await ControlRequest(request, place, engine, self._services).response(place.name)
+            return await self._request(request, engine).response()
         except SubscriptionRefused:
             if await subscriptions.confirm_ownership(reads_lease=True) is engine:
                 raise
@@ -180,9 +174,11 @@ class SubscriptionsOfRoute(RouteFeature):
         request = Request(message, handed.body, cast("ClientConnection", RemoteClient()))
         new_id = self._services.lines.new_request_id
         request.exchange = Exchange(route.traffic, counted.OTHER, None, new_id)
-        place = RoutedTarget(target, path, route, handed.name)
+        routed = RoutedRequest(
+            request, RoutedTarget(target, path, route, handed.name), self._services
+        )
         try:
-            response = await self._own_response(request, place, subscriptions, engine)
+            response = await self._own_response(routed, subscriptions, engine)
         except SubscriptionRefused as refusal:
             response = refusal_response(refusal)
         except HeadgateError as error:
@@ -194,7 +190,7 @@ class SubscriptionsOfRoute(RouteFeature):
 
 def subscriptions_of(route: StreamRoute) -> RouteSubscriptions | SharedSubscriptions | None:
     """Return the subscriptions of a route, where a log stores some."""
-    feature = route.features.get(NAME)
+    feature = route.features.get(FEATURE)
     return feature.subscriptions if isinstance(feature, SubscriptionsOfRoute) else None
 
 
@@ -208,21 +204,14 @@ async def answer_operator(
     )
 
 
-async def _handed_on(
-    request: Request, place: RoutedTarget, services: Services, *, needs_client: bool
-) -> mail.HandedOnRequest:
+async def _handed_on(request: FeatureRequest) -> mail.HandedOnRequest:
     """Return a request as the other gateway gets it, which judges it by its own guard.
 
-    Where the request `needs_client`, its body is read only for a client that the guard here knows.
+    Unless it is for anybody, its body is read only for a client that the guard here knows.
     """
-    if needs_client:
-        await admit_control(request, place, (), services)
-    body = request.whole = await request_body.whole(request, services)
+    if not control_requests.is_for_anybody(request.name):
+        await request.admit()
+    body = await request.body()
     headers = [(str(name), value) for name, value in request.headers.items()]
-    query = split(place.target)[1]
-    return mail.HandedOnRequest(request.method, place.name, query, headers, body)
-
-
-async def _answered(response: Coroutine[Any, Any, Response]) -> RouteAnswer:
-    await in_task()
-    return RouteAnswer.of(await with_refusals(response), cache_status.BYPASS)
+    query = split(request.target)[1]
+    return mail.HandedOnRequest(request.method, request.name, query, headers, body)

@@ -36,6 +36,7 @@ from headgate_gateway.web.requests import request_head
 from headgate_gateway.web.requests.exchange import CLIENT_GONE, NOT_LOOKED_UP, resumed
 from headgate_gateway.web.requests.request import exchange_of, note_read
 from headgate_gateway.web.requests.responses import StreamedResponse, WireResponse, render
+from headgate_gateway.web.routed_request import RoutedRequest, answer_control
 from headgate_gateway.web.server_spans import ServerSpans
 
 if TYPE_CHECKING:
@@ -152,8 +153,9 @@ class Handlers:
                 check_web_origin(request, self._lines, is_guarded=is_guarded, has_token=has_token)
             admission.charge(request, exchange, self._services)
         control = place.control
-        operate = operations.operate if control is None else control.operate
-        outcome = operate(request, credential.target, route, place.name)
+        if control is not None:
+            return answer_control(control, RoutedRequest(request, place, self._services))
+        outcome = operations.operate(request, credential.target, route, place.name)
         if exchange.decide_again is not None and exchange.operation == READ:
             return self._check_again(outcome, exchange, route)
         return outcome
