@@ -13,8 +13,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-import structlog
-
+from headgate_gateway.telemetry.logs import NAME
 from tests.logs.flipped_files import flips
 
 
@@ -35,5 +34,5 @@ if __name__ == "__main__":
     parser.add_argument("--flips", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    logging.getLogger(NAME).setLevel(logging.CRITICAL)
     sys.exit(min(1, asyncio.run(campaign(given.flips, given.seed))))

@@ -15,12 +15,15 @@ from hypothesis import HealthCheck, settings
 from headgate_gateway.telemetry import logs
 from headgate_gateway.web.connections import requests
 from tests.support.examples import examples
+from tests.support.log_lines import capture_logs
 from tests.support.row_ids import row_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator, Iterator
 
     from playwright.async_api import Browser
+
+    from tests.support.log_lines import Lines
 
 # Other folders play the contract of logs, too, and may import it first.
 pytest.register_assert_rewrite("tests.logs.contract")
@@ -79,6 +82,13 @@ def _unchanged_log() -> Iterator[None]:
     before = (root.level, own.level, own.disabled, logs._written)
     yield
     assert (root.level, own.level, own.disabled, logs._written) == before
+
+
+@pytest.fixture
+def logged() -> Iterator[Lines]:
+    """Return the lines that the gateway's log gets in this test; none is written."""
+    with capture_logs() as lines:
+        yield lines
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

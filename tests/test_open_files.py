@@ -6,9 +6,9 @@ import resource
 import subprocess
 
 import pytest
-from structlog.testing import capture_logs
 
 from headgate_gateway.process.serve import check_open_files
+from tests.support.log_lines import capture_logs
 from tests.support.processes import HEADGATE, Headgate
 
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from multidict import CIMultiDict
-from structlog.testing import capture_logs
 
 from headgate_gateway.access.credentials import request_credential
 from headgate_gateway.protocol.http.paths import MAX_PATH_BYTES
 from headgate_gateway.telemetry import traffic as counted
 from tests.support.guarded_gateway import CANARY, ROUTES, bearer, guarded, revoke, token
+from tests.support.log_lines import capture_logs
 from tests.support.serving import EDGE, PREFIX, get, post, put, request
 
 if TYPE_CHECKING:

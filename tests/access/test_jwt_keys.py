@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
-from structlog.testing import capture_logs
 
 from headgate_gateway.access import jwt_issuers
 from headgate_gateway.access.authorities import Authorities
@@ -17,6 +16,7 @@ from headgate_gateway.errors import KeysUnavailable, Unauthenticated
 from headgate_gateway.outbound import client
 from headgate_gateway.settings import Settings
 from tests.access.forging import AUDIENCE, EC, ED, ISSUER, NOW, OTHER_ED, good, jwks
+from tests.support.log_lines import capture_logs
 from tests.support.outbound import OutboundRequests
 from tests.support.ports import free_port
 from tests.support.waiting import until

@@ -8,7 +8,6 @@ import json
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from structlog.testing import capture_logs
 
 from headgate_gateway.access.jwt_issuers import JwtIssuers, KeysOfFile
 from headgate_gateway.access.token_guard import Verifier
@@ -35,6 +34,7 @@ from tests.access.forging import (
     unb64,
     with_signature,
 )
+from tests.support.log_lines import capture_logs
 
 LEEWAY = 30
 ALGORITHMS = ["RS256", "PS256", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"]

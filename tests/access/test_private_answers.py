@@ -10,10 +10,10 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 import pytest
-from structlog.testing import capture_logs
 
 from headgate_gateway.web.metrics import snapshot
 from tests.support.guarded_gateway import CANARY, ROUTES, bearer, guarded, reach_tail, token
+from tests.support.log_lines import capture_logs
 from tests.support.serving import PREFIX, get, post, put, request
 
 if TYPE_CHECKING:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from structlog.testing import capture_logs
 
 from headgate_gateway.access.authorities import Authorities, check_authorities
 from headgate_gateway.access.token_findings import GuardedRoute, findings
 from headgate_gateway.access.tokens_file import parse_tokens
 from headgate_gateway.settings import load
+from tests.support.log_lines import capture_logs
 from tests.support.waiting import until
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from structlog.testing import capture_logs
 
 from headgate_gateway.access import authorities
 from headgate_gateway.access.authorities import Authorities
@@ -18,6 +17,7 @@ from headgate_gateway.access.tokens_file import StaticTokens, parse_tokens
 from headgate_gateway.errors import StartError, Unauthenticated
 from headgate_gateway.settings import Settings, load
 from headgate_gateway.small_files import LARGEST_FILE, LOOK_AGAIN_S
+from tests.support.log_lines import capture_logs
 from tests.support.tokens_files import static_token
 from tests.support.waiting import until
 

@@ -13,6 +13,8 @@ from tests.support.guarded_gateway import guarded, look_at_files
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.support.log_lines import Lines
+
 SECRET = "canary-2f9c1e7ab04d5e6f8a9b"
 HASH = "sha256:" + hashlib.sha256(SECRET.encode()).hexdigest()
 OTHER = "sha256:" + "0" * 64
@@ -181,12 +183,11 @@ def test_new_revocations_are_named_once_and_later_moments_of_a_subject_again() -
 
 
 async def test_a_revocation_in_the_file_is_logged_with_what_it_revokes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, logged: Lines
 ) -> None:
     async with guarded(tmp_path) as gateway:
         path = tmp_path / "tokens.toml"
         path.write_text(path.read_text() + '\n[[revoked]]\nname = "ann"\n')
         await look_at_files(gateway)
-    lines = [it for it in "".join(capsys.readouterr()).splitlines() if "access.revoked" in it]
-    assert len(lines) == 1
-    assert "token ann" in lines[0]
+    (line,) = [it for it in logged if it["event"] == "access.revoked"]
+    assert "token ann" in str(line)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pytest_aiohttp.plugin import AiohttpClient
 
     from headgate_gateway.features.questions.process_source import Setup
+    from tests.support.log_lines import Lines
 
 # A hash that costs a tenth of a millisecond to check, where the real ones cost fifty.
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -212,12 +213,12 @@ async def test_a_wrong_name_and_a_wrong_password_get_the_same_response(
 
 
 async def test_the_log_of_sign_ins_contains_no_secret(
-    client: TestClient[Any, Any], capsys: pytest.CaptureFixture[str]
+    client: TestClient[Any, Any], logged: Lines
 ) -> None:
     await sign_in(client, "ann", "hunter2 hunter2")
     await sign_in(client, "typed a password here")
     answer = await sign_in(client)
-    printed = "".join(capsys.readouterr())
+    printed = str(logged)
     assert printed.count("admin.sign_in_refused") == 2
     assert printed.count("admin.signed_in") == 1
     for secret in ("hunter2", "typed a password", PASSWORD, answer.cookies[COOKIE].value):

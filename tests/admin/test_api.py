@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncIterator
 
+    from tests.support.log_lines import Lines
+
 EVENTS, OVERVIEW = "/api/v1/stream/events", "/api/v1/overview/events"
 HOSTILE = "%3Cb%3E%22'&%20%E2%80%AE"  # <b>"'& and a mark that turns the text around
 
@@ -114,15 +116,15 @@ async def test_the_console_reaches_streams_on_every_listen_address(host: str) ->
 # ---------------------------------------------------------------- changes
 
 
-def audited(capsys: pytest.CaptureFixture[str], event: str) -> list[str]:
+def audited(logged: Lines, event: str) -> list[str]:
     """Return the lines of the audit log with this event; each says who it was."""
-    lines = [line for line in "".join(capsys.readouterr()).splitlines() if event in line]
+    lines = [str(line) for line in logged if line["event"] == event]
     assert all("shop" in line for line in lines)
     return lines
 
 
 async def test_an_operator_appends_to_closes_and_deletes_a_stream_by_the_api(
-    console: RunningConsole, capsys: pytest.CaptureFixture[str]
+    console: RunningConsole, logged: Lines
 ) -> None:
     await console.create("s", "application/json")
     stream = {"route": ROUTE, "name": "s"}
@@ -134,12 +136,12 @@ async def test_an_operator_appends_to_closes_and_deletes_a_stream_by_the_api(
     assert (await console.messages("s"))["closed"]
     assert await console.ask("DELETE", "stream", **stream) == (204, None)
     assert (await console.ask("GET", "stream/messages", **stream))[0] == 404
-    lines = audited(capsys, "admin.changed")
+    lines = audited(logged, "admin.changed")
     assert ["append" in lines[0], "close" in lines[1], "delete" in lines[2]] == [True] * 3
 
 
 async def test_an_operator_sets_limits_of_one_stream_and_takes_them_back(
-    console: RunningConsole, capsys: pytest.CaptureFixture[str]
+    console: RunningConsole, logged: Lines
 ) -> None:
     await console.create("s", "text/plain", b"x")
     stream = {"route": ROUTE, "name": "s"}
@@ -154,7 +156,7 @@ async def test_an_operator_sets_limits_of_one_stream_and_takes_them_back(
     assert shown["metadata"]["keeps the last"] == "100 messages, set for this stream"
     assert (await console.ask("PATCH", "stream", dict.fromkeys(wish), **stream))[0] == 200
     assert (await console.get("stream", **stream))["limits"] == limits
-    lines = audited(capsys, "admin.changed")
+    lines = audited(logged, "admin.changed")
     assert ["100" in line and "3600" in line for line in lines] == [True, False]
 
 
@@ -198,7 +200,7 @@ async def test_a_change_that_a_stream_cannot_have_gets_400_and_a_reason(
 
 
 async def test_a_refused_or_interrupted_change_is_logged_as_failed(
-    console: RunningConsole, capsys: pytest.CaptureFixture[str]
+    console: RunningConsole, logged: Lines
 ) -> None:
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
@@ -211,7 +213,7 @@ async def test_a_refused_or_interrupted_change_is_logged_as_failed(
         console_of(made=made) as client,
     ):
         assert (await client.api("DELETE", f"stream?route={ROUTE}&name=s"))[0] == 502
-    refused, unknown = audited(capsys, "change_failed")
+    refused, unknown = audited(logged, "admin.change_failed")
     assert ("delete" in refused, "delete" in unknown) == (True, True)
     assert ("404" in refused, "502" in unknown) == (True, True)
 

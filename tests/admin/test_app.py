@@ -7,12 +7,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from headgate_admin.app import build
 from headgate_gateway.telemetry.metrics import Sample, counter, gauge
 from tests.admin.consoles import Switchboard, setup
 from tests.support.admin_server import AdminServer
+from tests.support.log_lines import capture_logs
 
 if TYPE_CHECKING:
     from aiohttp.test_utils import TestClient

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from aiohttp import ClientSession, ClientTimeout, web
-from structlog.testing import capture_logs
 
 from headgate_admin.streams import client
 from tests.admin.consoles import VIEWER
@@ -20,6 +19,7 @@ from tests.admin.in_process import RunningConsole, running
 from tests.support.admin_server import AdminServer
 from tests.support.guarded_gateway import bearer, tokens_file
 from tests.support.http1 import ask as ask_once
+from tests.support.log_lines import capture_logs
 from tests.support.redis_servers import redis_server
 from tests.support.serving import PREFIX
 from tests.support.waiting import until, wait_until

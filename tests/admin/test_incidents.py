@@ -10,7 +10,6 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
-from structlog.testing import capture_logs
 
 from headgate_admin.alerting.active_alerts import ActiveAlerts, RecentGrowth
 from headgate_admin.alerting.findings import (
@@ -39,6 +38,7 @@ from headgate_gateway.telemetry.metrics import Distribution, Sample, counter, ga
 from headgate_gateway.tls.certificate_files import FILES_OK
 from tests.admin.browser.every_page import PATHS
 from tests.admin.consoles import NOW, VIEWER, Switchboard, console
+from tests.support.log_lines import capture_logs
 
 if TYPE_CHECKING:
     from headgate_admin.alerting.active_alerts import Values

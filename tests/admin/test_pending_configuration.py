@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from headgate_admin.configuration.pending import IDENTITIES, changes
 from headgate_admin.configuration.reloads import MOST_CHANGES
@@ -14,6 +13,7 @@ from headgate_gateway.process.reloader import Reloader
 from headgate_gateway.settings import Settings, describe_settings, load
 from tests.admin.consoles import OPERATOR, VIEWER, Client, Clock, Switchboard, setup
 from tests.admin.consoles import console as console_of
+from tests.support.log_lines import capture_logs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from headgate_gateway.features.questions.contract import Answer, Question
     from headgate_gateway.features.questions.process_source import Setup
     from headgate_gateway.telemetry.metrics import Snapshot
+    from tests.support.log_lines import Lines
 
 SHARED, OWN = "/shared", "/own"
 ROUTES = [
@@ -308,9 +309,7 @@ class Troubled(Switchboard):
         return (sample(REQUESTS, 10 * self.looks, OWN, "read", "2xx"),)
 
 
-def test_a_failed_or_slow_sample_leaves_a_gap_is_logged_and_delays_no_ban(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_failed_or_slow_sample_leaves_a_gap_is_logged_and_delays_no_ban(logged: Lines) -> None:
     async def record() -> list[float | None]:
         loop = asyncio.get_running_loop()
         source = Troubled()
@@ -326,9 +325,8 @@ def test_a_failed_or_slow_sample_leaves_a_gap_is_logged_and_delays_no_ban(
 
     # What was counted in the gap is told with the look that ends it, over all of its seconds.
     assert virtual_time.run(record()) == [None, None, None, 2.0, 2.0]
-    printed = "".join(capsys.readouterr())
-    assert "[error    ] admin.look_failed" in printed
-    assert "[warning  ] admin.look_missed" in printed
+    levels = {line["event"]: line["log_level"] for line in logged}
+    assert (levels["admin.look_failed"], levels["admin.look_missed"]) == ("error", "warning")
 
 
 class Unsteady(Switchboard):
@@ -371,9 +369,7 @@ class SlowRedis(Switchboard):
         return ()
 
 
-def test_attention_stays_current_while_other_gateways_do_not_respond(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_attention_stays_current_while_other_gateways_do_not_respond(logged: Lines) -> None:
     async def record() -> list[float | None]:
         loop = asyncio.get_running_loop()
         source = SlowRedis(state={f"log {SHARED}": "timed out"})
@@ -390,9 +386,9 @@ def test_attention_stays_current_while_other_gateways_do_not_respond(
         return [figures.value(figures.rate("requests"), row) for row in rows][-3:]
 
     assert virtual_time.run(record()) == [None, 0.0, 0.0]  # nothing is missed of our own
-    printed = "".join(capsys.readouterr())
-    assert printed.count("admin.gateways_not_asked") == 2
-    assert "admin.look_missed" not in printed
+    events = [line["event"] for line in logged]
+    assert events.count("admin.gateways_not_asked") == 2
+    assert "admin.look_missed" not in events
 
 
 # ---------------------------------------------------------------- attention

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import pytest
-from structlog.testing import capture_logs
 
 from headgate_gateway.features.questions.contract import AnswerFailure, FeatureQuestion
 from tests.admin.consoles import OPERATOR, VIEWER, Client, Switchboard
 from tests.admin.consoles import console as console_of
 from tests.subscriptions.receivers import receiver, subscribed
+from tests.support.log_lines import capture_logs
 from tests.support.serving import PREFIX
 
 if TYPE_CHECKING:

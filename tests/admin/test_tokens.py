@@ -8,7 +8,6 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from headgate_gateway.access import key_sets
 from headgate_gateway.access.operations import READ, Need
@@ -28,6 +27,7 @@ from tests.admin.consoles import console as console_of
 from tests.support.given_settings import variables
 from tests.support.http1 import ask
 from tests.support.keys_files import new_keys_file
+from tests.support.log_lines import capture_logs
 from tests.support.processes import HEADGATE, run
 from tests.support.waiting import wait_until
 from tests.workers.several import Several

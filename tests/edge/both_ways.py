@@ -11,13 +11,13 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import uvloop
-from structlog.testing import capture_logs
 from typing_extensions import override
 
 from headgate_gateway.origin.heads import AnswerKind
 from headgate_gateway.origin.reuse import PROOFS, ConnectionHistory
 from tests.support.examples import IS_WHOLE
 from tests.support.http1 import Client, ConnectionEnded, read_chunk
+from tests.support.log_lines import capture_logs
 from tests.support.origin_connections import idle_count
 from tests.support.other_worker import writes_told_by
 from tests.support.raw_origin import RawOrigin, answer

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from structlog.testing import capture_logs
 
 from headgate_gateway.origin import servers
+from tests.support.log_lines import capture_logs
 from tests.support.raw_origin import RawOrigin, Wire, answer
 from tests.support.serving import EDGE, Serving, edge_serving, get
 from tests.support.waiting import until

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, cast
 from unittest.mock import Mock
 
 import pytest
-from structlog.testing import capture_logs
 
 from headgate_gateway.edge.followed.checks import StreamChecks
 from headgate_gateway.edge.followed.comparison import Evidence
@@ -21,6 +20,7 @@ from headgate_gateway.errors import StreamGone
 from headgate_gateway.rules.read_rules import ANOTHER_STREAM, LostOffsets
 from headgate_gateway.telemetry import rare_lines
 from tests.edge.live_readers import S, following, live, polling, viewed
+from tests.support.log_lines import capture_logs
 from tests.support.raw_origin import RawOrigin, Wire, answer, silence
 from tests.support.serving import EDGE, edge_serving, get, request
 from tests.support.waiting import until

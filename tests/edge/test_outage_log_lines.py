@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from structlog.testing import capture_logs
-
 from headgate_gateway.telemetry import rare_lines
+from tests.support.log_lines import capture_logs
 from tests.support.raw_origin import RawOrigin, answer, close
 from tests.support.serving import EDGE, edge_serving, get, request
 from tests.support.waiting import until

@@ -9,7 +9,6 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-import structlog
 
 from headgate_gateway.edge.followed import followed_streams
 from headgate_gateway.telemetry.logs import log
@@ -17,6 +16,7 @@ from headgate_gateway.telemetry.rare_lines import OutageLine
 from tests.faults.injection import Fault, Watched
 from tests.faults.kinds_before_an_origin import BEFORE_AN_ORIGIN, Origin
 from tests.faults.kinds_of_own_logs import OF_OWN_LOGS
+from tests.support.log_lines import capture_logs
 from tests.support.serving import EDGE, PREFIX, edge_serving, get, put
 from tests.support.waiting import until
 
@@ -98,7 +98,7 @@ class Stage:
 
     async def wrong_after(self, kind: str, fault: Fault) -> str:
         """What is wrong after a fault; empty when nothing is."""
-        with _listening() as lines, structlog.testing.capture_logs() as told:
+        with _listening() as lines, capture_logs() as told:
             run = await self.run(kind, fault)
             left = await self.settled()
         if not run.watched.has_failed:

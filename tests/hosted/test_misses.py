@@ -6,11 +6,11 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
-import structlog
 
 from headgate_gateway.errors import RecordDamaged
 from headgate_gateway.protocol.streams.chunks import CHUNK_BYTES
 from tests.support.gated_log import GatedLog, turns
+from tests.support.log_lines import capture_logs
 from tests.support.serving import get, offset, post, put, request, serving, serving_with
 from tests.support.waiting import until
 
@@ -149,6 +149,6 @@ async def test_a_damaged_record_is_a_500_for_every_waiting_reader() -> None:
 async def test_a_read_that_raises_is_a_500_and_logged_once() -> None:
     async with serving_with(put("s", body=b"one"), BrokenLog()) as gateway:
         client = await gateway.connect()
-        with structlog.testing.capture_logs() as lines:
+        with capture_logs() as lines:
             assert (await client.ask(get("s?offset=-1"))).status == 500
         assert [line["event"] for line in lines] == ["request.failed"]

@@ -9,11 +9,11 @@ import hiredis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from structlog.testing import capture_logs
 
 from headgate.redis_url import parse_redis
 from headgate_gateway.logs.redis.connection import LONG, RedisConnection, pack, size_of
 from headgate_gateway.logs.redis.connector import ONLY, RedisConnector, RedisSettings
+from tests.support.log_lines import capture_logs
 from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:

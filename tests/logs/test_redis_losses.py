@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from structlog.testing import capture_logs
 
 from headgate.redis_url import parse_redis
 from headgate_gateway.logs.redis import losses
@@ -18,6 +17,7 @@ from headgate_gateway.logs.redis.replies import CommitState
 from headgate_gateway.protocol.streams.state import PastGeneration, StreamState
 from tests.logs.contract import appended, committed, created, removed
 from tests.logs.redis_logs import connected, stood, with_a_stream
+from tests.support.log_lines import capture_logs
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import until
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis.exceptions import ResponseError
-from structlog.testing import capture_logs
 
 from headgate_gateway.errors import LogUnavailable
 from headgate_gateway.logs.redis import notifications
@@ -15,6 +14,7 @@ from headgate_gateway.logs.redis.names import HISTORY_LIBRARY, LIBRARY, VERSION
 from tests.faults.redis_gateway import lose_the_disk
 from tests.logs.contract import appended, committed, created
 from tests.logs.redis_logs import Hearing, connected, stood, with_a_stream
+from tests.support.log_lines import capture_logs
 from tests.support.ports import free_port
 from tests.support.redis_servers import HOST, redis_server
 from tests.support.waiting import until

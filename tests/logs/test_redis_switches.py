@@ -8,7 +8,6 @@ import uuid
 from typing import TYPE_CHECKING, Self
 
 import pytest
-from structlog.testing import capture_logs
 
 from headgate.redis_url import parse_redis
 from headgate_gateway.logs.redis import notifications, primary, store
@@ -18,6 +17,7 @@ from headgate_gateway.logs.redis.names import RedisNames
 from headgate_gateway.logs.redis.notifications import Notifications
 from tests.logs.contract import appended, created
 from tests.logs.redis_logs import Hearing, connected
+from tests.support.log_lines import capture_logs
 from tests.support.processes import ROOT
 from tests.support.redis_groups import SentinelGroup
 from tests.support.waiting import until

@@ -7,12 +7,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from structlog.testing import capture_logs
 
 from headgate_gateway.origin import reuse
 from headgate_gateway.origin.connection import OriginConnection
 from headgate_gateway.origin.reuse import MOST_COPIES, PROOFS, ConnectionHistory, ServerConnections
 from tests.origin.opening import ask, opened, send
+from tests.support.log_lines import capture_logs
 from tests.support.raw_origin import RawOrigin, Steps, answer
 from tests.support.surplus_origin import HEADS, SURPLUS
 from tests.support.waiting import until

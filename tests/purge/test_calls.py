@@ -12,7 +12,6 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.serialize import create_serializer
-from structlog.testing import capture_logs
 
 from headgate_gateway.errors import StartError
 from headgate_gateway.protocol.cache_headers import stream_tag
@@ -20,6 +19,7 @@ from headgate_gateway.purge.drivers import driver_of
 from headgate_gateway.purge.purges import Purges
 from headgate_gateway.settings import PurgedCache
 from tests.purge.double import NOW_S, SUCCESS, Double, file_of, refusal
+from tests.support.log_lines import capture_logs
 from tests.support.raw_origin import answer
 from tests.support.waiting import until
 

@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import ClientSession
-from structlog.testing import capture_logs
 
 from headgate_gateway.process.gateway import Gateway
 from headgate_gateway.protocol.cache_headers import stream_tag
@@ -15,6 +14,7 @@ from headgate_gateway.settings import Address, Settings
 from tests.purge.double import Double, file_of
 from tests.support.given_settings import sections
 from tests.support.http1 import Client
+from tests.support.log_lines import capture_logs
 from tests.support.ports import free_port
 from tests.support.serving import PREFIX, put, request
 from tests.support.waiting import until

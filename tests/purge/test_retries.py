@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from structlog.testing import capture_logs
 
 from headgate_gateway.outbound import client
 from headgate_gateway.outbound.client import READ_BYTES, OutboundClient
@@ -19,6 +18,7 @@ from headgate_gateway.purge.purges import Purges, longest_copy_s
 from headgate_gateway.settings import PurgedCache, Route
 from tests.purge.double import NOW_S, SUCCESS, Double, file_of, refusal
 from tests.support.gated_log import turns
+from tests.support.log_lines import capture_logs
 from tests.support.manual_clock import ManualClock
 from tests.support.ports import free_port
 from tests.support.raw_origin import RawOrigin, Steps, Wire, answer, close

@@ -15,7 +15,6 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from structlog.testing import capture_logs
 
 from headgate_gateway.errors import HeadgateError
 from headgate_gateway.logs.memory import MemoryLog
@@ -27,6 +26,7 @@ from headgate_gateway.protocol.streams.state import ClockReading, ClockRecord, L
 from headgate_gateway.streams.clock import HOUR_S, LEAST_JUMP_S, StreamClock
 from tests.streams.service import Service
 from tests.support.examples import examples
+from tests.support.log_lines import capture_logs
 from tests.support.manual_clock import ManualClock
 
 DAY_S = 24 * HOUR_S

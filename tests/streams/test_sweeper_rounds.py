@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from structlog.testing import capture_logs
-
 from headgate_gateway.errors import LogUnavailable
 from headgate_gateway.protocol.streams.state import ClockReading, Lifetime
 from headgate_gateway.streams.lifecycle import EXPIRIES, INTERVAL_S
@@ -13,6 +11,7 @@ from tests.streams.service import Service
 from tests.streams.shared_log import SharedLog
 from tests.support import virtual_time
 from tests.support.gated_log import GatedLog
+from tests.support.log_lines import capture_logs
 
 TTL_S = 10
 

@@ -38,8 +38,8 @@ class Unspeakable(Exception):
 def request(**changed):
     asked = {"method": "GET", "target": "/v1/stream/a?token=x", "client": "192.0.2.1"}
     asked |= {"forwarded_for": None, "user_agent": None}
-    ended = {"request_id": "r-1", "status": 200, "size": 12, "duration_s": 0.25, "cache": "HIT"}
-    ended |= {"route": "/v1/stream", "ended": "answered"}
+    ended = {"request_id": "r-1", "status": 200, "size": 12, "duration_s": 0.12345678}
+    ended |= {"cache": "HIT", "route": "/v1/stream", "ended": "answered"}
     for name, value in changed.items():
         (asked if name in asked else ended)[name] = value
     AccessLog("info").line(LoggedRequest(**asked), Outcome(**ended))
@@ -152,6 +152,7 @@ asyncio.run(complain())""",
     "a field of a worker in a worker": "log.error('worker.ended', worker=3, reason='a')",
     "an exception in a worker": "log.error('x', exc_info=OSError(1, 'a'), zone='b')",
     "a request to a worker": "request(principal='p')",
+    "a request without the short cut": "logs._written = None; request(principal='p')",
 }
 
 

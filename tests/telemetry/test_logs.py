@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pty
-import re
 import subprocess
 import sys
 from typing import Any
@@ -45,47 +44,6 @@ def logged(program: str) -> list[dict[str, Any]]:
     for event in events:
         assert event.pop("ts").endswith("Z")
     return events
-
-
-@pytest.mark.usefixtures("processes")
-def test_a_request_is_logged_as_one_line_with_its_fields() -> None:
-    assert logged('logs.configure("info", "json"); request("info")') == [
-        {
-            "level": "info",
-            "event": "request",
-            "logger": "headgate",
-            "request_id": "r-1",
-            "method": "GET",
-            "path": "/v1/stream/a",
-            "route": "/v1/stream",
-            "status": 200,
-            "bytes": 12,
-            "duration_us": 123457,
-            "cache": "HIT",
-            "client": "192.0.2.1",
-            "ended": "answered",
-        }
-    ]
-
-
-@pytest.mark.usefixtures("processes")
-@pytest.mark.parametrize("shape", ["json", "console"])
-def test_a_request_line_is_equal_in_both_ways_of_writing_lines(shape: str) -> None:
-    """They are written in two ways, which differ in nothing but the time that they take."""
-    lines = stderr_of(
-        f"""
-logs.structlog.contextvars.bind_contextvars(worker=2)
-logs.configure("info", "{shape}")
-agent = 'caf\u00e9 "x" \\u2028 \x1b[31m'
-request("info", forwarded_for="::1", user_agent=agent, principal="p", refused="late")
-logs._written = None
-request("info", forwarded_for="::1", user_agent=agent, principal="p", refused="late")
-"""
-    )
-    timed = re.compile(r"[0-9-]{10}T[0-9:.]+Z")
-    short, long = (timed.sub("now", line) for line in lines)
-    assert short == long
-    assert "worker" in short
 
 
 TEXT = st.text() | st.text('a"\\\x7f\ud800\u2028')
@@ -187,41 +145,6 @@ def test_log_format_auto_is_json_unless_stderr_is_a_terminal() -> None:
     os.close(ours)
     assert "request_id" in shown
     assert not shown.startswith("{")
-
-
-@pytest.mark.usefixtures("processes")
-def test_library_log_lines_and_warnings_are_logged_as_json() -> None:
-    events = logged(
-        """
-logs.configure("info", "json")
-logging.getLogger("aiohttp.server").error("bad %s", "header")
-warnings.warn("old")
-"""
-    )
-    assert events[0] == {"level": "error", "event": "bad header", "logger": "aiohttp.server"}
-    assert (events[1]["logger"], events[1]["level"]) == ("py.warnings", "warning")
-
-
-@pytest.mark.usefixtures("processes")
-def test_aiohttps_access_log_writes_no_lines() -> None:
-    program = 'logging.getLogger("aiohttp.access").error("GET /?token=1")'
-    assert stderr_of(f'logs.configure("debug", "json"); {program}') == []
-
-
-@pytest.mark.usefixtures("processes")
-@pytest.mark.parametrize("logger", ["logs.log", 'logging.getLogger("aiohttp.server")'])
-def test_an_exception_stays_in_its_json_line(logger: str) -> None:
-    (event,) = logged(
-        f"""
-logs.configure("info", "json")
-try:
-    1 / 0
-except ZeroDivisionError:
-    {logger}.exception("failed")
-"""
-    )
-    assert (event["level"], event["event"]) == ("error", "failed")
-    assert event["exception"].endswith("ZeroDivisionError: division by zero")
 
 
 @pytest.mark.parametrize(

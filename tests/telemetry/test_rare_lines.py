@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from structlog.testing import capture_logs
-
 from headgate_gateway.telemetry import rare_lines
 from headgate_gateway.telemetry.rare_lines import OutageLine, RareLine
 from tests.support import virtual_time
+from tests.support.log_lines import capture_logs
 from tests.support.waiting import until
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import pytest
-from structlog.testing import capture_logs
 
 from headgate_gateway.errors import StartError
 from headgate_gateway.telemetry import tracing
 from headgate_gateway.telemetry.spans import LAST_EXPORT_S
 from tests.support.http1 import ask
+from tests.support.log_lines import Lines, capture_logs
 from tests.support.ports import free_port
 from tests.support.serving import PREFIX, get, serving
 from tests.support.waiting import until
@@ -24,9 +24,6 @@ from tests.telemetry.collector import Collector, collecting, traced
 from tests.workers.several import several
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping, Sequence
-    from typing import Any
-
     from tests.support.serving import Serving
 
 REQUESTS = 24  # on as many connections: that all of them go to one worker comes once in 2^23
@@ -215,7 +212,7 @@ async def test_failed_exports_and_their_recovery_are_each_logged_once(
     assert lines[0]["reason"].startswith("Failed to export spans batch")
 
 
-def events(lines: Sequence[MutableMapping[str, Any]]) -> list[str]:
+def events(lines: Lines) -> list[str]:
     return [line["event"] for line in lines if line["event"].startswith("tracing.")]
 
 

@@ -6,9 +6,9 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from tests.support.guarded_gateway import CANARY, tokens_file
+from tests.support.log_lines import capture_logs
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import EDGE, edge_serving, get, post, put, serving
 
@@ -24,7 +24,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> Iterator[list[Line]]:
     """What is logged."""
     caplog.set_level(logging.INFO, "headgate")
     with capture_logs() as logged:
-        yield logged  # type: ignore[misc] # a MutableMapping is all that it promises
+        yield logged
 
 
 def told(line: Line) -> tuple[object, ...]:

@@ -7,10 +7,10 @@ import logging
 from typing import TYPE_CHECKING
 
 import pytest
-from structlog.testing import capture_logs
 
 from headgate_gateway.web.connections import connection
 from headgate_gateway.web.connections.parsing import HEAD_BYTES
+from tests.support.log_lines import capture_logs
 from tests.support.raw_origin import RawOrigin, Steps, answer, silence
 from tests.support.serving import EDGE, PREFIX, Serving, edge_serving, get, post, put, serving
 from tests.support.waiting import until

@@ -110,7 +110,7 @@ async def test_a_hit_stays_within_its_bound_of_python_calls(
     def write(render: Callable[..., str], *facts: object) -> None:
         written.write(render(*facts))
 
-    monkeypatch.setattr(logs, "_written", logs._Written(write, {}, None))
+    monkeypatch.setattr(logs, "_written", (write, logs._json))
     async with serving(log_requests="info" if is_logged else "off") as gateway:
         await gateway.ask(put("s", body=b"one"))
         tag = (await gateway.ask(get(READ))).get("ETag")

@@ -6,12 +6,12 @@ import logging
 from typing import TYPE_CHECKING
 
 import pytest
-from structlog.testing import capture_logs
 
 from headgate_gateway.edge.followed import followed_streams
 from headgate_gateway.protocol.responses import RETRY_AFTER_S
 from tests.support.guarded_gateway import bearer, guarded
 from tests.support.live_origin import LiveOrigin
+from tests.support.log_lines import capture_logs
 from tests.support.serving import EDGE, edge_serving, get, post, put, request, serving
 from tests.support.waiting import until
 

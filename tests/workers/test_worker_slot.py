@@ -12,7 +12,6 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from structlog.testing import capture_logs
 
 from headgate_gateway.features.questions.process_source import Health
 from headgate_gateway.runtime.write_journal import share_memory
@@ -29,6 +28,7 @@ from headgate_gateway.workers.channel import (
     WorkerRequest,
 )
 from headgate_gateway.workers.worker_slot import WorkerCalls, WorkerSlot
+from tests.support.log_lines import capture_logs
 from tests.support.ports import free_port
 from tests.support.waiting import until
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import msgspec
 
 if TYPE_CHECKING:
-    from structlog.typing import EventDict
+    from collections.abc import Mapping
 
 EventKind = Literal["server", "worker", "log", "origin", "access", "purge", "change", "attention"]
 EventLevel = Literal["good", "warning", "bad"]
@@ -178,7 +178,7 @@ class EventJournal:
         self._unsent: dict[tuple[str, str], JournalEvent] = {}
         self._sent: list[JournalEvent] = []
 
-    def note(self, event: str, fields: EventDict) -> None:
+    def note(self, event: str, fields: Mapping[str, object]) -> None:
         """Add the log line `event` with its fields, if a rule makes it an event."""
         rule = EVENT_RULES.get(event)
         if rule is not None:
@@ -211,7 +211,7 @@ class EventJournal:
 class _Fields(dict[str, str]):
     """The fields of a line as text, shortened; one that is missing is empty."""
 
-    def __init__(self, fields: EventDict) -> None:
+    def __init__(self, fields: Mapping[str, object]) -> None:
         super().__init__({name: _text(value) for name, value in fields.items()})
 
     def __missing__(self, name: str) -> str:

@@ -9,19 +9,18 @@ import os
 import re
 import sys
 import time
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
+from typing_extensions import override
+
 from headgate_gateway.telemetry import log_output
-from headgate_gateway.telemetry.event_journal import EVENT_RULES, JOURNAL
+from headgate_gateway.telemetry.event_journal import JOURNAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Sequence
-
-    from structlog.typing import EventDict, Processor, WrappedLogger
+    from collections.abc import Callable, Container
 
     from headgate_gateway.settings import LogFormat, LogLevel, RequestLevel
 
@@ -51,27 +50,42 @@ _harmless: set[str] = set()
 LEVELS = logging.getLevelNamesMapping()
 # With the marks that turn text around, by which a name could be shown as another.
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+NEEDS_QUOTES = re.compile("[ ='\"]")
+FIELDS = "headgate_fields"  # of a record of `logging`
+# Colors of terminals, by ECMA-48: green, yellow and red are those of levels.
+_BRIGHT, _DIM, _BLUE, _MAGENTA, _CYAN = 1, 2, 34, 35, 36
+_LEVEL_COLORS = {"debug": 32, "info": 32, "warning": 33, "error": 31, "critical": 31}
 
 
-@contextmanager
-def _without(package: str) -> Iterator[None]:
-    """Hide a package from imports in the block, unless it was imported before."""
-    if package in sys.modules:
-        yield
-        return
-    sys.modules[package] = None  # type: ignore[assignment] # so Python says that there is none
-    try:
-        yield
-    finally:
-        del sys.modules[package]
+class EventLogger:
+    """Writes a line about each event, with the keywords of a call as its fields."""
+
+    def info(self, event: str, **fields: object) -> None:
+        """Log what is usual."""
+        self.log(logging.INFO, event, fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Log what somebody should look at."""
+        self.log(logging.WARNING, event, fields)
+
+    def error(self, event: str, **fields: object) -> None:
+        """Log what failed; a field `exc_info` is the exception."""
+        self.log(logging.ERROR, event, fields)
+
+    def exception(self, event: str, **fields: object) -> None:
+        """Log what failed, with the exception that is handled now."""
+        self.log(logging.ERROR, event, {"exc_info": True, **fields})
+
+    def log(self, level: int, event: str, fields: dict[str, Any]) -> None:
+        """Log an event; the journal gets it whatever the level, since it has happened."""
+        JOURNAL.note(event, {**_process_fields, **fields})
+        exception = fields.pop("exc_info", None)
+        _logger.log(level, event, exc_info=exception, extra={FIELDS: fields})
 
 
-# Where another package has brought rich, structlog would load it, 6 MB with pygments and 0.2 s, for
-# tracebacks that are written without it here; so it would greenlet, for threads that nothing has.
-with _without("rich"), _without("greenlet"):
-    import structlog
-
-log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(NAME)
+log = EventLogger()
+_logger = logging.getLogger(NAME)
+_process_fields: dict[str, object] = {}  # of every line of this process
 
 
 def configure(
@@ -85,42 +99,13 @@ def configure(
     JOURNAL.open()
     output = log_output.start(sys.stderr, on_recovered=_report_dropped)
     atexit.register(output.close)
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
-        structlog.processors.StackInfoRenderer(),
-    ]
-    structlog.configure(
-        processors=[
-            _note_event,  # before the level: what happened does not depend on what is written
-            structlog.stdlib.filter_by_level,
-            *([partial(_drop_events, unwritten_events)] if unwritten_events else ()),
-            *shared,
-            structlog.stdlib.PositionalArgumentsFormatter(),
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
-    )
+    render = _renderer(format)
     handler = logging.StreamHandler(output)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *(_json() if _is_json(format) else _console()),
-            ],
-        )
-    )
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
+    handler.setFormatter(_LineFormatter(render))
+    handler.addFilter(lambda it: it.name != NAME or it.msg not in unwritten_events)
+    logging.getLogger().handlers[:] = [handler]
     set_level(level)
-    bound = structlog.contextvars.get_contextvars()
-    render = None if _is_json(format) else partial(_rendered, _console())
-    _written = _Written(output.write_soon, bound, render)
+    _written = (output.write_soon, render)
     # It writes whole URLs, tokens included; `access_log` stands in its place.
     logging.getLogger("aiohttp.access").disabled = True
     logging.captureWarnings(capture=True)
@@ -128,22 +113,7 @@ def configure(
 
 def add_fields(**fields: object) -> None:
     """Add these fields to every line of this process, which `configure` sets up later."""
-    structlog.contextvars.bind_contextvars(**fields)
-
-
-def _note_event(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-    """Add a line to the journal if it is an event."""
-    if event["event"] in EVENT_RULES:
-        JOURNAL.note(event["event"], {**structlog.contextvars.get_contextvars(), **event})
-    return event
-
-
-def _drop_events(
-    events: Container[str], _logger: WrappedLogger, _name: str, event: EventDict
-) -> EventDict:
-    if event["event"] in events:
-        raise structlog.DropEvent
-    return event
+    _process_fields.update(fields)
 
 
 def set_level(level: LogLevel) -> None:
@@ -156,15 +126,8 @@ def requests_logged(level: RequestLevel) -> bool:
     return level != "off" and logging.getLogger(NAME).isEnabledFor(LEVELS[level.upper()])
 
 
-class _Written(NamedTuple):
-    """The end of the chain of processors: how an event becomes a line, and where that goes."""
-
-    write_soon: Callable[..., object]
-    bound: EventDict  # fields of every line of this process
-    render: Callable[[EventDict], str] | None  # None for JSON
-
-
-_written: _Written | None = None  # from `configure` on
+# Where lines go, and how their fields become text; from `configure` on.
+_written: tuple[Callable[..., object], Callable[[dict[str, Any]], str]] | None = None
 as_json = json.encoder.encode_basestring_ascii
 
 
@@ -182,17 +145,17 @@ def direct_lines(
 ) -> Callable[..., None]:
     """Return a function that writes a line about an event of which many requests write one.
 
-    It goes without the chain of processors of `log`, which takes twenty times as long. A line is
-    written at the end of the event loop's turn, or before the next line of `log`. `json_fields`
-    makes its fields then, of what the function was called with: JSON without the brackets. The
-    caller looks at the level.
+    It goes without `log` and `logging`, which take ten times as long. A line is written at the end
+    of the event loop's turn, or before the next line of `log`. `json_fields` makes its fields
+    then, of what the function was called with: JSON without the brackets. The caller looks at the
+    level.
     """
     if _written is None:  # `configure` was not called
         number = LEVELS[level.upper()]
-        return lambda *facts: log.log(number, event, **json.loads(f"{{{json_fields(*facts)}}}"))
-    write_soon, bound, render = _written
+        return lambda *facts: log.log(number, event, json.loads(f"{{{json_fields(*facts)}}}"))
+    write_soon, render = _written
     begin = f'"level": "{level}", "event": "{event}"'
-    end = f", {json.dumps({**bound, 'logger': NAME})[1:]}\n"
+    end = f", {json.dumps({**_process_fields, 'logger': NAME})[1:]}\n"
     stamp = _Stamp()
 
     def line(now: float, facts: tuple[object, ...]) -> str:
@@ -200,10 +163,9 @@ def direct_lines(
         return f'{{"ts": "{stamp.at(now)}", {begin}, {json_fields(*facts)}{end}'
 
     def rendered(now: float, facts: tuple[object, ...]) -> str:
-        assert render is not None
         return render(json.loads(line(now, facts))) + "\n"
 
-    make = line if render is None else rendered
+    make = line if render is _json else rendered
 
     def write(*facts: object) -> None:
         # A line is not written by the clock of a test.
@@ -220,7 +182,7 @@ class _Stamp:
         self._text = ""
 
     def at(self, now: float) -> str:
-        """Return a time as structlog's TimeStamper has it."""
+        """Return a time, which is exact to the microsecond, in UTC."""
         second = int(now)
         if second != self._second:
             self._second = second
@@ -257,45 +219,74 @@ def _redact_pair(pair: str) -> str:
     )
 
 
-def _is_json(format: LogFormat) -> bool:  # noqa: A002 - the setting's word
-    return format == "json" or (format == "auto" and not sys.stderr.isatty())
+class _LineFormatter(logging.Formatter):
+    """Renders records of this server, of its libraries and of Python's warnings."""
+
+    def __init__(self, render: Callable[[dict[str, Any]], str]) -> None:
+        super().__init__()
+        self._render = render
+        self._stamp = _Stamp()
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        fields = getattr(record, FIELDS, {})
+        known = {
+            "ts": self._stamp.at(record.created),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+        }
+        # Each name has its first place and its last value: `known` comes first, and is not changed.
+        line = {**known, **fields, **_process_fields, **fields, **known, "logger": record.name}
+        if record.stack_info:
+            line["stack"] = record.stack_info
+        if record.exc_info and record.exc_info[1]:
+            line["exception"] = self.formatException(record.exc_info)
+        return self._render(line)
 
 
-def _json() -> list[Processor]:
-    return [
-        structlog.processors.format_exc_info,
-        _known_fields_first,
-        structlog.processors.JSONRenderer(),
+def _renderer(format: LogFormat) -> Callable[[dict[str, Any]], str]:  # noqa: A002 - the setting's word
+    is_terminal = sys.stderr.isatty()
+    if format == "json" or (format == "auto" and not is_terminal):
+        return _json
+    return partial(_text, _colored if is_terminal and not os.environ.get("NO_COLOR") else _plain)
+
+
+def _json(line: dict[str, Any]) -> str:
+    return json.dumps(line, default=repr)
+
+
+def _text(colored: Callable[..., str], line: dict[str, Any]) -> str:
+    """Return a line for people: columns, then fields in the order of their names."""
+    below = [f"\n{line.pop(name)}" for name in ("stack", "exception") if name in line]
+    ts, level, event, logger = (
+        _without_controls(line.pop(name)) for name in ("ts", "level", "event", "logger")
+    )
+    level_colors = (_LEVEL_COLORS[level], _BRIGHT) if level in _LEVEL_COLORS else ()
+    parts = [
+        colored(ts, _DIM),
+        f"[{colored(f'{level:<9}', *level_colors)}]",
+        colored(f"{event:<30}", _BRIGHT),
+        f"{colored('[')}{colored(logger, _BRIGHT, _BLUE)}{colored(']')}",
+        *(f"{colored(it, _CYAN)}={colored(_shown(line[it]), _MAGENTA)}" for it in sorted(line)),
     ]
+    return " ".join(parts) + "".join(below)
 
 
-def _rendered(processors: Sequence[Processor], event: EventDict) -> str:
-    """Return an event as the processors leave it, the last of which makes a line of it."""
-    line: Any = event
-    for process in processors:
-        line = process(None, "", line)
-    return str(line)
+def _shown(value: object) -> str:
+    if not isinstance(value, str):
+        return repr(value)
+    text = _without_controls(value)
+    return repr(text) if NEEDS_QUOTES.search(text) else text
 
 
-def _console() -> list[Processor]:
-    colors = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    return [
-        _escape_controls,
-        structlog.dev.ConsoleRenderer(
-            colors=colors,
-            timestamp_key="ts",
-            exception_formatter=structlog.dev.plain_traceback,
-        ),
-    ]
-
-
-def _known_fields_first(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-    return {**{key: event.pop(key) for key in ("ts", "level", "event")}, **event}
-
-
-def _escape_controls(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+def _without_controls(text: str) -> str:
     """Escape control characters: no client may break a line in two, or speak to the terminal."""
-    for key, value in event.items():
-        if isinstance(value, str):
-            event[key] = CONTROLS.sub(lambda match: ascii(match[0])[1:-1], value)
-    return event
+    return CONTROLS.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
+def _colored(text: str, *codes: int) -> str:
+    return "".join(f"\33[{code}m" for code in codes) + text + "\33[0m"
+
+
+def _plain(text: str, *_codes: int) -> str:
+    return text

@@ -9,9 +9,7 @@ import logging
 import random
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
-
-import structlog
+from typing import TYPE_CHECKING
 
 from headgate_gateway.access.tokens_file import parse_tokens
 from headgate_gateway.features.questions.streams import DescribeStream, ExplainRequest, ListStreams
@@ -28,9 +26,11 @@ from tests.edge.simulation.client import Client
 from tests.edge.simulation.judge import Got
 from tests.edge.simulation.network import SimulatedLoop
 from tests.support.http1 import read_body, read_chunk
+from tests.support.log_level import kept_level
+from tests.support.log_lines import log_lines_to
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from headgate_gateway.features.questions.contract import Question
 
@@ -225,22 +225,15 @@ class Campaign:
 def _listening(count: Count) -> Iterator[None]:
     """Search what is logged instead of writing it."""
 
-    def search(_logger: object, level: str, event: structlog.typing.EventDict) -> NoReturn:
+    def search(line: Mapping[str, object]) -> None:
         count.ways["log lines"] += 1
-        text = repr(event)
-        is_wrong = CANARY in text or level in {"error", "critical"}
+        text = repr(line)
+        is_wrong = CANARY in text or line["log_level"] == "error"
         count.complain("logged", text if is_wrong else "")
-        raise structlog.DropEvent
 
-    before, logger = structlog.get_config(), logging.getLogger(NAME)
-    level = logger.level
-    logger.setLevel(logging.INFO)  # by which an access log knows whether it is wanted
-    structlog.configure(processors=[search], wrapper_class=structlog.stdlib.BoundLogger)
-    try:
+    with kept_level(NAME) as logger, log_lines_to(search):
+        logger.setLevel(logging.INFO)  # by which an access log knows whether it is wanted
         yield
-    finally:
-        structlog.configure(**before)
-        logger.setLevel(level)
 
 
 def mixed_reads(reads: int, people: int, seed: int = 1, pauses_s: float = PAUSES_S) -> Count:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from headgate_gateway.edge.reads import shared_response
-from headgate_gateway.telemetry.logs import NAME
+from headgate_gateway.telemetry.logs import FIELDS, NAME
 from tests.edge.simulation.answers import NEVER_SHARED, Habits
 from tests.edge.simulation.client import Client
 from tests.edge.simulation.edges import (
@@ -340,7 +340,7 @@ class _Complaints(logging.Handler):
         self._wrong = wrong
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._wrong.append(record.getMessage())
+        self._wrong.append(f"{record.getMessage()} {getattr(record, FIELDS, {})}")
 
 
 @contextlib.contextmanager

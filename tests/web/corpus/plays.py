@@ -7,11 +7,10 @@ import sys
 from functools import _lru_cache_wrapper, cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from structlog.testing import capture_logs
-
 from headgate_gateway.telemetry.logs import NAME
 from tests.support.live_origin import LiveOrigin
 from tests.support.log_level import kept_level
+from tests.support.log_lines import Lines, capture_logs
 from tests.support.serving import get
 from tests.support.waiting import until
 from tests.web.corpus.gateway import SpanNames, staged
@@ -19,7 +18,7 @@ from tests.web.corpus.masks import Masks, body_of, lines_of
 from tests.web.corpus.player import PROBE, Player
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from tests.web.corpus.exchange import Exchange, Stage
     from tests.web.corpus.gateway import CorpusGateway, Figures
@@ -80,7 +79,7 @@ async def _play(
     exchange: Exchange,
     mode: Mode,
     probed: Figures,
-    logged: list[MutableMapping[str, Any]],
+    logged: Lines,
 ) -> Seen:
     tracer = TRACER if mode.is_traced else None
     async with staged(exchange.stage, is_logged=mode.is_logged, tracer=tracer) as gateway:
@@ -108,9 +107,7 @@ async def _play(
         return seen
 
 
-async def _play_steps(
-    player: Player, exchange: Exchange, logged: list[MutableMapping[str, Any]]
-) -> None:
+async def _play_steps(player: Player, exchange: Exchange, logged: Lines) -> None:
     gateway = player.gateway
     gateway.origin_bodies.clear()
     if gateway.origin is not None:

@@ -9,8 +9,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 
-from structlog.testing import capture_logs
-
 from headgate_gateway import app, later
 from headgate_gateway.errors import LogUnavailable
 from headgate_gateway.routes.router import Router
@@ -23,6 +21,7 @@ from headgate_gateway.web.connections.server import ConnectionServer
 from headgate_gateway.web.requests import request
 from tests.edge.simulation.network import SimulatedLoop
 from tests.support.gated_log import GatedLog
+from tests.support.log_lines import capture_logs
 from tests.support.serving import EDGE, PREFIX, Options, edge_route, hosted_route, put, settings_of
 from tests.web.schedules import checks
 from tests.web.schedules.clients import Client
