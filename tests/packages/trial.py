@@ -184,6 +184,7 @@ def _installed(trial: Trial) -> str:
     trial.run(*others, "sh", "-c", f"! cat /{SETTINGS}")
     mine = ("setpriv", f"--reuid={user[0]}", f"--regid={user[1]}", "--clear-groups")
     trial.run(*mine, "headgate", "config", "check", "--config", f"/{SETTINGS}")
+    trial.run("headgate", "doctor", "cdn", "--help")  # of the extra
     trial.run("test", "-L", "/etc/systemd/system/multi-user.target.wants/headgate.service")
     pages = sorted((trial.root / "usr/share/man/man1").glob("headgate*.1.gz"))
     assert len(pages) > 20, pages

@@ -11,4 +11,3 @@ REFUSED = 5
 UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
 UNTRUSTED = 78  # EX_CONFIG of sysexits.h: no later attempt succeeds without another configuration
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
-TERMINATED = 143  # 128 + SIGTERM
