@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 import tomllib
 from importlib.metadata import requires, version
@@ -14,12 +15,14 @@ from click.testing import CliRunner
 import headgate_doctor
 from headgate_cdn.render import DIGEST_HEADER
 from headgate_doctor import server_names
+from headgate_doctor.advice import ADVICE
 from headgate_doctor.command import doctor
 from headgate_gateway.__main__ import cli
 from headgate_gateway.access import reader_keys
 from headgate_gateway.commands.doctor import cdn
-from headgate_gateway.protocol.http import header_names
+from headgate_gateway.protocol.http import cache_status, header_names
 from headgate_gateway.protocol.http.forwarding import READER_COOKIE
+from headgate_gateway.settings.setting_descriptions import describe_settings
 from tests.test_architecture import ROOT
 
 if TYPE_CHECKING:
@@ -49,8 +52,21 @@ def test_names_in_the_doctor_are_those_of_the_server() -> None:
         "READER_KEY_PARAMETER": reader_keys.PARAMETER,
         "READER_COOKIE": READER_COOKIE,
         "DIGEST_HEADER": DIGEST_HEADER,
-        "HEADGATE": "headgate",
+        "HEADGATE": cache_status.NAME.lower(),
     }
+
+
+def test_settings_that_the_advice_names_are_those_of_the_server() -> None:
+    known = {one.path: str(one.default) for one, _ in describe_settings()}
+    texts = "\n".join(ADVICE.values())
+    named = re.findall(r"\b((?:live|limits|http)\.\w+)", texts)
+    assert len(set(named)) > 3
+    assert set(named) <= known.keys()
+    for name, amount in re.findall(r"(\w+\.\w+), (\d+ (?:s|MiB)) unless set", texts):
+        assert known[name].removesuffix(".0") in {
+            amount.removesuffix(" s"),
+            amount.replace(" ", ""),
+        }
 
 
 def test_headgate_doctor_cdn_is_the_command_of_the_doctor() -> None:
