@@ -111,7 +111,7 @@ def _running(
         recording = asyncio.create_task(recorder.run())
         yield
         recording.cancel()
-        await console.deletion.close()
+        await console.deletions.close()
         with contextlib.suppress(asyncio.CancelledError):
             await recording
         await streams.close()

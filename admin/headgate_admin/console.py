@@ -35,7 +35,7 @@ from headgate_admin.record.overview import Overviews
 from headgate_admin.record.refusals import Refusals
 from headgate_admin.streams import lists, runs
 from headgate_admin.streams.changes import ConsoleChanges, ConsoleRoutes
-from headgate_admin.streams.deletion import PrefixDeletion
+from headgate_admin.streams.deletion import ConsoleDeletions
 from headgate_admin.streams.search import search
 from headgate_admin.subscriptions import ConsoleSubscriptions
 from headgate_gateway.features.questions.runs import ListRuns, RunPage
@@ -85,7 +85,7 @@ class Console:
         self._routes = ConsoleRoutes(setup)
         self._streams = streams
         self.changes = ConsoleChanges(streams, self._routes, self._described)
-        self.deletion = PrefixDeletion(self.streams, self._routes, streams, setup.clock)
+        self.deletions = ConsoleDeletions(self.streams, self._routes, streams, setup.clock)
 
     async def instance(self) -> Instance:
         """Return this gateway's name and state."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -13,15 +14,13 @@ from tests.admin.asking import api, page, submitted, told
 from tests.admin.consoles import ADMITTED, VIEWER
 from tests.support.given_settings import variables
 from tests.support.http1 import ask
-from tests.support.processes import headgate
+from tests.support.processes import Headgate, headgate
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import wait_until
 from tests.workers.several import several
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from tests.support.processes import Headgate
 
 pytestmark = pytest.mark.usefixtures("processes")
 
@@ -195,6 +194,43 @@ def test_a_deletion_of_another_id_leaves_the_stream_also_through_an_edge() -> No
             assert status_of(origin, "a") == 404
 
 
+def test_streams_are_counted_by_a_part_of_their_names_and_by_a_glob_below_a_path() -> None:
+    with headgate(environment=ENVIRONMENT) as server:
+        console = Console(server)
+        create(server, "a/events", "a/x", "b/events", "b/%3Cb%3E")
+
+        def found(**search: str) -> list[str]:
+            status, counted = console.ask("POST", "", {"route": ROUTE, "prefix": "", **search})
+            assert status == 200, counted
+            return counted["sample"]  # type: ignore[no-any-return]
+
+        assert found(contains="/ev", glob="a*") == ["a/events"]
+        assert found(glob="stream/*/x", base="/v1") == ["a/x"]
+        assert found(glob="events", base=f"{ROUTE}/b/", prefix="b/") == ["b/events"]
+        assert found(contains="<b") == ["b/%3Cb%3E"]
+        assert "that contain <bdi><code>&lt;b</code>" in page(server, "/streams/delete")
+        long = {"route": ROUTE, "prefix": "", "glob": "x" * 257}
+        assert console.ask("POST", "", long)[0] == 400
+
+
+def test_deletions_of_two_routes_go_on_at_once_and_one_of_a_route() -> None:
+    with closing(Headgate(environment=ENVIRONMENT)) as server:
+        server.serve_routes(*({"prefix": it, "storage": "memory:"} for it in (ROUTE, "/v2")))
+        server.start()
+        console = Console(server)
+        console.begins_to_delete(400)
+        first = console.current()["id"]
+        assert console.ask("POST", "", {"route": ROUTE, "prefix": "x"})[0] == 409
+        assert ask(server.port, "PUT", "/v2/s", b"", Content_Type="text/plain").status == 201
+        status, other = console.ask("POST", "", {"route": "/v2", "prefix": ""})
+        assert (status, other["streams"]) == (200, 1)
+        assert console.ask("POST", "/start", {"id": other["id"], "confirm": 1})[0] == 200
+        console.is_in("done")
+        running = console.ask("GET", f"?id={first}")[1]
+        assert (running["state"], running["streams"]) == ("running", 400)
+        assert "of <code>/v1/stream</code>" in page(server, f"/streams/delete?route={ROUTE}")
+
+
 def test_a_start_that_does_not_confirm_the_count_is_refused() -> None:
     with headgate(environment=ENVIRONMENT) as server:
         console = Console(server)
@@ -224,7 +260,7 @@ def test_the_page_counts_asks_for_the_number_and_deletes_without_scripts() -> No
         fields = {"do": "count", "route": ROUTE, "prefix": "x"}
         assert submitted(server, path, **fields, csrf="another")[0] == 403
         assert submitted(server, path, **{**fields, "prefix": "none"})[0] == 303
-        assert "begins with <bdi><code>none</code>" in counted()
+        assert "that begin with <bdi><code>none</code>" in counted()
         assert "Deleted</dt>" not in counted()
         assert submitted(server, path, **fields)[0] == 303
         assert "Enter the number of streams, 8" in counted()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import pty
@@ -9,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.commands.conftest import CommandLine
+from tests.admin.asking import api, told
+from tests.commands.conftest import TOKEN, CommandLine
 from tests.support.blocking_origin import BlockingOrigin
 from tests.support.http1 import ask
 from tests.support.processes import headgate
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("processes")
 
 MANY = 600  # more than a page
+STREAM = ("Content-Type: text/plain", "Stream-Next-Offset: 1", "Stream-Up-To-Date: true")
 
 
 @pytest.fixture
@@ -147,49 +149,72 @@ def test_delete_of_nothing_or_of_everything_by_accident_is_refused(
 
 
 def test_an_interrupted_deletion_says_how_far_it_is_and_can_be_repeated() -> None:
-    with headgate() as server, BlockingOrigin() as front:
-        make(server, *(f"cut/{number}" for number in range(30)))
-        cli = CommandLine(f"{front.url}/v1/stream")
+    with headgate() as server:
+        cli = CommandLine(server.streams)
         cli.environment |= {"STREAM_ADMIN_URL": server.admin_url}
-        deleted: list[str] = []
-        seen = itertools.count()
-
-        def delete_some(exchange: Exchange) -> None:
-            number = next(seen)
-            if number >= 10:  # unanswered from here on
-                if number == 10:
-                    process.send_signal(signal.SIGINT)
-                return
-            deleted.append(exchange.target)
-            assert ask(server.port, "DELETE", exchange.target).status == 204
-            exchange.answer(b"", status="204 No Content")
-
-        front.play = delete_some
+        make(server, *(f"cut/{number}" for number in range(MANY)))
         process = cli.start("delete", "--prefix", "cut/", "--yes")
+        wait_until(lambda: len(names(cli, "cut/")) < MANY - 8, "some are deleted")
+        again = cli("delete", "--prefix", "cut/", "--yes")
+        assert (again.returncode, b"is under way" in again.stderr) == (4, True)
+        process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
         assert process.stderr is not None
         said = process.stderr.read().decode()
-        assert "of 30 streams are deleted; the same command goes on.\n" in said
-        whole = CommandLine(server.streams)
-        whole.environment |= {"STREAM_ADMIN_URL": server.admin_url}
-        assert len(names(whole, "cut/")) == 30 - len(deleted)
-        whole.output("delete", "--prefix", "cut/", "--yes")
-        assert names(whole, "cut/") == []
+        left = len(names(cli, "cut/"))
+        assert left > 0
+        done = f"{MANY - left} of {MANY} streams are deleted"
+        assert said == f"Interrupted: {done}; the same command goes on.\n"
+        cli.output("delete", "--prefix", "cut/", "--yes")
+        assert names(cli, "cut/") == []
         cli.kill()
 
 
-def test_a_stream_that_is_gone_already_is_no_failure_and_another_refusal_is() -> None:
-    with headgate() as server, BlockingOrigin() as front:
-        make(server, "x/a", "x/b")
-        cli = CommandLine(f"{front.url}/v1/stream")
+def test_a_deletion_that_the_console_stops_ends_the_command_with_what_was_deleted() -> None:
+    with headgate() as server:
+        cli = CommandLine(server.streams)
         cli.environment |= {"STREAM_ADMIN_URL": server.admin_url}
-        front.play = lambda exchange: exchange.answer(b"", status="404 Not Found")
-        told = json.loads(cli.output("delete", "--prefix", "x/", "--yes", "--json"))
-        assert told == {"deleted": 0, "gone": 2}
-        front.play = lambda exchange: exchange.answer(b"", status="403 Forbidden")
+        make(server, *(f"cut/{number}" for number in range(MANY)))
+        process = cli.start("delete", "--prefix", "cut/", "--yes")
+        wait_until(lambda: len(names(cli, "cut/")) < MANY - 8, "some are deleted")
+        found = api(server, "streams/deletion")
+        stop = {"id": found["id"]}
+        assert told(server, "POST", "/api/v1/streams/deletion/stop", stop, token="")[0] == 200
+        assert process.wait(20) == 1
+        assert process.stderr is not None
+        done = MANY - len(names(cli, "cut/"))
+        said = process.stderr.read().decode()
+        assert said.endswith(f"the deletion was stopped; {done} of {MANY} streams are deleted.\n")
+        cli.kill()
+
+
+def test_an_origin_decides_by_the_authorization_of_the_command() -> None:
+    with BlockingOrigin() as origin, headgate(f"{origin.url}/v1/stream") as server:
+        status = "404 Not Found"
+
+        def answer(exchange: Exchange) -> None:
+            if exchange.method == "GET":
+                exchange.answer(b"x", *STREAM)
+            else:
+                exchange.answer(b"", status=status)
+
+        origin.play = answer
+        for name in ("x/a", "x/b"):
+            assert ask(server.port, "GET", f"/v1/stream/{name}?offset=-1").status == 200
+        cli = CommandLine(server.streams)
+        cli.environment |= {"STREAM_ADMIN_URL": server.admin_url}
+        status = "403 Forbidden"
         refused = cli("delete", "--prefix", "x/", "--yes")
         assert refused.returncode == 5
-        assert refused.stderr.decode().endswith("; 0 of 2 streams are deleted.\n")
+        said = refused.stderr.decode()
+        assert "/v1/stream is before an origin: only what it caches or follows is known.\n" in said
+        assert said.endswith("; 0 of 2 streams are deleted.\n")
+        deletions = [it for it in origin.seen if it.method == "DELETE"]
+        assert [it.field("authorization") for it in deletions] == [TOKEN, TOKEN]
+        assert TOKEN not in server.output()
+        status = "404 Not Found"
+        done = json.loads(cli.output("delete", "--prefix", "x/", "--yes", "--json"))
+        assert done == {"deleted": 0, "gone": 2}
 
 
 # ---------------------------------------------------------------- --json of the other commands
@@ -198,21 +223,21 @@ def test_a_stream_that_is_gone_already_is_no_failure_and_another_refusal_is() ->
 def test_json_prints_the_result_of_each_writing_command(cli: CommandLine, server: Headgate) -> None:
     url = f"{server.streams}/results"
 
-    def told(*arguments: str, stdin: bytes = b"") -> dict[str, object]:
+    def result(*arguments: str, stdin: bytes = b"") -> dict[str, object]:
         done = cli(*arguments, "--json", stdin=stdin)
         assert (done.returncode, done.stderr) == (0, b"")
         return dict(json.loads(done.stdout))
 
-    made = told("create", "results", "--data", "1")
+    made = result("create", "results", "--data", "1")
     offset = made.pop("next_offset")
     assert made == {"url": url, "is_new": True, "content_type": "text/plain", "closed": False}
-    assert told("create", "results")["is_new"] is False
-    once = told("append", "results", "--data", "2", "--producer", "p")
+    assert result("create", "results")["is_new"] is False
+    once = result("append", "results", "--data", "2", "--producer", "p")
     assert (once["url"], once["is_duplicate"], once["closed"]) == (url, False, False)
     assert once["next_offset"] != offset
-    assert told("append", "results", "--data", "2", "--producer", "p")["is_duplicate"] is True
-    lines = told("append", "results", "--lines", stdin=b"a\nb\n")
+    assert result("append", "results", "--data", "2", "--producer", "p")["is_duplicate"] is True
+    lines = result("append", "results", "--lines", stdin=b"a\nb\n")
     assert (lines["lines"], lines["duplicates"], lines["closed"]) == (2, 0, False)
-    closed = told("close", "results")
+    closed = result("close", "results")
     assert closed == {"url": url, "next_offset": lines["next_offset"], "closed": True}
-    assert told("delete", "results") == {"url": url, "deleted": 1}
+    assert result("delete", "results") == {"url": url, "deleted": 1}

@@ -184,6 +184,9 @@ def test_a_server_without_a_temporary_folder_says_so_and_serves(tmp_path: Path) 
         assert sum(b'"event": "server.not_announced"' in it for it in lines) == 1, lines
         assert b"set TMPDIR" in lines[0]
         assert ask(port, "PUT", "/v1/stream/s", Content_Type="text/plain").status == 201
+        delete = f"delete --prefix s --yes --admin http://127.0.0.1:{admin}"
+        done = ended(f"STREAM_URL=http://127.0.0.1:{port}/v1/stream {HEADGATE} {delete}")
+        assert (done.returncode, b"set TMPDIR of the server" in done.stderr) == (69, True), done
     finally:
         process.terminate()
         process.communicate(timeout=DEADLINE_S)
@@ -195,7 +198,7 @@ def test_a_server_without_a_temporary_folder_says_so_and_serves(tmp_path: Path) 
     [
         ("ls --admin http://127.0.0.1:1", 69, b"127.0.0.1:1"),
         ("status --admin http://127.0.0.1:1", 69, b"cannot connect"),
-        ("delete --prefix a/ --yes --admin http://127.0.0.1:1", 2, b"set TMPDIR"),
+        ("delete --prefix a/ --yes --admin http://127.0.0.1:1", 69, b"cannot connect"),
     ],
 )
 def test_a_command_without_a_temporary_folder_says_one_sentence(

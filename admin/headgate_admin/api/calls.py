@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 PARTS = {
     "ConsoleChanges": "changes",
     "ConsoleCredentials": "credentials",
+    "ConsoleDeletions": "deletions",
     "ConsoleReaders": "readers",
     "ConsoleReloads": "reloads",
     "ConsoleSubscriptions": "subscriptions",
-    "PrefixDeletion": "deletion",
     "Refusals": "refusals",
 }
 

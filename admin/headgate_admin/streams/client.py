@@ -166,9 +166,13 @@ class StreamClient:
         async with self._request("POST", path, headers={"Stream-Closed": "true"}) as answer:
             return answer.headers.get("Stream-Next-Offset", "")
 
-    async def delete(self, path: str, stream_id: str | None = None) -> None:
-        """Delete the stream; with `stream_id` only if it is the one with this id."""
-        headers = {} if stream_id is None else {STREAM_ID: stream_id}
+    async def delete(self, path: str, stream_id: str = "", authorization: str = "") -> None:
+        """Delete the stream; with `stream_id` only if it is the one with this id.
+
+        The `authorization` is for a route that verifies no tokens: its origin may do so.
+        """
+        fields = {STREAM_ID: stream_id, "Authorization": authorization}
+        headers = {name: value for name, value in fields.items() if value}
         async with self._request("DELETE", path, headers=headers):
             return
 

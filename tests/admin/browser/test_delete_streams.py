@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.usefixtures("processes"), pytest.mark.asyncio(loop_scope="session")]
 
-STREAMS = 2_000  # at least ten seconds of deletions
+STREAMS = 6_000  # several seconds of deletions
 
 
 def create(server: Headgate, *names: str) -> None:

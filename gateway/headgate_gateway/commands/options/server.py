@@ -106,12 +106,7 @@ def target_of(name: str, ctx: click.Context | None) -> StreamTarget:
     is_url = is_whole_url(name)
     if not is_url:
         check_stream_name(name)  # before a server is chosen: no other would help
-    return target_at(name, server_of(ctx, needs_base=not is_url), ctx)
-
-
-def target_at(name: str, server: TargetServer, ctx: click.Context | None) -> StreamTarget:
-    """Return the stream called `name` at a server or by its URL. Raises ValueError."""
-    target = server.stream(name)
+    target = server_of(ctx, needs_base=not is_url).stream(name)
     return replace(target, ca_file=kept(ctx, "cacert") or target.ca_file)
 
 

@@ -1,142 +1,167 @@
-"""Deleting the streams that a search finds: those that were counted, and no others."""
+"""Deleting the streams that a search finds: the server counts them, and deletes these."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import sys
-import tempfile
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin
+from urllib.parse import urlsplit
 
 import click
+import msgspec
 
-from headgate.errors import StreamError
-from headgate_gateway.protocol.http.header_names import STREAM_ID
+from headgate.errors import refusal
+from headgate_gateway.tools.server.admin_requests import admin_change, admin_value, decoded
 from headgate_gateway.tools.server.client import connect
-from headgate_gateway.tools.server.listing import streams_below
+from headgate_gateway.tools.server.listing import ONLY_KNOWN, routes_below
 from headgate_gateway.tools.shell.failure import FAILURES, Failed
 from headgate_gateway.tools.shell.output import finish, note
 from headgate_gateway.tools.shell.patience import CommandRetries
 from headgate_gateway.tools.shell.progress import Progress
 
 if TYPE_CHECKING:
-    from typing import Self
+    from collections.abc import AsyncIterator, Mapping
 
     from headgate.stream_requests import StreamRequests
     from headgate_gateway.tools.server.listing import NameSearch
     from headgate_gateway.tools.server.target import StreamTarget
 
-# Requests at once: they hide the way to a far server, and keep no other client waiting.
-AT_ONCE = 8
-GONE = {404, 410}
+API = "api/v1/streams/deletion"
+LOOK_S = 0.2  # between two looks at what the server does
+STOP_S = 5.0  # for the answer of a server that is to stop
+SERVER_FAILED = 500  # the status where no request was refused
 
 
-class CountedStreams:
-    """The paths of the streams to delete, in a file without a name: a million need no memory."""
+class _Deletion(msgspec.Struct):
+    """The deletion of a route's streams, as the server shows it."""
 
-    def __init__(self) -> None:
-        self.file = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - see __exit__
-        self.count = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-
-
-async def count(
-    admin: StreamTarget, base: str, search: NameSearch, counted: CountedStreams
-) -> None:
-    """Note the streams below `base` that a search finds, each with its id if that is known."""
-    progress = Progress()
-    async with connect(admin) as api:
-        try:
-            async for found in streams_below(api, base, search):
-                counted.file.write(f"{found.path} {found.row.stream_id or ''}\n")
-                counted.count += 1
-                progress.show(lambda: f"{_streams(counted.count)} counted")
-        finally:
-            progress.clear()
+    id: str
+    route: str
+    state: str
+    streams: int
+    size: int | None
+    is_cut: bool
+    deleted: int
+    gone: int
+    failed: int
+    trouble: str | None
+    status: int | None
 
 
-def confirm(counted: CountedStreams, where: str) -> None:
-    """Have the number of streams typed. Raises Failed for another answer."""
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise click.UsageError("There is nobody to ask: give --yes to delete what is counted.")
-    asked = f"{_streams(counted.count)}: {where}. Type {counted.count} to delete them"
-    if click.prompt(asked, err=True, default="", show_default=False) != str(counted.count):
-        raise Failed("nothing was deleted")
+class ManyStreams:
+    """The streams that a search finds, which the server deletes for this command."""
 
-
-async def delete_counted(target: StreamTarget, counted: CountedStreams, *, as_json: bool) -> None:
-    """Delete the streams that were counted, and say how many were there."""
-    counted.file.seek(0)
-    async with connect(target) as server:
-        deletion = DeleteQueue(server, counted)
-        await deletion.run()
-    missing = f"; {deletion.missing} were gone already" if deletion.missing else ""
-    numbers = {"deleted": deletion.deleted, "gone": deletion.missing}
-    finish(f"Deleted {_streams(deletion.deleted)}{missing}.", numbers if as_json else None)
-
-
-class DeleteQueue:
-    """The requests under way, and what became of the others."""
-
-    def __init__(self, server: StreamRequests, counted: CountedStreams) -> None:
-        self._server = server
-        self._counted = counted
+    def __init__(self, admin: StreamTarget, search: NameSearch) -> None:
+        self._admin = admin
+        self._search = search
+        self._by_route: dict[str, _Deletion] = {}
         self._progress = Progress()
-        self._retries = CommandRetries(self._report, is_repeatable=True)
-        self.deleted = 0
-        self.missing = 0  # before they were asked for, as after an interrupted run
+        self._retries = CommandRetries(self._say, is_repeatable=True)
 
-    async def run(self) -> None:
-        """Delete all. The first failure ends it, when the requests under way are answered."""
-        workers = [asyncio.create_task(self._work()) for _ in range(AT_ONCE)]
-        try:
-            await asyncio.gather(*workers)
-        except asyncio.CancelledError:
-            self._progress.clear()
-            note(f"Interrupted: {self._so_far()}; the same command goes on.")
-            raise
-        except FAILURES as failure:
-            raise Failed(f"{failure}; {self._so_far()}") from failure
-        finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
-            self._progress.clear()
+    @property
+    def count(self) -> int:
+        """The number of streams that were counted."""
+        return self._sum("streams")
 
-    async def _work(self) -> None:
-        # Each worker takes the next line: the file is read as far as requests were sent.
-        while line := self._counted.file.readline().strip():
-            path, _, stream_id = line.partition(" ")
-            stream = self._server.beside(urljoin(self._server.url, path))
+    def _sum(self, field: str) -> int:
+        return sum(getattr(it, field) for it in self._by_route.values())
+
+    async def count_all(self) -> None:
+        """Have the streams counted in each route that may have some."""
+        search = self._search
+        search.test()  # a text that is too long is refused before anything is asked
+        base = urlsplit(self._admin.server.base).path.rstrip("/") + "/"
+        names = {"contains": search.contains, "glob": search.glob, "base": base}
+        async with self._connected() as api:
+            for route, prefix in await routes_below(api, base + search.beginning):
+                found = await self._done(api, "", {"route": route, "prefix": prefix, **names})
+                if found.size is None:
+                    note(ONLY_KNOWN.format(route))
+
+    def confirm(self, where: str) -> None:
+        """Have the number of streams typed. Raises Failed for another answer."""
+        if sys.stdin is None or not sys.stdin.isatty():
+            raise click.UsageError("There is nobody to ask: give --yes to delete what is counted.")
+        asked = f"{_streams(self.count)}: {where}. Type {self.count} to delete them"
+        if click.prompt(asked, err=True, default="", show_default=False) != str(self.count):
+            raise Failed("nothing was deleted")
+
+    async def delete_all(self, *, as_json: bool) -> None:
+        """Have the streams deleted that were counted, and say how many were there."""
+        authorization = self._admin.server.authorization or ""
+        counted = [it for it in self._by_route.values() if it.streams]
+        async with self._connected() as api:
+            for it in counted:
+                start = {"id": it.id, "confirm": it.streams, "authorization": authorization}
+                await self._done(api, "/start", start)
+        numbers = {"deleted": self._sum("deleted"), "gone": self._sum("gone")}
+        missing = f"; {numbers['gone']} were gone already" if numbers["gone"] else ""
+        rest = "; there are more: the same command goes on" if self._sum("is_cut") else ""
+        finish(
+            f"Deleted {_streams(numbers['deleted'])}{missing}{rest}.", numbers if as_json else None
+        )
+
+    @contextlib.asynccontextmanager
+    async def _connected(self) -> AsyncIterator[StreamRequests]:
+        """Yield the API. A failure of the block also stops what the server does for it."""
+        async with connect(self._admin) as api:
             try:
-                await self._retries.run(partial(_delete, stream, stream_id))
-                self.deleted += 1
-            except StreamError as refusal:
-                if refusal.status not in GONE:
-                    raise
-                self.missing += 1
+                yield api
+            except (asyncio.CancelledError, *FAILURES) as failure:
+                self._progress.clear()
+                await self._stop(api)
+                if isinstance(failure, asyncio.CancelledError):
+                    note(f"Interrupted: {self._so_far()}; the same command goes on.")
+                elif self.count:
+                    raise Failed(f"{failure}; {self._so_far()}") from failure
+                raise
+            finally:
+                self._progress.clear()
+
+    async def _stop(self, api: StreamRequests) -> None:
+        """Stop what the server has not ended."""
+        for it in list(self._by_route.values()):
+            if it.state in {"counting", "counted", "running"}:
+                with contextlib.suppress(*FAILURES, TimeoutError):
+                    async with asyncio.timeout(STOP_S):
+                        await self._change(api, "/stop", {"id": it.id})
+
+    async def _change(
+        self, api: StreamRequests, path: str, body: Mapping[str, object]
+    ) -> _Deletion:
+        sent = json.dumps(body).encode()
+        answer = await admin_change(api, "POST", f"{API}{path}", {}, sent)
+        found = decoded(api.shown, answer, _Deletion)
+        self._by_route[found.route] = found
+        return found
+
+    async def _done(self, api: StreamRequests, path: str, body: Mapping[str, object]) -> _Deletion:
+        """Have streams counted or deleted, and return when that is done. Raises FAILURES."""
+        found = await self._change(api, path, body)
+        while found.state in {"counting", "running"}:
             self._progress.show(self._so_far)
+            await asyncio.sleep(LOOK_S)
+            look = partial(admin_value, api, API, {"id": found.id}, _Deletion)
+            found = self._by_route[found.route] = await self._retries.run(look)
+        if found.state == "stopped":
+            raise Failed(f"{found.route}: the deletion was stopped")
+        if found.state == "failed" or found.failed:
+            status = found.status or SERVER_FAILED
+            raise refusal(found.trouble or "", status, {}, stream=found.route)
+        return found
 
     def _so_far(self) -> str:
-        done = self.deleted + self.missing
-        return f"{done} of {self._counted.count} streams are deleted"
+        if any(it.state == "counting" for it in self._by_route.values()):
+            return f"{_streams(self.count)} counted"
+        done = self._sum("deleted") + self._sum("gone")
+        return f"{done} of {self.count} streams are deleted"
 
-    def _report(self, sentence: str) -> None:
+    def _say(self, sentence: str) -> None:
         self._progress.clear()
         note(f"headgate: {sentence}")
-
-
-async def _delete(stream: StreamRequests, stream_id: str) -> None:
-    """Delete a stream; one with an id only if it is that one."""
-    headers = {STREAM_ID: stream_id} if stream_id else None
-    async with stream.request("DELETE", headers=headers):
-        return
 
 
 def _streams(number: int) -> str:

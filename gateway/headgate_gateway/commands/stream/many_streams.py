@@ -13,11 +13,9 @@ from headgate_gateway.commands.options.server import (
     named_admin,
     on_admin_listener,
     server_options,
-    target_at,
 )
 from headgate_gateway.commands.stream.streams import STREAM_HELP, result_option
 from headgate_gateway.tools.server.target import without_secrets
-from headgate_gateway.tools.shell.exit_status import UNUSABLE
 
 if TYPE_CHECKING:
     from headgate_gateway.features.questions.streams import StreamOrder
@@ -116,42 +114,22 @@ def delete(  # noqa: PLR0913 - one for each option
 
 
 def _delete_many(
-    ctx: click.Context,
-    admin: StreamTarget,
-    search: NameSearch,
-    is_confirmed: bool,
-    as_json: bool,
+    ctx: click.Context, admin: StreamTarget, search: NameSearch, is_confirmed: bool, as_json: bool
 ) -> None:
     """Count, ask, and delete; any failure ends the program."""
     from headgate_gateway.commands.running import run
-    from headgate_gateway.commands.stream.deletion import (
-        CountedStreams,
-        confirm,
-        count,
-        delete_counted,
-    )
+    from headgate_gateway.commands.stream.deletion import ManyStreams
     from headgate_gateway.tools.shell.failure import Failed
 
-    server = admin.server
-    try:
-        noted = CountedStreams()
-    except OSError:
-        complain(
-            "no folder for temporary files can be written, and what is counted is noted there: "
-            "set TMPDIR."
-        )
-        ctx.exit(UNUSABLE)
-    with noted as counted:
-        run(admin, count(admin, server.base, search, counted))
-        if counted.count and not is_confirmed:
-            try:
-                confirm(counted, f"{without_secrets(server.base)}/{search.words}")
-            except Failed as failure:
-                complain(f"{failure}.")
-                ctx.exit(1)
-        # Any stream's target has what all need: the authorization, and whom to trust.
-        target = target_at(f"{server.base.rstrip('/')}/any", server, ctx)
-        run(target, delete_counted(target, counted, as_json=as_json))
+    streams = ManyStreams(admin, search)
+    run(admin, streams.count_all())
+    if streams.count and not is_confirmed:
+        try:
+            streams.confirm(f"{without_secrets(admin.server.base)}/{search.words}")
+        except Failed as failure:
+            complain(f"{failure}.")
+            ctx.exit(1)
+    run(admin, streams.delete_all(as_json=as_json))
 
 
 COMMANDS = (list_streams, delete)

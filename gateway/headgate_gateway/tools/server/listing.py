@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PAGE = 500  # streams, as many as the API gives at once
+ONLY_KNOWN = "headgate: {} is before an origin: only what it caches or follows is known."
 
 
 class _RoutePrefix(msgspec.Struct):
@@ -89,7 +90,7 @@ async def streams_below(
     parts = urlsplit(base)
     home = parts.path.rstrip("/") + "/"
     begins, fits = home + search.beginning, search.test()
-    for route, rest in _places(await _routes(admin), begins):
+    for route, rest in await routes_below(admin, begins):
         async for row in _rows(admin, route, rest, search.order):
             path = f"{route}/{row.name}"
             if not path.startswith(begins):  # such as a name that is written in another way
@@ -108,12 +109,16 @@ async def place_of(admin: StreamRequests, path: str) -> tuple[str, str]:
 
     Raises Failed where there is no such API, or no such route.
     """
-    places = _places(await _routes(admin), path)
+    places = await routes_below(admin, path)
     return max(places, key=lambda place: len(place[0]))  # the longest prefix serves it
 
 
-def _places(routes: list[str], prefix: str) -> list[tuple[str, str]]:
-    """Return each route that has such streams, and how their names in it begin."""
+async def routes_below(admin: StreamRequests, prefix: str) -> list[tuple[str, str]]:
+    """Return each route that has streams with such paths, and how their names in it begin.
+
+    Raises Failed where there is no such API, or no such route.
+    """
+    routes = sorted(it.prefix for it in (await _get(admin, "routes", {}, _RouteList)).routes)
     found = []
     for route in routes:
         inside = f"{route}/"
@@ -129,18 +134,13 @@ def _places(routes: list[str], prefix: str) -> list[tuple[str, str]]:
     return found
 
 
-async def _routes(admin: StreamRequests) -> list[str]:
-    answer = await _get(admin, "routes", {}, _RouteList)
-    return sorted(route.prefix for route in answer.routes)
-
-
 async def _rows(
     admin: StreamRequests, route: str, prefix: str, order: StreamOrder
 ) -> AsyncIterator[StreamRow]:
     query = {"route": route, "begins": prefix, "order": order, "limit": str(PAGE)}
     page = await _get(admin, "streams", query, StreamPage)
     if page.known_only:
-        note(f"headgate: {route} is before an origin: only what it caches or follows is known.")
+        note(ONLY_KNOWN.format(route))
     while True:
         for row in page.rows:
             yield row
