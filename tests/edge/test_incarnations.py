@@ -108,16 +108,18 @@ async def test_a_read_with_other_bytes_ends_the_feed() -> None:
         assert (await waiter.answer()).status == 410
 
 
-async def test_a_late_response_of_the_old_content_type_is_not_cached() -> None:
+async def test_a_late_response_of_the_content_type_before_a_followed_stream_is_not_cached() -> None:
     async with live(b"old") as (origin, gateway):
         origin.says = ["Cache-Control: max-age=3600"]
         told = ("Content-Type: text/plain", "Stream-Next-Offset: 0001", *origin.says)
         early, late = await held_up(origin, gateway, f"{S}?offset=-1", answer(b"old", *told))
         origin.pieces, origin.content_type = [b"n", b"e"], KINDS[2]
-        assert (await gateway.ask(get(f"{S}?offset=0001"))).body == b"e"
+        viewer = await following(gateway, "0002")
         late.go()
         assert (await early.answer()).body == b"old"
         assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"ne"
+        origin.append(b"w")
+        assert await up_to(viewer, "0003") == base64.b64encode(b"w").decode()
 
 
 async def test_a_read_is_up_to_date_only_with_acknowledged_appends_that_the_feed_lacks() -> None:

@@ -172,7 +172,7 @@ KEY = ("h", "/s", (), "")
 def test_ends_known_only_from_reads_are_refused_when_the_feed_is_lost() -> None:
     evidence = StreamEvidence(LostOffsets(), lambda: 100.0)
     for end in ("02", "05"):
-        evidence.add(KEY, Evidence("-1", end))
+        evidence.add(KEY, Evidence("-1", end, 1, b"", server="a"))
     evidence.lose(KEY, "01", "03", frozenset({"03"}))
     refused = [offset for offset in ("01", "03", "05", "06") if evidence.refuses(KEY, offset)]
     assert refused == ["03", "05"]
@@ -183,11 +183,11 @@ def test_a_read_whose_end_is_already_lost_starts_no_comparison() -> None:
     gone = Mock(side_effect=StreamGone("its offset is refused"))
     table = FollowedTable()
     evidence = StreamEvidence(LostOffsets(), lambda: 100.0)
-    evidence.add(KEY, Evidence("-1", "05", "a"))
+    evidence.add(KEY, Evidence("-1", "05", 1, b"", server="a"))
     request = SimpleNamespace(path="/s", start="02", stream_key=KEY)
     fetch = cast("Fetch", SimpleNamespace(request=request, server="b", passed_by=None, number=0))
     assert StreamChecks(evidence, table, Mock(), gone).comparison_before(fetch) is None
-    assert evidence.of(KEY) == []
+    assert len(evidence) == 0
 
 
 TAIL = ("Content-Type: text/plain", "Stream-Next-Offset: 0000_0009", "Stream-Up-To-Date: true")

@@ -15,7 +15,7 @@ from headgate_gateway.edge.followed.comparison import (
     ANOTHER,
     SAME,
     UNKNOWN,
-    Evidence,
+    evidence_of,
     unknown_server,
 )
 from headgate_gateway.edge.followed.evidence import ANYWHERE
@@ -25,18 +25,19 @@ from headgate_gateway.edge.reads.shared_response import SERVED_STALE
 from headgate_gateway.errors import HeadgateError, OriginBusy, StreamGone, StreamNotFound
 from headgate_gateway.later import is_set_within
 from headgate_gateway.protocol.streams.offsets import NOW
-from headgate_gateway.rules.followed import is_of_type
+from headgate_gateway.rules.followed import Span, is_of_type
 from headgate_gateway.rules.read_rules import ANOTHER_STREAM, REFUSED_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from headgate_gateway.edge.followed.evidence import ReadStream, StreamEvidence
+    from headgate_gateway.edge.followed.comparison import Evidence
+    from headgate_gateway.edge.followed.evidence import StreamEvidence
     from headgate_gateway.edge.followed.followed_stream import FollowedStream
     from headgate_gateway.edge.followed.followed_table import FollowedTable
     from headgate_gateway.edge.followed.origin_reads import OriginReads
     from headgate_gateway.edge.reads.shared_response import SharedResponse
-    from headgate_gateway.rules.cached_response import CacheRequest
+    from headgate_gateway.rules.cached_response import CacheRequest, StreamKey
     from headgate_gateway.rules.repair import StreamRead
 
 LONGEST_EVIDENCE = 8 << 20  # bytes: a checksum takes a millisecond or two, and one more read later
@@ -80,46 +81,53 @@ class StreamChecks:
                 if followed is not None:
                     followed.end(StreamNotFound("the stream was deleted"))
             return True
-        stream = self._evidence.streams.get(key)
-        if stream is None:
-            stream = self._evidence.begin(key, facts.content_type)
-        else:
-            self._evidence.streams.move_to_end(key)
-        is_of_now = not is_past and self._is_of_now(stream, fetch, facts)
+        is_of_now = not is_past and self._is_of_now(fetch, facts)
         if whole is not None:
-            server = fetch.server if is_of_now else unknown_server()
-            self._note_data(stream, server, request.start, facts, cached.body)
+            self._note_data(fetch, facts, whole.body, is_of_now=is_of_now)
         return is_of_now or is_past
 
     def _note_data(
-        self, stream: ReadStream, server: str, start: str, facts: StreamRead, body: bytes
+        self, fetch: SharedResponse, facts: StreamRead, body: bytes, *, is_of_now: bool
     ) -> None:
         """Note the data of a read that came whole, unless earlier evidence takes precedence."""
-        end, now = facts.next_offset, self._evidence.clock()
+        key, start, end = fetch.request.stream_key, fetch.request.start, facts.next_offset
         if facts.is_empty or facts.is_coded or start == NOW or len(body) > LONGEST_EVIDENCE:
             return
-        read = Evidence(start, end, server, facts.content_type, now, body, len(body))
-        if end > stream.last or self._is_evidence(stream, read, is_tail=facts.up_to_date):
-            self._evidence.note(stream, read)
+        server = fetch.server if is_of_now else unknown_server()
+        known = self._evidence.of(key)
+        if not facts.up_to_date and any(one.end > end and one.server == server for one in known):
+            return  # the server is known to have data beyond it
+        read = evidence_of(facts.content_type, Span(start, end, body), server)
+        if read is not None and self._is_evidence(key, read):
+            self._evidence.add(key, read)
 
-    def _is_of_now(self, stream: ReadStream, fetch: SharedResponse, facts: StreamRead) -> bool:
+    def _is_evidence(self, key: StreamKey, read: Evidence) -> bool:
+        """Return whether a read takes the place of an earlier one that ended at the same offset.
+
+        The earlier one stays if it may be of another stream.
+        """
+        known = self._evidence.up_to(key, read.end)
+        if known is None:
+            return True
+        # A reader that was sent it comes back within a minute, or waits in a feed that has it.
+        is_fresh = (
+            known.server != read.server and self._evidence.clock() - known.read_at < REFUSED_S
+        )
+        is_in_doubt = any(one.verification.is_in_doubt for one in self._table.of_key(key))
+        return not (is_fresh or is_in_doubt) or known.is_same(read)
+
+    def _is_of_now(self, fetch: SharedResponse, facts: StreamRead) -> bool:
         """Return whether a read is of the stream that is there now, as far as is known."""
         request, newest, end = fetch.request, self._evidence.newest, facts.next_offset
-        key, content_type = request.stream_key, facts.content_type
-        is_another = stream.content_type != content_type and not is_of_type(
-            content_type, stream.content_type
-        )
-        if is_another and fetch.number < stream.number:
-            return False  # a later request has found a stream of another type
-        stream.content_type = content_type
-        stream.number = max(stream.number, fetch.number)
-        followed = self._table.by_key.get(key)
-        if followed is not None:
+        key = request.stream_key
+        stream = self._table.by_key.get(key)
+        if stream is not None:
+            known = stream.state.snapshot
+            is_late = fetch.number < known.number
+            if is_late and not is_of_type(facts.content_type, known.content_type):
+                return False  # it was sent before the stream was made anew
             shown = Shown.by(fetch, facts)
-            self._act(followed, shown, verdict(followed, shown, self._evidence))
-        if is_another:
-            self._reader.forget(request.path)
-            newest.drop(key)
+            self._act(stream, shown, verdict(stream, shown, self._evidence))
         if not facts.is_empty and newest.note(key, end):
             if self._table.by_path:
                 self._table.overtake(key, end)
@@ -152,26 +160,6 @@ class StreamChecks:
         for stream in self._table.of_path(path):
             stream.doubt()
 
-    def _is_evidence(self, stream: ReadStream, read: Evidence, *, is_tail: bool) -> bool:
-        """Return whether to note a read that reaches no further than others.
-
-        Earlier evidence of data up to the same offset stays if it may be of another stream.
-        """
-        end, server = read.end, read.server
-        reads = stream.reads.values()
-        if not is_tail and any(end < one.end and one.server == server for one in reads):
-            return False  # the server is known to have data beyond it
-        known = stream.reads.get(end)
-        if known is None:
-            return True
-        # A reader that was sent it comes back within a minute, or waits in a feed that has it.
-        is_fresh = known.server != server and read.read_at - known.read_at < REFUSED_S
-        is_in_doubt = any(
-            one.verification.is_in_doubt and one.key == stream.key
-            for one in self._table.of_path(stream.key[1])
-        )
-        return not (is_fresh or is_in_doubt) or known.is_same(read)
-
     # Whether a reader may go on
 
     def comparison_before(self, fetch: SharedResponse) -> Callable[[], Awaitable[None]] | None:
@@ -181,11 +169,11 @@ class StreamChecks:
         that offset: it is another server than before, or it has failed since.
         """
         request, server = fetch.request, fetch.server
-        if request.path not in self._table.by_path:
-            noted = self._evidence.streams.get(request.stream_key)
-            is_same_server = noted is None or noted.server == server or not noted.reads
-            if is_same_server or request.start in ANYWHERE:
-                return None
+        if request.path not in self._table.by_path and (
+            request.start in ANYWHERE
+            or all(one.server == server for one in self._evidence.of(request.stream_key))
+        ):
+            return None
         shown = Shown.by(fetch)
         try:
             unsure = self._unsure(self._followed(request, server), shown)
@@ -201,11 +189,7 @@ class StreamChecks:
         Raises HeadgateError if it may not be followed.
         """
         key = request.stream_key
-        streams = [
-            one
-            for one in self._table.of_path(request.path)
-            if one.key == key and one.polls is not None
-        ]
+        streams = [one for one in self._table.of_key(key) if one.polls is not None]
         while not streams and (read := self._evidence.unlike(key, request.start, server)):
             try:
                 streams = [self._follow(request, read)]
@@ -273,7 +257,7 @@ class StreamChecks:
         if verified.window.evidence is not None:  # else the next one to be followed had it, too
             self._evidence.drop(key, verified.window.evidence)
         self._evidence.lose(key, common, end, held)
-        for other in self._table.of_path(key[1]):
-            if other is not stream and other.key == key:  # its readers are not to be refused
+        for other in self._table.of_key(key):
+            if other is not stream:  # its readers are not to be refused
                 for offset in other.verification.window.distances:
                     self._evidence.lost.note(key, offset)

@@ -72,32 +72,22 @@ def unknown_server() -> str:
 
 
 class Evidence(msgspec.Struct, eq=False, gc=False):
-    """A piece of a stream that readers have: its data, or only their size and checksum.
+    """The size and checksum of a piece of a stream that readers have.
 
     `server` is the incarnation of the origin server that sent the piece, or "", `read_at` when it
-    was read (epoch seconds).
+    was noted (epoch seconds).
     """
 
     start: str
     end: str
-    server: str = ""
+    size: int
+    checksum: bytes
     content_type: str = ""
+    server: str = ""
     read_at: float = 0.0
-    body: bytes | None = None  # None once it is condensed
-    length: int = 0  # of the body, as it came
-    size: int = 0  # of the text, once it is condensed
-    checksum: bytes = b""
-
-    def condense(self) -> None:
-        """Keep size and checksum in place of the data."""
-        if self.body is not None:
-            text = text_of(self.content_type, self.body)
-            self.size, self.checksum, self.body = len(text), xxhash.xxh3_128_digest(text), None
 
     def is_same(self, other: Evidence) -> bool:
         """Return whether two pieces up to one offset are known to be the same."""
-        self.condense()
-        other.condense()
         return (self.start, self.size, self.checksum) == (other.start, other.size, other.checksum)
 
 
@@ -126,9 +116,11 @@ class Comparison(NamedTuple):
 
 def evidence_of(content_type: str, span: Span, server: str = "") -> Evidence | None:
     """Return size and checksum of a piece for a later comparison; None for a piece without data."""
-    found = Evidence(span.start, span.end, server, content_type, body=span.body)
-    found.condense()
-    return found if found.size else None
+    text = text_of(content_type, span.body)
+    if not text:
+        return None
+    checksum = xxhash.xxh3_128_digest(text)
+    return Evidence(span.start, span.end, len(text), checksum, content_type, server)
 
 
 def compare(content_type: str, known: Known, read: Span, *, is_tail: bool) -> Comparison:
@@ -152,7 +144,6 @@ def compare(content_type: str, known: Known, read: Span, *, is_tail: bool) -> Co
 
 
 def _by_checksum(content_type: str, known: Evidence, body: bytes) -> Comparison:
-    known.condense()
     text = text_of(content_type, body)
     if len(text) < known.size:
         return Comparison(SHORTER)

@@ -2,8 +2,8 @@
 
 An origin may come back with an older copy of a stream, or a server may answer that never had its
 end, and offsets do not show it. So every read is noted: where it ended, by which server's
-incarnation, and its data. Whatever serves its reader next can then find out whether the origin
-still has what the reader was sent.
+incarnation, and a checksum of its data. Whatever serves its reader next can then find out whether
+the origin still has what the reader was sent.
 """
 
 from __future__ import annotations
@@ -12,44 +12,22 @@ from collections import Counter, OrderedDict
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from headgate_gateway.edge.followed.comparison import Evidence, unknown_server
-from headgate_gateway.edge.reads.shared_response import BEFORE_ALL, next_number
+from headgate_gateway.edge.reads.shared_response import next_number
 from headgate_gateway.protocol.streams.offsets import BEGINNING, NOW
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
+    from headgate_gateway.edge.followed.comparison import Evidence
     from headgate_gateway.rules.cached_response import StreamKey
     from headgate_gateway.rules.read_rules import LostOffsets
 
-# Of what is forgotten, copies of another type may be given out until their lifetime is over.
 MAX_STREAMS = 10_000  # some 500 B each without their reads; the one read longest ago goes first
 MAX_ENDS = 16  # of each stream: readers that read it while it grew are at different offsets
-MAX_READS = 1024 * MAX_ENDS  # of all streams, some 400 B each; the oldest goes first
-WHOLE_BYTES = 16 << 20  # of reads whose data are stored; of older ones, size and checksum
+MAX_READS = 1024 * MAX_ENDS  # of all streams, some 300 B each
 # URLs that are remembered, some 300 B each; the one whose data came the longest ago goes first.
 MAX_URLS = 10_000
 ANYWHERE = frozenset({BEGINNING, NOW})  # offsets of every stream
-
-
-class ReadStream:
-    """A stream as reads have shown it: its content type, and the latest reads by their ends."""
-
-    __slots__ = ("content_type", "key", "last", "number", "reads", "server")
-
-    def __init__(self, key: StreamKey, content_type: str) -> None:
-        self.key = key
-        self.content_type = content_type
-        self.number = BEFORE_ALL  # of the latest request that has found this content type
-        self.reads: dict[str, Evidence] = {}
-        self.server: str | None = None  # the one that has sent them all, or None
-        self.last = ""  # the end of the one that reaches furthest
-
-    def look_again(self) -> None:
-        """Bring up to date what is known of all reads, after some were changed or dropped."""
-        servers = {read.server for read in self.reads.values()}
-        self.server = servers.pop() if len(servers) == 1 else None
-        self.last = max(self.reads, default="")
 
 
 class _NewestEntry(NamedTuple):
@@ -106,17 +84,15 @@ class StreamEvidence:
         self.lost = lost
         self.clock = clock
         self.newest = NewestData()
-        self.streams: OrderedDict[StreamKey, ReadStream] = OrderedDict()  # the one read last, last
+        # By stream, the one read last is the last; then by end.
+        self._reads: OrderedDict[StreamKey, dict[str, Evidence]] = OrderedDict()
         self._of_path: dict[str, set[StreamKey]] = {}
-        # All reads in the order in which they were noted, and those of them with their data.
-        self._reads: dict[Evidence, ReadStream] = {}
-        self._whole: dict[Evidence, None] = {}
-        self._whole_bytes = 0
+        self._count = 0  # reads of all streams
         self._dropped: Counter[str] = Counter()
 
     def __len__(self) -> int:
         """Return the number of reads."""
-        return len(self._reads)
+        return self._count
 
     @property
     def forgotten(self) -> Counter[str]:
@@ -125,77 +101,50 @@ class StreamEvidence:
 
     # Reads
 
-    def begin(self, key: StreamKey, content_type: str) -> ReadStream:
-        """Return a new record of a stream that is read for the first time."""
-        stream = self.streams[key] = ReadStream(key, content_type)
-        self._of_path.setdefault(key[1], set()).add(key)
-        if len(self.streams) > MAX_STREAMS:
-            oldest = next(iter(self.streams))
-            self._dropped["reads"] += bool(self.drop_beyond(oldest, ""))
-            del self.streams[oldest]
-            keys = self._of_path[oldest[1]]
-            keys.discard(oldest)
-            if not keys:
-                del self._of_path[oldest[1]]
-        return stream
-
     def add(self, key: StreamKey, read: Evidence) -> None:
-        """Note data that readers have been sent otherwise."""
+        """Note data that readers were sent, in place of any with the same end."""
+        reads = self._reads.get(key)
+        if reads is None:
+            reads = self._reads[key] = {}
+            self._of_path.setdefault(key[1], set()).add(key)
+        else:
+            self._reads.move_to_end(key)
+        self._count += read.end not in reads
         read.read_at = read.read_at or self.clock()
-        self.note(self.streams.get(key) or self.begin(key, read.content_type), read)
-
-    def note(self, stream: ReadStream, read: Evidence) -> None:
-        """Note a read of a stream, in place of any with the same end."""
-        reads, end, server = stream.reads, read.end, read.server
-        if end in reads:
-            self._remove(stream, end)
-        is_one_server = stream.server == server or not reads
-        reads[end] = read
-        self._reads[read] = stream
-        if read.body is not None:
-            self._whole[read] = None
-            self._whole_bytes += read.length
-        stream.last = max(stream.last, end)
-        stream.server = server if is_one_server else None
+        reads.pop(read.end, None)
+        reads[read.end] = read
         if len(reads) > MAX_ENDS:
-            # Evidence from other servers is still to be compared.
-            ends = (
-                reads
-                if is_one_server
-                else [one.end for one in reads.values() if one.server == server]
-            )
-            oldest = next(iter(ends))
-            self._remove(stream, oldest if oldest != end else next(iter(reads)))
+            # Reads from other servers are still to be compared.
+            ends = [one.end for one in reads.values() if one.server == read.server]
+            self._remove(key, [ends[0] if len(ends) > 1 else next(iter(reads))])
             self._dropped["ends"] += 1
-            if not is_one_server:
-                stream.look_again()
-        while self._whole_bytes > WHOLE_BYTES:
-            oldest_read = next(iter(self._whole))
-            del self._whole[oldest_read]
-            self._whole_bytes -= oldest_read.length
-            oldest_read.condense()
-        while len(self._reads) > MAX_READS:
-            oldest_read, its_stream = next(iter(self._reads.items()))
-            self._remove(its_stream, oldest_read.end)
-            its_stream.look_again()
+        while len(self._reads) > MAX_STREAMS or self._count > MAX_READS:
+            oldest, its_reads = next(iter(self._reads.items()))
+            self._remove(oldest, list(its_reads))
             self._dropped["reads"] += 1
 
-    def _remove(self, stream: ReadStream, end: str) -> None:
-        read = stream.reads.pop(end)
-        del self._reads[read]
-        if read in self._whole:
-            del self._whole[read]
-            self._whole_bytes -= read.length
+    def _remove(self, key: StreamKey, ends: Collection[str]) -> None:
+        """Forget the reads of a stream with these ends, and the stream without others."""
+        reads = self._reads[key]
+        for end in ends:
+            del reads[end]
+        self._count -= len(ends)
+        if not reads:
+            del self._reads[key]
+            keys = self._of_path[key[1]]
+            keys.discard(key)
+            if not keys:
+                del self._of_path[key[1]]
 
-    def of(self, key: StreamKey) -> list[Evidence]:
+    def of(self, key: StreamKey) -> Collection[Evidence]:
         """Return the evidence of a stream's latest reads, the latest last."""
-        stream = self.streams.get(key)
-        return [] if stream is None else list(stream.reads.values())
+        reads = self._reads.get(key)
+        return () if reads is None else reads.values()
 
     def up_to(self, key: StreamKey, tail: str) -> Evidence | None:
         """Return the evidence of the data just before an offset, if a read ended there."""
-        stream = self.streams.get(key)
-        return None if stream is None else stream.reads.get(tail)
+        reads = self._reads.get(key)
+        return None if reads is None else reads.get(tail)
 
     def unlike(
         self, key: StreamKey, start: str, server: str, *, is_known: bool = False
@@ -205,50 +154,35 @@ class StreamEvidence:
         `is_known` is True if the offset is one of the stream that `server` has: then only evidence
         that ends there counts.
         """
-        stream = None if start in ANYWHERE else self.streams.get(key)
-        found = None if stream is None else stream.reads.get(start)
+        reads = None if start in ANYWHERE else self._reads.get(key)
+        if reads is None:
+            return None
+        found = reads.get(start)
         if found is not None:
             return None if found.server == server else found
-        if stream is None or is_known:
+        if is_known:
             return None
-        others = (it for it in stream.reads.values() if it.end > start and it.server != server)
+        others = (it for it in reads.values() if it.end > start and it.server != server)
         return max(others, key=attrgetter("end"), default=None)
 
     def confirm(self, key: StreamKey, end: str, before: str, server: str) -> None:
         """Note that `server` has the data that `before` has sent, up to an offset."""
-        stream = self.streams.get(key)
-        if stream is not None:
-            for read in stream.reads.values():
-                if read.end <= end and read.server == before:
-                    read.server = server
-            stream.look_again()
-
-    def doubt(self, path: str) -> None:
-        """Let the reads of the streams at a path be compared before any client reads on."""
-        server = unknown_server()
-        for key in self._of_path.get(path, ()):
-            for read in self.streams[key].reads.values():
+        for read in self.of(key):
+            if read.end <= end and read.server == before:
                 read.server = server
-            self.streams[key].look_again()
 
     # Losses
 
     def drop(self, key: StreamKey, read: Evidence) -> None:
         """Drop a read whose data are lost."""
-        stream = self.streams.get(key)
-        if stream is not None and stream.reads.get(read.end) is read:
-            self._remove(stream, read.end)
-            stream.look_again()
+        if self.up_to(key, read.end) is read:
+            self._remove(key, [read.end])
 
     def drop_beyond(self, key: StreamKey, common: str) -> frozenset[str]:
         """Drop the reads that ended beyond an offset, and return where they ended."""
-        stream = self.streams.get(key)
-        if stream is None:
-            return frozenset()
-        beyond = frozenset([end for end in stream.reads if end > common])
-        for end in beyond:
-            self._remove(stream, end)
-        stream.look_again()
+        beyond = frozenset([read.end for read in self.of(key) if read.end > common])
+        if beyond:
+            self._remove(key, beyond)
         return beyond
 
     def lose(self, key: StreamKey, common: str, end: str, held: frozenset[str]) -> None:

@@ -140,7 +140,7 @@ class FollowedStreams(FollowedOwner):
         is_shorter = snapshot.tail < stream.state.snapshot.tail
         if not (stream.verification.is_in_doubt and is_shorter and snapshot.caught_up):
             return False
-        if any(it.key == stream.key and it is not stream for it in self.table.of_path(stream.path)):
+        if len(self.table.of_key(stream.key)) > 1:
             return False
         del self.table.by_key[stream.key]
         if not stream.feed.has_readers:

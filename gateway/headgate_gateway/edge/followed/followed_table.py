@@ -56,6 +56,10 @@ class FollowedTable:
         """Return the followed streams at a path: some readers may have one of their own."""
         return list(self.by_path.get(path, ()))
 
+    def of_key(self, key: StreamKey) -> list[FollowedStream]:
+        """Return the followed streams with a key: one that was set aside, too."""
+        return [one for one in self.by_path.get(key[1], ()) if one.key == key]
+
     def verified(self, key: Hashable, snapshot: Snapshot, *, ends: bool) -> FollowedStream | None:
         """Return the followed stream; None if a read, which perhaps `ends`, shows it to be gone."""
         stream = self.by_key.get(key)
@@ -167,7 +171,6 @@ class FollowedWrites:
 
         Without `tails`, as for a creation through another worker, compare the streams instead.
         """
-        self._evidence.doubt(path)
         for one in self._table.of_path(path):
             if tails is None:
                 one.doubt()
