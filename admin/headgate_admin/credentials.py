@@ -88,7 +88,7 @@ class ConsoleCredentials:
     @operation("POST", "/api/v1/reader-keys/rotate")
     async def rotate_keys(self, body: KeyRotation, viewer: Viewer) -> RotatedKeys:
         """Give streams other reader keys; every gateway with the file uses them in a second."""
-        from headgate_gateway.access.token_findings import guarded_routes, meets
+        from headgate_gateway.access.token_findings import meets
         from headgate_gateway.features.tokens_file_changes import rotate_file
         from headgate_gateway.settings.grants import check_pattern
 
@@ -98,14 +98,13 @@ class ConsoleCredentials:
                 check_pattern(streams)
             except ValueError as refusal:
                 raise ConsoleError(400, f"streams {refusal}") from refusal
-            routes = guarded_routes(self._settings)
-            if not any(it.has_reader_keys and meets(streams, it.prefix) for it in routes):
+            if not any(meets(streams, it.prefix) for it in self._settings.keyed_routes):
                 raise ConsoleError(
                     404, f"{streams[:MAX_PATH_BYTES]} is below no route with reader_keys = on"
                 )
             path = self._tokens_file("the versions of reader keys")
             instead = "use headgate token rotate where it can be written"
-            version = await self._change(path, partial(rotate_file, path, streams, routes), instead)
+            version = await self._change(path, partial(rotate_file, path, streams), instead)
             logged["version"] = version
         return RotatedKeys(streams, version)
 
@@ -117,7 +116,6 @@ class ConsoleCredentials:
         error has the lines to add. A refused revocation is not logged: somebody may have entered a
         token.
         """
-        from headgate_gateway.access.token_findings import guarded_routes
         from headgate_gateway.features.tokens_file_changes import RevocationEntry, revoke_in_file
 
         entry = RevocationEntry(body.kind, body.value, body.before)
@@ -129,10 +127,11 @@ class ConsoleCredentials:
                 raise ConsoleError(400, f"{refusal}") from refusal
             path = self._tokens_file("revocations")
             instead = f"add this to it where it can be written:\n{entry.text}"
-            change = partial(revoke_in_file, path, entry, guarded_routes(self._settings))
-            warnings = await self._change(path, change, instead)
+            is_keyed = bool(self._settings.keyed_routes)
+            change = partial(revoke_in_file, path, entry, has_reader_keys=is_keyed)
+            await self._change(path, change, instead)
             logged |= {"stream": f"{body.kind} {body.value}", "value": body.value}
-        return RevokedTokens(entry.text, warnings)
+        return RevokedTokens(entry.text)
 
     def _tokens_file(self, content: str) -> str:
         path = self._settings.credentials.tokens_file

@@ -65,21 +65,22 @@ def is_shared(answer: Answer) -> bool:
 # ---------------------------------------------------------------- the key itself
 
 
-def test_a_reader_key_depends_on_path_secret_and_covering_versions_only() -> None:
-    first = ReaderKeys(SECRET, {}).of("/v1/a/b")
+def test_a_reader_key_depends_on_path_secret_revocations_and_covering_versions_only() -> None:
+    first = ReaderKeys(SECRET, {}, "").of("/v1/a/b")
     assert re.fullmatch(r"[A-Za-z0-9_-]{22}", first)
     others = {
-        ReaderKeys(b"t" * 32, {}).of("/v1/a/b"),
-        ReaderKeys(SECRET, {}).of("/v1/a/c"),
-        ReaderKeys(SECRET, {"/v1/a/b": 1}).of("/v1/a/b"),
-        ReaderKeys(SECRET, {"/v1/a/b": 2}).of("/v1/a/b"),
-        ReaderKeys(SECRET, {"/v1/a/*": 1}).of("/v1/a/b"),
-        ReaderKeys(SECRET, {"/v1/*": 1}).of("/v1/a/b"),
-        ReaderKeys(SECRET, {"/v1/*": 1, "/v1/a/*": 1}).of("/v1/a/b"),
+        ReaderKeys(b"t" * 32, {}, "").of("/v1/a/b"),
+        ReaderKeys(SECRET, {}, "x").of("/v1/a/b"),
+        ReaderKeys(SECRET, {}, "").of("/v1/a/c"),
+        ReaderKeys(SECRET, {"/v1/a/b": 1}, "").of("/v1/a/b"),
+        ReaderKeys(SECRET, {"/v1/a/b": 2}, "").of("/v1/a/b"),
+        ReaderKeys(SECRET, {"/v1/a/*": 1}, "").of("/v1/a/b"),
+        ReaderKeys(SECRET, {"/v1/*": 1}, "").of("/v1/a/b"),
+        ReaderKeys(SECRET, {"/v1/*": 1, "/v1/a/*": 1}, "").of("/v1/a/b"),
     }
-    assert len(others | {first}) == 8
+    assert len(others | {first}) == 9
     same = {"/v1/a": 3, "/v1/a/b/*": 3, "/v1/ab": 3, "/v1/a/bc": 3}
-    assert ReaderKeys(SECRET, same).of("/v1/a/b") == first
+    assert ReaderKeys(SECRET, same, "").of("/v1/a/b") == first
 
 
 class ClearedCaches(Caches):
@@ -95,17 +96,18 @@ class ClearedCaches(Caches):
         self.noted.append(self._keys.of("/a/b"))
 
 
-def test_only_a_change_of_version_or_secret_clears_the_caches() -> None:
-    keys = ReaderKeys(SECRET, {"/a/*": 1})
+def test_only_a_change_of_version_secret_or_revocations_clears_the_caches() -> None:
+    keys = ReaderKeys(SECRET, {"/a/*": 1}, "")
     cleared = ClearedCaches(keys)
     keys.caches.add(cleared)
     first = keys.of("/a/b")
-    keys.update(SECRET, {"/a/*": 1})
-    keys.update(None, {"/a/*": 1})
+    keys.update(SECRET, {"/a/*": 1}, "")
+    keys.update(None, {"/a/*": 1}, "")
     assert cleared.noted == []
-    keys.update(SECRET, {"/a/*": 2})
-    keys.update(b"t" * 32, {"/a/*": 2})
-    assert len({first, *cleared.noted}) == 3
+    keys.update(SECRET, {"/a/*": 2}, "")
+    keys.update(b"t" * 32, {"/a/*": 2}, "")
+    keys.update(b"t" * 32, {"/a/*": 2}, "x")
+    assert len({first, *cleared.noted}) == 4
 
 
 # ---------------------------------------------------------------- at the gateway

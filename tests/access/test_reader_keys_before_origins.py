@@ -94,7 +94,7 @@ async def key_of(gateway: Serving, path: str = PATH) -> str:
 def rotate(gateway: Serving, number: int = 1) -> None:
     keys = gateway.edges[0].access.reader_keys
     assert keys is not None
-    keys.update(None, {f"{EDGE}/a/*": number})
+    keys.update(None, {f"{EDGE}/a/*": number}, "")
 
 
 @pytest.mark.parametrize("guard", GUARDS)

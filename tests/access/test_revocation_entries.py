@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from headgate_gateway.access.token_findings import GuardedRoute
 from headgate_gateway.access.tokens_file import parse_tokens
 from headgate_gateway.features.questions.tokens import LONGEST_VALUE
 from headgate_gateway.features.tokens_file_changes import (
@@ -54,7 +53,7 @@ WRITTEN = {
 
 @pytest.mark.parametrize(("before", "entry", "added"), WRITTEN.values(), ids=WRITTEN)
 def test_a_revocation_is_added_at_the_end(before: str, entry: Entry, added: str) -> None:
-    data, _ = revoked("t.toml", before.encode(), RevocationEntry(*entry))
+    data = revoked("t.toml", before.encode(), RevocationEntry(*entry), has_reader_keys=False)
     assert data.decode() == before + added
     parse_tokens("t.toml", data)
 
@@ -78,7 +77,8 @@ IN_ARRAYS = {
 
 @pytest.mark.parametrize(("before", "after"), IN_ARRAYS.values(), ids=IN_ARRAYS)
 def test_a_revocation_is_added_to_an_array_that_is_one_value(before: str, after: str) -> None:
-    data, _ = revoked("t.toml", before.encode(), RevocationEntry("jti", "y"))
+    entry = RevocationEntry("jti", "y")
+    data = revoked("t.toml", before.encode(), entry, has_reader_keys=False)
     assert data.decode() == after
     parse_tokens("t.toml", data)
 
@@ -108,29 +108,31 @@ UNWRITABLE = {
 @pytest.mark.parametrize(("text", "entry", "said"), UNWRITABLE.values(), ids=UNWRITABLE)
 def test_an_impossible_revocation_is_refused(text: str, entry: Entry, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        revoked("t.toml", text.encode(), RevocationEntry(*entry))
+        revoked("t.toml", text.encode(), RevocationEntry(*entry), has_reader_keys=False)
 
 
 @pytest.mark.parametrize(("length", "fits"), [(1, True), (LONGEST_VALUE, True), (1025, False)])
 def test_a_revoked_value_has_the_length_that_the_file_may_have(length: int, fits: bool) -> None:
     entry = RevocationEntry("jti", "j" * length)
     if fits:
-        assert parse_tokens("t", revoked("t", b"", entry)[0]).revocations.token_ids
+        data = revoked("t", b"", entry, has_reader_keys=False)
+        assert parse_tokens("t", data).revocations.token_ids
     else:
         with pytest.raises(ValueError, match="1 to 1,024"):
-            revoked("t", b"", entry)
+            revoked("t", b"", entry, has_reader_keys=False)
 
 
 @pytest.mark.parametrize("more", [-1, 0, 1])
 def test_a_revocation_does_not_make_a_file_larger_than_it_may_be(more: int) -> None:
     entry = RevocationEntry("jti", "x")
-    lines = len(revoked("t", b"#\n", entry)[0]) - 2
+    lines = len(revoked("t", b"#\n", entry, has_reader_keys=False)) - 2
     comment = b"#" * (LARGEST_FILE - lines - 1 + more) + b"\n"
     if more < 1:
-        assert len(revoked("t", comment, entry)[0]) == LARGEST_FILE + more
+        made = revoked("t", comment, entry, has_reader_keys=False)
+        assert len(made) == LARGEST_FILE + more
     else:
         with pytest.raises(ValueError, match="would be larger than 1 MiB"):
-            revoked("t", comment, entry)
+            revoked("t", comment, entry, has_reader_keys=False)
 
 
 def test_a_revocation_keeps_the_mode_and_the_link_of_the_file(tmp_path: Path) -> None:
@@ -138,17 +140,17 @@ def test_a_revocation_keeps_the_mode_and_the_link_of_the_file(tmp_path: Path) ->
     file.write_text(ANN)
     file.chmod(0o640)
     link.symlink_to(file)
-    revoke_in_file(str(link), RevocationEntry("name", "ann"), ())
+    revoke_in_file(str(link), RevocationEntry("name", "ann"), has_reader_keys=False)
     assert link.is_symlink()
     assert stat.S_IMODE(file.stat().st_mode) == 0o640
     assert file.read_text() == f'{ANN}\n[[revoked]]\nname = "ann"\n'
     assert {it.name for it in tmp_path.iterdir()} == {"real.toml", "tokens.toml"}
 
 
-def test_a_revocation_on_a_route_with_reader_keys_says_which_key_to_rotate() -> None:
-    route = GuardedRoute("/s", frozenset({"tokens"}), has_reader_keys=True)
-    (warning,) = revoked("t", ANN.encode(), RevocationEntry("name", "ann"), (route,))[1]
-    assert warning.endswith(
-        "headgate token rotate '/s/*', with the --config of the server if it has one"
-    )
-    assert revoked("t", ANN.encode(), RevocationEntry("jti", "x"), (route,))[1] == ()
+@pytest.mark.parametrize("text", ["# mine\n", f'{ANN}[reader_keys]\n"/*" = 4\n'], ids=["no", "a"])
+def test_a_revocation_raises_the_version_of_all_reader_keys(text: str) -> None:
+    data = revoked("t", text.encode(), RevocationEntry("jti", "x"), has_reader_keys=True)
+    before, after = parse_tokens("t", text.encode()), parse_tokens("t", data)
+    assert after.reader_keys == {"/*": before.reader_keys.get("/*", 0) + 1}
+    assert after.revocations.token_ids == {"x"}
+    assert data.startswith(text[:10].encode())

@@ -29,7 +29,7 @@ token = "sha256:{"0" * 64}"
 
 def doubts(text: str) -> tuple[str, ...]:
     file = parse_tokens("t.toml", text.encode())
-    return findings("t.toml", file, ROUTES).without_effect
+    return findings("t.toml", file, ROUTES)
 
 
 def granting(*patterns: str) -> str:
@@ -69,7 +69,7 @@ def test_a_revoked_name_that_no_token_has_causes_a_warning() -> None:
 def test_a_route_that_no_token_opens_causes_a_warning(pattern: str, is_shut: bool) -> None:
     file = parse_tokens("t.toml", granting(pattern).encode())
     shut = GuardedRoute("/v1/stream", frozenset({"tokens"}))
-    told = findings("t.toml", file, [*ROUTES[1:], shut, OTHER]).without_effect
+    told = findings("t.toml", file, [*ROUTES[1:], shut, OTHER])
     sentence = (
         "t.toml: no token has a grant below /v1/stream, where auth asks for a token: it permits "
         "nobody anything that anonymous does not"

@@ -29,7 +29,9 @@ COMPARED = (ast.Eq, ast.NotEq, ast.In, ast.NotIn)
 ALLOWED = {
     "token_digest(token) in self._file().tokens": "a look-up by a hash tells nothing of the token",
     "digest not in self._accepted": "a look-up by a keyed hash tells nothing of the key",
-    "(secret, new) == (self._secret, self._versions)": "whether a file has changed, which is ours",
+    "(secret, new, revoked) == (self._secret, self._versions, self._revoked)": (
+        "whether a file has changed, which is ours"
+    ),
     "parse_tokens(path, text) == after": "whether our edit of our own file says what it should",
     "parse_tokens(path, added) == after": "whether our edit of our own file says what it should",
     "file.tokens.get(proof.digest) == proof": "both were found by the same hash",

@@ -292,7 +292,6 @@ _TITLES = {
     "origin": "origin unreachable or failing",
     "purge": "purges fail",
     "quota": "quota used up",
-    "reader-keys": "revoked, reader keys not rotated",
     "settings": "settings refused",
     "subscriptions": "a subscription is stuck",
     "worker": "a worker does not serve",

@@ -91,7 +91,6 @@ class Revocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RevokedTokens(msgspec.Struct, frozen=True):
-    """The lines that were added to the tokens_file; sentences on caches that still give answers."""
+    """The lines that were added to the tokens_file."""
 
     added: str
-    warnings: tuple[str, ...]

@@ -88,7 +88,7 @@ class Authorities:
     """The authorities of a process, by the words of `auth`; started, they watch their files.
 
     `keys` returns the present content of the keys_file, if there is one. What of the tokens_file
-    and the settings has no effect, or too little, is logged and noted.
+    and the settings has no effect is logged.
     """
 
     def __init__(
@@ -114,16 +114,15 @@ class Authorities:
         self._unchecked: Iterator[None] = iter(())  # each step checks one principal
         self._next_turn: asyncio.Handle | None = None
         self._reader_keys: ReaderKeys | None = None if earlier is None else earlier._reader_keys
-        routes = guarded_routes(settings)
         if settings.credentials.tokens_file:
-            parse = partial(examine, routes)
+            parse = partial(examine, guarded_routes(settings))
             self._tokens = self.watch(
                 "credentials.tokens_file",
                 settings.credentials.tokens_file,
                 parse,
                 self._on_new_tokens,
             )
-        self.report = TokensReport(settings, routes, self._tokens())
+        self.report = TokensReport(settings, self._tokens())
         if settings.credentials.keys_file:
             # Imported here: the library for signatures takes 10 MB.
             from headgate_gateway.access.key_sets import parse_keys_file
@@ -224,7 +223,8 @@ class Authorities:
                 "NEW_FILE makes"
             )
         if self._reader_keys is None:
-            self._reader_keys = ReaderKeys(secret, self.tokens().reader_keys)
+            file = self.tokens()
+            self._reader_keys = ReaderKeys(secret, file.reader_keys, file.revoked)
         return self._reader_keys
 
     def start(self) -> None:
@@ -240,13 +240,10 @@ class Authorities:
             await watched.stop()
 
     def notes(self) -> dict[str, str | None]:
-        """Return what is wrong with each file and URL, by name, or None where nothing is.
-
-        A route with reader keys is named if no rotation has followed a revocation on it.
-        """
+        """Return what is wrong with each file and URL, by name, or None where nothing is."""
         files = {file.path: file.trouble for file in self._files}
         urls = {keys.public_url: keys.trouble for keys in self._urls}
-        return files | urls | self.report.notes()
+        return files | urls
 
     def samples(self) -> Iterator[Sample]:
         """Yield the state of each file."""
@@ -262,7 +259,8 @@ class Authorities:
         self._unchecked = chain.from_iterable(it.recheck(now) for it in self._verifiers)
         self._recheck_for_a_turn()
         if self._reader_keys is not None and self.keys is not None:
-            self._reader_keys.update(self.keys().reader_secret, self.tokens().reader_keys)
+            file = self.tokens()
+            self._reader_keys.update(self.keys().reader_secret, file.reader_keys, file.revoked)
 
     def _recheck_for_a_turn(self) -> None:
         self._cancel_turn()
@@ -294,7 +292,7 @@ class Authorities:
 
 
 def check_authorities(settings: Settings) -> tuple[str, ...]:
-    """Return a sentence for each setting or revocation with no effect, or too little.
+    """Return a sentence for each setting or entry of the tokens_file that has no effect.
 
     Raises StartError for a file that cannot be used, or a kind that has no settings.
     """

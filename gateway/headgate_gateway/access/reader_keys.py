@@ -31,33 +31,36 @@ _R = TypeVar("_R", bound="Read")
 
 
 class ReaderKeys:
-    """The keys of all streams, each made from a secret, the path, and the versions that cover it.
+    """The keys of all streams, made from a secret, the path, its versions, and all revocations.
 
     `versions` are by pattern: a path, or a path with `/*` for all streams below it. Another number
-    makes another key. After such a change the `caches` of routes with keys are cleared.
+    makes another key, and so does any change of the revocations, of which `revoked` is a digest: a
+    revocation does not say which keys its reader knows. After a change the `caches` of routes with
+    keys are cleared.
     """
 
-    def __init__(self, secret: bytes, versions: Mapping[str, int]) -> None:
+    def __init__(self, secret: bytes, versions: Mapping[str, int], revoked: str) -> None:
         self._secret = secret
         self._versions: list[tuple[Grant, int]] = []
+        self._revoked = ""
         self.caches: WeakSet[Caches] = WeakSet()  # a reload may remove some
         self.of = lru_cache(REMEMBERED_KEYS)(self._key)
-        self.update(secret, versions)
+        self.update(secret, versions, revoked)
 
-    def update(self, secret: bytes | None, versions: Mapping[str, int]) -> None:
-        """Set the secret and the versions; None keeps the last secret."""
+    def update(self, secret: bytes | None, versions: Mapping[str, int], revoked: str) -> None:
+        """Set the secret, the versions and the revocations; None keeps the last secret."""
         secret = self._secret if secret is None else secret
         new = [(Grant(streams, READ), version) for streams, version in sorted(versions.items())]
-        if (secret, new) == (self._secret, self._versions):
+        if (secret, new, revoked) == (self._secret, self._versions, self._revoked):
             return
-        self._secret, self._versions = secret, new
+        self._secret, self._versions, self._revoked = secret, new, revoked
         self.of.cache_clear()
         for cached in self.caches:
             cached.clear()
 
     def _key(self, path: str) -> str:
         """Compute the current key of the stream at a canonical path."""
-        parts = [_PURPOSE, path.encode()]
+        parts = [_PURPOSE, self._revoked.encode(), path.encode()]
         parts += [f"{it.streams} {n}".encode() for it, n in self._versions if it.covers(path)]
         # Joined by line ends, which no path has.
         digest = hmac.digest(self._secret, b"\n".join(parts), "sha256")[:KEY_BYTES]

@@ -6,11 +6,12 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from hashlib import sha256
 from math import inf
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
+import msgspec
 from typing_extensions import override
 
 from headgate_gateway.access.contract import Authority
@@ -59,6 +60,12 @@ class Revocations:
         before = None if token.subject is None else self.subjects.get(token.subject)
         return before is not None and (token.at is None or token.at < before)
 
+    def digest(self) -> str:
+        """Return a value that any other revocations have another one of; "" for none."""
+        ids = [sorted(it) for it in (self.names, self.token_ids, self.kids)]
+        criteria = (*ids, sorted(self.subjects.items()))
+        return sha256(msgspec.json.encode(criteria)).hexdigest() if any(criteria) else ""
+
     def new_since(self, earlier: Revocations) -> list[str]:
         """Return what is revoked here and was not in an earlier file, in words."""
         subjects = self.subjects.items() - earlier.subjects.items()
@@ -80,7 +87,7 @@ MOST_LISTED = 20  # mistakes in a message, which somebody reads
 # What a value of another type must be, by its key.
 _KINDS = {
     **dict.fromkeys(("roles", "tokens", "revoked", "grants"), "an array of tables"),
-    **dict.fromkeys(("reader_keys", "rotated_for"), "a table"),
+    "reader_keys": "a table",
 }
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
@@ -95,13 +102,12 @@ class StaticToken(NamedTuple):
 
 
 class TokensFile(NamedTuple):
-    """The parsed content of a tokens_file."""
+    """The parsed content of a tokens_file; `revoked` is the digest of its revocations."""
 
     tokens: Mapping[bytes, StaticToken]
     revocations: Revocations
     reader_keys: Mapping[str, int]  # versions, by pattern
-    # The revoked readers whose keys a rotation has ended, by its pattern.
-    rotated_for: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    revoked: str = ""
 
 
 NO_TOKENS = TokensFile({}, NOTHING, {})
@@ -280,7 +286,6 @@ class _File(Table):
     tokens: tuple[_Token, ...] = ()
     revoked: tuple[_Revoked, ...] = ()
     reader_keys: dict[Annotated[str, Validator(check_pattern)], Version] = setting({})
-    rotated_for: dict[Annotated[str, Validator(check_pattern)], tuple[str, ...]] = setting({})
 
     def mistakes(self) -> Iterator[_Mistake]:
         """Yield the mistakes by which the file's tables contradict each other."""
@@ -315,11 +320,12 @@ class _File(Table):
             )
             for token in self.tokens
         )
+        revocations = self._revocations()
         return TokensFile(
             {token.digest: token for token in tokens},
-            self._revocations(),
+            revocations,
             self.reader_keys,
-            self.rotated_for,
+            revocations.digest(),
         )
 
     def _revocations(self) -> Revocations:

@@ -209,8 +209,7 @@ def rotate_key(config: Path | None, streams: str) -> None:
     """Replace the reader key of STREAMS, such as /v1/stream/chat or /v1/stream/rooms/*.
 
     With the new key, caches serve nothing that they stored before. The command raises a version in
-    the tokens_file of the settings, and records there which revoked readers lose their key. It does
-    not change the rest of the file.
+    the tokens_file of the settings. It does not change the rest of the file.
     """
     settings = load_settings(config, {})
     if not settings.credentials.tokens_file:
@@ -219,12 +218,11 @@ def rotate_key(config: Path | None, streams: str) -> None:
             "stand: name their file by --config."
         )
         sys.exit(UNUSABLE)
-    from headgate_gateway.access.token_findings import guarded_routes
     from headgate_gateway.features.tokens_file_changes import rotate_file
 
     file = Path(settings.credentials.tokens_file)
     with _refusals(file):
-        version = rotate_file(str(file), streams, guarded_routes(settings))
+        version = rotate_file(str(file), streams)
     complain(f"{streams} has version {version} of its reader key within a second.")
 
 
@@ -238,14 +236,14 @@ def revoke_token(
 ) -> None:
     """Revoke a static token by its name, or signed tokens by their jti, sub or kid.
 
-    The command adds an entry to the tokens_file of the settings, and does not change the rest of
-    the file. Servers with the file refuse the tokens within a second.
+    The command adds an entry to the tokens_file of the settings. Where a route has reader keys, it
+    also raises their version. It does not change the rest of the file. Servers with the file refuse
+    the tokens within a second.
     """
     settings = load_settings(config, {})
     if not settings.credentials.tokens_file:
         complain("the settings have no credentials.tokens_file for revocations: use --config.")
         sys.exit(UNUSABLE)
-    from headgate_gateway.access.token_findings import guarded_routes
     from headgate_gateway.features.tokens_file_changes import RevocationEntry, revoke_in_file
 
     before = int(time.time()) + 1 if issued_until_now else None  # noqa: TID251 - as above
@@ -256,10 +254,8 @@ def revoke_token(
         raise click.UsageError(f"{refusal}.") from None
     file = Path(settings.credentials.tokens_file)
     with _refusals(file):
-        warnings = revoke_in_file(str(file), entry, guarded_routes(settings))
+        revoke_in_file(str(file), entry, has_reader_keys=bool(settings.keyed_routes))
     complain(f"{kind} {value} is revoked within a second.")
-    for warning in warnings:
-        complain(f"warning: {warning}.")
 
 
 def _is_origin(url: str) -> bool:

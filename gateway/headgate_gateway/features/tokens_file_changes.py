@@ -8,7 +8,6 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from headgate_gateway.access.token_findings import rotated_for, unrotated
 from headgate_gateway.access.tokens_file import HIGHEST_VERSION, parse_tokens
 from headgate_gateway.features.questions.tokens import LONGEST_VALUE
 from headgate_gateway.settings.grants import check_pattern
@@ -16,53 +15,43 @@ from headgate_gateway.small_files import LARGEST_FILE, read_file, replace
 from headgate_gateway.toml_edits import appended, edited_table
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping, Sequence
+    from collections.abc import MutableMapping
 
-    from headgate_gateway.access.token_findings import GuardedRoute
     from headgate_gateway.access.tokens_file import Revocations
     from headgate_gateway.features.questions.tokens import RevocationKind
+
+ALL_STREAMS = "/*"  # the pattern
 
 # Rotations of reader keys
 
 
-def rotate_file(path: str, streams: str, routes: Sequence[GuardedRoute]) -> int:
+def rotate_file(path: str, streams: str) -> int:
     """Rotate the reader keys of streams in the file at a path; return their new version.
 
-    The readers that lose their keys by it are noted. Raises OSError, ValueError as `rotated` does.
+    Raises OSError, and ValueError as `rotated` does.
     """
-    data, version = rotated(path, read_file(path), streams, routes)
+    data, version = rotated(path, read_file(path), streams)
     replace(Path(path), data)
     return version
 
 
-def rotated(
-    path: str, data: bytes, streams: str, routes: Sequence[GuardedRoute] = ()
-) -> tuple[bytes, int]:
+def rotated(path: str, data: bytes, streams: str) -> tuple[bytes, int]:
     """Return a tokens_file with the next version for a stream, or for all below a path, and that.
 
-    The revoked readers of `routes` that lose their keys by it are noted in the file.
     Raises ValueError with one sentence for a file that is wrong.
     """
     try:
         check_pattern(streams)
     except ValueError as refusal:
         raise ValueError(f"{streams} {refusal}") from None
-    before = parse_tokens(path, data)
-    version = before.reader_keys.get(streams, 0) + 1
+    version = parse_tokens(path, data).reader_keys.get(streams, 0) + 1
     if version > HIGHEST_VERSION:
         raise ValueError(f"{path} has the highest version of {streams} already")
-    text = _with_entry(data.decode(), "reader_keys", streams, version)
-    readers = rotated_for(before, streams, routes)
-    if set(readers) != set(before.rotated_for.get(streams, ())):
-        text = _with_entry(text, "rotated_for", streams, [*readers])
-    return text.encode(), version
 
-
-def _with_entry(text: str, table: str, key: str, value: object) -> str:
     def change(values: MutableMapping[str, Any]) -> None:
-        values.setdefault(table, {})[key] = value
+        values.setdefault("reader_keys", {})[streams] = version
 
-    return edited_table(text, table, change)
+    return edited_table(data.decode(), "reader_keys", change).encode(), version
 
 
 # Revocations
@@ -104,22 +93,18 @@ class RevocationEntry(NamedTuple):
         return appended("", "revoked", self.table).rstrip("\n")
 
 
-def revoke_in_file(
-    path: str, entry: RevocationEntry, routes: Sequence[GuardedRoute]
-) -> tuple[str, ...]:
-    """Add a revocation to the file at a path; return sentences on caches that still answer.
-
-    Raises OSError, and ValueError as `revoked` does.
-    """
-    data, warnings = revoked(path, read_file(path), entry, routes)
+def revoke_in_file(path: str, entry: RevocationEntry, *, has_reader_keys: bool) -> None:
+    """Add a revocation to the file at a path. Raises OSError, and ValueError as `revoked` does."""
+    data = revoked(path, read_file(path), entry, has_reader_keys=has_reader_keys)
     replace(Path(path), data)
-    return warnings
 
 
-def revoked(
-    path: str, data: bytes, entry: RevocationEntry, routes: Sequence[GuardedRoute] = ()
-) -> tuple[bytes, tuple[str, ...]]:
-    """Return a tokens_file with one more revocation, and sentences on caches that still answer.
+def revoked(path: str, data: bytes, entry: RevocationEntry, *, has_reader_keys: bool) -> bytes:
+    """Return a tokens_file with one more revocation.
+
+    Where a route has reader keys, the version of all streams is raised, too. The entry changes the
+    keys by itself; but without the version they would be the former ones again, which the revoked
+    reader knows, once somebody takes the entry out.
 
     Raises ValueError with one sentence for a file that is wrong, and for a revocation that changes
     nothing.
@@ -131,12 +116,12 @@ def revoked(
     revocations = _with(before.revocations, entry)
     if revocations == before.revocations:
         raise ValueError(f"{entry.kind} {entry.value} is revoked already")
+    if has_reader_keys:
+        data, _ = rotated(path, data, ALL_STREAMS)
     added = appended(data.decode(), "revoked", entry.table).encode()
     if len(added) > LARGEST_FILE:
         raise ValueError(f"{path} would be larger than {LARGEST_FILE >> 20} MiB")
-    found = unrotated(before._replace(revocations=revocations), routes)
-    earlier = {*unrotated(before, routes)}
-    return added, tuple(it.sentence for it in found if it not in earlier)
+    return added
 
 
 def _with(revocations: Revocations, entry: RevocationEntry) -> Revocations:

@@ -227,6 +227,11 @@ class Settings(SourcedSettings):
         """The routes in force, and those that write streams: each has a prefix and an auth."""
         return (*self.route_table, *self.written)
 
+    @property
+    def keyed_routes(self) -> tuple[Route, ...]:
+        """The routes in force whose readers get reader keys."""
+        return tuple(route for route in self.route_table if route.reader_keys == "on")
+
     def auth_of(self, route: Route | ModelSettings | ProxySettings) -> tuple[str, ...]:
         """Return the kinds of credentials that a route accepts; empty if it needs none."""
         kinds = route.auth or self.auth

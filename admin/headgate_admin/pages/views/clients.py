@@ -264,8 +264,8 @@ async def _revoke(visit: Visit) -> Values:
     # Tokens that are issued in this second count as issued before.
     before = int(visit.now) + 1 if entered.get("only_former") == "on" else None
     revocation = Revocation(kind, value, before)
-    revoked = await visit.console.credentials.revoke(revocation, visit.viewer)
-    return {"revoked": revocation, "warnings": revoked.warnings}
+    await visit.console.credentials.revoke(revocation, visit.viewer)
+    return {"revoked": revocation}
 
 
 CHANGES: Mapping[str, Callable[[Visit], Awaitable[Values]]] = {
