@@ -13,13 +13,13 @@ from itertools import count
 from time import thread_time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from headgate_gateway.web.connections.connection import Connection
 from tests.support.serving import get, post, put, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
-    from headgate_gateway.web.connections.connection import Connection
     from tests.support.serving import Serving
 
 WARM_ROUNDS = 30
@@ -121,7 +121,7 @@ class Crowd:
     def __init__(self, gateway: Serving, size: int) -> None:
         self.members: list[tuple[Connection, Wire]] = []
         for _ in range(size):
-            connection, wire = gateway.server(), Wire()
+            connection, wire = Connection(gateway.server), Wire()
             connection.connection_made(wire)
             self.members.append((connection, wire))
 

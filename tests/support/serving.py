@@ -21,6 +21,7 @@ from headgate_gateway.routes.setup import RouteSetup
 from headgate_gateway.settings import Route, Settings
 from headgate_gateway.streams.route import HostedRoute
 from headgate_gateway.web.asks.plans import Plans
+from headgate_gateway.web.connections.connection import Connection
 from headgate_gateway.web.connections.fast_path import FastPath
 from headgate_gateway.web.connections.requests import ConnectionRequests
 from headgate_gateway.web.connections.server import ConnectionServer
@@ -169,7 +170,9 @@ class Serving:
         for edge in self.edges:
             await edge.open()
         loop = asyncio.get_running_loop()
-        self._sockets = await loop.create_server(self.server, "127.0.0.1", 0, backlog=128)
+        self._sockets = await loop.create_server(
+            lambda: Connection(self.server), "127.0.0.1", 0, backlog=128
+        )
         self.port = self._sockets.sockets[0].getsockname()[1]
 
     async def connect(self, *, receive_buffer: int = 1 << 16) -> Client:

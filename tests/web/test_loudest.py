@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,9 +29,7 @@ from headgate_gateway.runtime.loudest import (
     Counts,
     TopList,
 )
-from headgate_gateway.web.connections.listener import ConnectionListener
 from tests.support.guarded_gateway import bearer, guarded
-from tests.support.http1 import Client
 from tests.support.raw_origin import RawOrigin
 from tests.support.raw_origin import answer as said
 from tests.support.serving import EDGE, PREFIX, edge_serving, get, post, put, serving
@@ -122,22 +119,6 @@ async def test_each_client_behind_a_trusted_proxy_counts_by_its_address() -> Non
         assert found["192.0.2.2", None][:2] == (6, 3)
         assert found["2001:db8:0:1::/64", None][:2] == (2, 1), "as limits count it"
         assert found["127.0.0.1", None][0] == 1, "the proxy itself"
-
-
-async def test_reads_that_end_their_connection_count_for_the_address_they_come_from() -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("s", body=b"one"))
-        listener = ConnectionListener(gateway.server)
-        accepting = socket.create_server(("127.0.0.1", 0))
-        accepting.setblocking(False)
-        listener.adopt([accepting])
-        port = accepting.getsockname()[1]
-        for _ in range(5):
-            client = await Client.connect(port)
-            assert (await client.ask(get("s?offset=-1", AGENT, "Connection: close"))).body == b"one"
-            client.close()
-        listener.close()
-        assert (await clients(gateway))["127.0.0.1", "curl/8.5"][0] == 5
 
 
 async def test_requests_for_an_origin_count_as_those_for_a_log() -> None:

@@ -127,7 +127,6 @@ def test_a_write_to_one_stream_through_another_worker_leaves_other_streams_cache
 def test_the_last_request_of_a_new_connection_to_a_resumed_worker_reads_the_write(
     server: Several, workers: dict[int, list[Wire]], path: str
 ) -> None:
-    """Such a request is answered by the listener, without a connection object."""
     last = request("GET", f"{path}?offset=-1", connection="close")
 
     def asked() -> list[Wire]:

@@ -203,9 +203,6 @@ class AdminListener:
         self.bounds.log_refusal(error.detail, client)
         return isinstance(error, LimitReached | ClientLimitReached)
 
-    def last_answer(self, _data: bytes, _peer: str) -> None:
-        """Return None: every request takes a connection."""
-
 
 class ApplicationProtocol:
     """A request's connection, with the names that aiohttp's request reads from its protocol."""

@@ -16,6 +16,7 @@ from headgate_gateway.settings import Route
 from headgate_gateway.stepped import Step
 from headgate_gateway.web.asks.plans import Plans
 from headgate_gateway.web.connections import requests as of_connections
+from headgate_gateway.web.connections.connection import Connection
 from headgate_gateway.web.connections.fast_path import FastPath
 from headgate_gateway.web.connections.server import ConnectionServer
 from headgate_gateway.web.requests import request
@@ -132,7 +133,7 @@ class World:
         await self._pass(ALL)
 
     def _connect(self) -> None:
-        self.clients += [Client(self.loop, self.server()) for _ in range(2)]
+        self.clients += [Client(self.loop, Connection(self.server)) for _ in range(2)]
         first = [Asked("first", 0, put(name), "PUT") for name in ("s", "t", "gone")]
         self.clients[1].send(first, 0)
 

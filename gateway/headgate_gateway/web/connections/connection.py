@@ -51,12 +51,11 @@ class Connection(BaseProtocol):
     """
 
     __slots__ = (
-        *("_at_open", "_lingering", "_may_drop", "deadline", "ends", "idle_since"),
+        *("_lingering", "_may_drop", "deadline", "ends", "idle_since"),
         *("number", "owner", "pace", "peer", "requests", "services", "slot", "state"),
     )
 
-    def __init__(self, owner: ConnectionAcceptor, early: bytes = b"", late: bytes = b"") -> None:
-        """Parse `early` bytes, received before; or send the `late` response and end."""
+    def __init__(self, owner: ConnectionAcceptor) -> None:
         super().__init__(asyncio.get_running_loop())
         self.owner = owner
         self.services = owner.services
@@ -67,7 +66,6 @@ class Connection(BaseProtocol):
         self.idle_since: float | None = None  # loop time; None before its first response
         self.ends = False  # True when no further request is begun
         self.pace = Pace.KEEPS_UP  # of the client, as it receives
-        self._at_open = early, late
         # The client that its connection slot counts for; None without a slot.
         self.slot: tuple[str | None] | None = None
         self._lingering: asyncio.TimerHandle | None = None
@@ -100,14 +98,8 @@ class Connection(BaseProtocol):
             self.slot = (client if refusal is None else None,)
             if self.idle_since is None:  # else it rests between two requests
                 self.deadline = self._loop.time() + self.services.timeouts.header
-            (early, late), self._at_open = self._at_open, (b"", b"")
-            if late:
-                self.write(late)
-                self.force_close()
-            elif refusal is not None:
+            if refusal is not None:
                 self.refuse(refusal)
-            elif early:
-                self.data_received(early)
         except Exception:  # noqa: BLE001 - it is logged, and the client retries
             log.exception("connection.failed")
             transport.abort()  # type: ignore[attr-defined] # TCP transports have it

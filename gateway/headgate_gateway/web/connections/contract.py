@@ -58,9 +58,6 @@ class ConnectionAcceptor(Protocol):
         Return whether to close the connection without waiting for its client.
         """
 
-    def last_answer(self, data: bytes, peer: str) -> tuple[bytes, bytes] | None:
-        """Return the response to the only request of a connection of `peer`, if it is cached."""
-
 
 class Connections:
     """The open connections of one listener, and the timer that checks them for slow clients.

@@ -217,7 +217,7 @@ class FastPath:
             return False
         if get.is_poll and not own.fields and self._park(client, get):
             return True
-        answer = self.cached_response(get, client, own)
+        answer = self._cached_response(get, client, own)
         if answer is None:
             return False
         _, head, body, _ = answer
@@ -229,17 +229,12 @@ class FastPath:
             client.wire.transport.writelines((head, body))
         return True
 
-    def cached_response(
-        self,
-        get: PlainGet,
-        client: ClientConnection | None = None,
-        own: Own = NOTHING,
-        peer: str | None = None,
+    def _cached_response(
+        self, get: PlainGet, client: ClientConnection, own: Own
     ) -> CachedAnswer | None:
         """Return the cached response to a GET, whose body is the cache's own bytes.
 
-        It is counted, logged and traced as a sent response, to the address `peer` if there is no
-        connection of its `client`.
+        It is counted, logged and traced as a sent response.
         """
         began = 0.0 if self.answered & self._unmeasured else perf_counter()
         now = self._services.clock()
@@ -250,21 +245,18 @@ class FastPath:
         if status == 404 and get.route.access.conceals:
             return None
         size = len(body)
-        if client is not None:
-            peer = client.wire.peer
         self.answered += 1
         hits.count += 1
         hits.bytes += size
         hits.unchanged += status == 304
         if get.principal is not None:
             get.principal.use.count(size)
-        counts = self._counted[peer, get, get.path]
+        counts = self._counted[client.wire.peer, get, get.path]
         counts[OTHERS] += 1
         counts[REFUSED] += status >= 400
         counts[SENT] += size
         if self._spans is not None:
-            transport = None if client is None else client.wire.transport
-            self._spans.cached(get, transport, status, now)
+            self._spans.cached(get, client.wire.transport, status, now)
         if began:
             hits.measured(perf_counter() - began)
             if self._services.log.enabled:
@@ -272,12 +264,7 @@ class FastPath:
         return answer
 
     def _log(
-        self,
-        get: PlainGet,
-        own: Own,
-        answer: CachedAnswer,
-        client: ClientConnection | None,
-        began: float,
+        self, get: PlainGet, own: Own, answer: CachedAnswer, client: ClientConnection, began: float
     ) -> None:
         """Write the log line of a cached answer: an Exchange would take longer than the line."""
         services, principal = self._services, get.principal
@@ -291,8 +278,7 @@ class FastPath:
             "answered",
             None if principal is None else principal.name,
         )
-        transport = None if client is None else client.wire.transport
-        request = logged_as("GET", get.target, get.headers, transport, services)
+        request = logged_as("GET", get.target, get.headers, client.wire.transport, services)
         services.log.line(request, outcome)
 
     def _park(self, client: ClientConnection, get: PlainGet) -> bool:

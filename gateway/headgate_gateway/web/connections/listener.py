@@ -1,12 +1,4 @@
-"""Accept connections, and answer cached reads that end their connection at once.
-
-Such a read says `Connection: close`. It is answered without a transport and a protocol, which every
-other connection gets.
-
-The response and the FIN are two segments. Sent as one (MSG_MORE) they are no cheaper, and a client
-on the same machine waits 10 ms for one connection in a hundred: 20,000 new connections a second
-without it, 5,000 with it.
-"""
+"""Accept connections."""
 
 from __future__ import annotations
 
@@ -15,10 +7,8 @@ import errno
 import socket
 from typing import TYPE_CHECKING
 
-from headgate_gateway.protocol.http.client_address import FRONT
 from headgate_gateway.telemetry.logs import log
 from headgate_gateway.web.connections.connection import Connection
-from headgate_gateway.web.requests.responses import JOINED_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,11 +20,8 @@ if TYPE_CHECKING:
 BACKLOG = 4096  # viewers that lost a server reconnect all at once
 AT_ONCE = 32  # connections accepted in one pass of the loop: 2 ms
 FEW_AT_ONCE = 2  # which may be refused, and are gone some twenty passes later
-READ_BYTES = 4 * 1024
 PAUSE_S = 0.5  # without accepting, when descriptors or memory run out
 _USED_UP = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_Socket = socket.SocketType
-_NOT_WAITING = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
 
 class ConnectionListener:
@@ -92,7 +79,7 @@ class ConnectionListener:
     def _accept(self, listener: socket.socket) -> bool:
         """Accept a connection; return whether there was one, and there may be more."""
         try:
-            number, address = listener._accept()  # type: ignore[attr-defined]
+            client, _ = listener.accept()
         except BlockingIOError:
             return False
         except OSError as error:
@@ -102,53 +89,6 @@ class ConnectionListener:
             self._loop.remove_reader(listener)
             self._loop.call_later(PAUSE_S, self._watch, listener)
             return False
-        # `accept` would make a socket.socket, which costs more and is closed at once mostly.
-        client = _Socket(listener.family, socket.SOCK_STREAM, 0, number)
-        if self._handshakes is not None:
-            self._enter(client, b"", b"")
-        else:
-            peer = address[0] if address else FRONT
-            if not self._answer_or_enter(client, peer):
-                # The request often comes a moment after the connection.
-                self._loop.call_soon(self._try_again, client, peer)
-        return True
-
-    def _try_again(self, client: _Socket, peer: str) -> None:
-        if not self._answer_or_enter(client, peer):
-            self._enter(client, b"", b"")
-
-    def _answer_or_enter(self, client: _Socket, peer: str) -> bool:
-        """Answer or enter a connection; return False if nothing was received yet."""
-        try:
-            early = client.recv(READ_BYTES, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except OSError:
-            client.close()
-            return True
-        answer = self._server.last_answer(early, peer)
-        if answer is None:
-            self._enter(client, early, b"")
-            return True
-        try:
-            sent = _send(client, *answer)
-        except OSError:
-            client.close()
-            return True
-        if sent == len(answer[0]) + len(answer[1]):
-            client.close()
-        else:
-            self._enter(client, b"", b"".join(answer)[sent:])
-        return True
-
-    def _enter(self, newcomer: _Socket, early: bytes, late: bytes) -> None:
-        client = socket.socket(fileno=newcomer.detach())
         client.setblocking(False)
-        connection = Connection(self._server, early, late)
-        self._server.connections.enter(connection, client, self._handshakes)
-
-
-def _send(client: _Socket, head: bytes, rest: bytes) -> int:
-    if len(rest) <= JOINED_BYTES:
-        return client.send(head + rest, _NOT_WAITING)
-    return client.sendmsg((head, rest), (), _NOT_WAITING)
+        self._server.connections.enter(Connection(self._server), client, self._handshakes)
+        return True

@@ -53,23 +53,6 @@ class ConnectionServer:
         ):
             await asyncio.sleep(LOOK_S)
 
-    def last_answer(self, data: bytes, peer: str) -> tuple[bytes, bytes] | None:
-        """Return the response to the only request of a connection, if it is cached."""
-        if self.services.journal is not None:
-            self.services.journal.catch_up()
-        known = self.fast.known(data)
-        if known is None or not known[0].is_last:
-            return None
-        services, limits = self.services, self.services.limits
-        if services.log.enabled or services.tracer is not None:
-            return None  # spans and log lines name the client, which only a connection knows
-        if services.bans.in_force and (known[0], peer) not in services.bans.cleared:
-            return None  # its connection finds out whether it is banned
-        if limits.connections >= limits.max_connections:
-            return None
-        answer = self.fast.cached_response(known[0], own=known[1], peer=peer)
-        return None if answer is None else answer[1:3]
-
     def requests_of(self, connection: Connection) -> ConnectionRequests:
         """Return the requests of a new connection."""
         return ConnectionRequests(connection, self)
@@ -77,10 +60,6 @@ class ConnectionServer:
     def on_refusal(self, error: HeadgateError, _client: str | None) -> bool:
         """Return whether to close the connection at once: one client's could crowd out others."""
         return isinstance(error, ClientLimitReached)
-
-    def __call__(self, early: bytes = b"", late: bytes = b"") -> Connection:
-        """Return the protocol of a new connection."""
-        return Connection(self, early, late)
 
     def reader_lost(self, transport: asyncio.Transport) -> None:
         """Count down the connection of an SSE reader that is gone."""
@@ -100,7 +79,7 @@ class ConnectionServer:
                 return False
         self.connections.handed_over.discard(transport)
         try:
-            connection = self()
+            connection = Connection(self)
             # As after a response: the request of the SSE response was its last.
             connection.idle_since = asyncio.get_running_loop().time()
             connection.slot = (counts_as,)
