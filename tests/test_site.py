@@ -30,13 +30,12 @@ if TYPE_CHECKING:
 # To build it takes half a minute of a core, which others may need as well.
 pytestmark = pytest.mark.timeout(240)
 
-# A form, what the console shows, and the descriptions of packages, for their indexes.
+# A form, what the console shows, and the descriptions of the two packages, for their indexes.
 NOT_IN_THE_SITE = {
     ".github/PULL_REQUEST_TEMPLATE.md",
     "admin/headgate_admin/pages/alerts.md",
     "client/README.md",
     "client/js/README.md",
-    "doctor/README.md",
 }
 REFERENCE = "client/reference"
 PUBLIC = re.compile(r"headgate\b(?!.*__main__)")
