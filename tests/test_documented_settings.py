@@ -34,7 +34,7 @@ VARIABLE = re.compile(rf"\b({ENVIRONMENT_PREFIX}[A-Z0-9_]+)(?:(=|: >-\n +|: )([^
 SERVE = re.compile(r"(?:headgate serve|make run ARGS=\")((?: ?--[a-z-]+ [^\s`\"&]+)+)")
 # What stands for a value that a reader of the documents makes.
 MADE = {
-    "PASSWORD_HASH": f"$argon2id$v=19$m=65536,t=3,p=4${'a' * 22}${'b' * 43}",
+    "PASSWORD_HASH": f"$argon2id$v=19$m=65536,t=3,p=4${'A' * 22}${'A' * 43}",
     "TOKEN": "f" * 64,
     "AUTH": "none",
 }

@@ -1599,7 +1599,7 @@ def test_a_redis_origin_is_shown_without_its_password() -> None:
 
 # ---------------------------------------------------------------- who may use the admin listener
 
-HASH = "$argon2id$v=19$m=65536,t=3,p=4$" + "c" * 22 + "$" + "k" * 43
+HASH = "$argon2id$v=19$m=65536,t=3,p=4$" + "c" * 21 + "g$" + "k" * 43
 ANN = {"name": "ann", "role": "viewer", "password_hash": HASH}
 DEPLOY = {"name": "deploy", "role": "operator", "token": "t" * 22}
 
@@ -1648,6 +1648,27 @@ def test_an_admin_token_is_stored_as_its_hash_however_it_is_written() -> None:
             "HEADGATE_ADMIN__USERS__0__PASSWORD_HASH is not shown here, but must be what headgate "
             "config hash-password prints, which begins with $argon2id$.",
             id="a-password-instead-of-its-hash",
+        ),
+        pytest.param(
+            [{**ANN, "password_hash": HASH.replace("m=65536", "m=31")}],
+            (),
+            "HEADGATE_ADMIN__USERS__0__PASSWORD_HASH is not shown here, but must have an m of at "
+            "least 8 times its p.",
+            id="a-hash-of-too-little-memory",
+        ),
+        pytest.param(
+            [{**ANN, "password_hash": HASH.replace("t=3", "t=0")}],
+            (),
+            "HEADGATE_ADMIN__USERS__0__PASSWORD_HASH is not shown here, but must be what headgate "
+            "config hash-password prints, which begins with $argon2id$.",
+            id="a-hash-without-passes",
+        ),
+        pytest.param(
+            [{**ANN, "password_hash": HASH[:-1] + "l"}],
+            (),
+            "HEADGATE_ADMIN__USERS__0__PASSWORD_HASH is not shown here, but must be what headgate "
+            "config hash-password prints, which begins with $argon2id$.",
+            id="a-hash-that-is-not-base64",
         ),
         pytest.param(
             (),

@@ -30,7 +30,7 @@ ISSUER = (
     'algorithms = ["ES256"]\n'
 )
 GRANTS = f'auth = "jwt"\n{ISSUER}[[credentials.jwt_issuers.grants]]\n'
-USER = f'password_hash = "$argon2id$v=19$m=65536,t=3,p=4${"c" * 22}${"k" * 43}"\n'
+USER = f'password_hash = "$argon2id$v=19$m=65536,t=3,p=4${"A" * 22}${"A" * 43}"\n'
 
 RIGHT = [
     "",

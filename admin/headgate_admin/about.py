@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from headgate_gateway.settings import Settings
 
-PACKAGES = {"aiohttp", "argon2-cffi", "jinja2", "msgspec", "uvloop"}
+PACKAGES = {"aiohttp", "cryptography", "jinja2", "msgspec", "uvloop"}
 
 
 class About(msgspec.Struct, frozen=True):

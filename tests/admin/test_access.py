@@ -8,7 +8,6 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from argon2 import PasswordHasher
 from yarl import URL
 
 from headgate_admin.access import check
@@ -18,6 +17,7 @@ from headgate_admin.access.sign_in import COOKIE
 from headgate_admin.app import build
 from tests.admin.consoles import Clock, Switchboard, setup
 from tests.support.admin_server import AdminServer
+from tests.support.passwords import cheap_hash
 
 if TYPE_CHECKING:
     from aiohttp.test_utils import TestClient
@@ -26,14 +26,12 @@ if TYPE_CHECKING:
     from headgate_gateway.features.questions.process_source import Setup
     from tests.support.log_lines import Lines
 
-# A hash that costs a tenth of a millisecond to check, where the real ones cost fifty.
-CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 PASSWORD = 'pa ss "wörd" <b>'
 TOKEN, DIGESTED = "t" * 22, "d" * 40
 DIGEST = hashlib.sha256(DIGESTED.encode()).hexdigest()
 USERS = [
-    {"name": "ann", "role": "operator", "password_hash": CHEAP.hash(PASSWORD)},
-    {"name": "vic", "role": "viewer", "password_hash": CHEAP.hash("of the viewer")},
+    {"name": "ann", "role": "operator", "password_hash": cheap_hash(PASSWORD)},
+    {"name": "vic", "role": "viewer", "password_hash": cheap_hash("of the viewer")},
 ]
 TOKENS = [
     {"name": "prometheus", "role": "viewer", "token": TOKEN},

@@ -13,7 +13,7 @@ from tests.support.given_settings import variables
 if TYPE_CHECKING:
     from pathlib import Path
 
-HASH = "$argon2id$v=19$m=65536,t=3,p=4$" + "c" * 22 + "$" + "k" * 43
+HASH = "$argon2id$v=19$m=65536,t=3,p=4$" + "c" * 21 + "g$" + "k" * 43
 FILE = f"""\
 limits.max_append = "4MiB"
 log.level = "info"

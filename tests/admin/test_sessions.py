@@ -5,7 +5,6 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from argon2 import PasswordHasher
 
 from headgate_admin.access import attempts
 from headgate_admin.access.attempts import OF_A_NAME, Allowance, Attempts
@@ -16,11 +15,12 @@ from headgate_admin.errors import ConsoleError
 from headgate_gateway.settings import AdminUser
 from headgate_gateway.settings.reading.values import Secret
 from tests.admin.consoles import Clock
+from tests.support.passwords import cheap_hash
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-HASH = PasswordHasher(time_cost=2, memory_cost=16 << 10).hash("right")
+HASH = cheap_hash("right", 2, 16 << 10)
 USER = AdminUser(name="ann", role="operator", password_hash=HASH)
 
 
@@ -85,7 +85,7 @@ def test_a_full_table_of_attempts_drops_its_oldest_key() -> None:
 
 # ---------------------------------------------------------------- passwords
 
-CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("right")
+CHEAP = cheap_hash("right")
 
 
 def checked(users: Passwords, password: str, name: str = "ann") -> Awaitable[AdminUser | None]:

@@ -34,7 +34,10 @@ OF_COMMANDS = {
     "headgate_gateway.commands.token",
 }
 OF_CONSOLE = {"headgate_admin.api", "headgate_admin.pages", "headgate_cdn", "jinja2"}
-OF_CREDENTIALS = {"argon2", "headgate_gateway.access.key_sets"}  # that a console checks and makes
+OF_CREDENTIALS = {
+    "cryptography",
+    "headgate_gateway.access.key_sets",
+}  # that a console checks and makes
 OF_DIALECTS = {"headgate.dialects.providers", "headgate.dialects.contract"}  # of models
 OF_EDGES = {
     "headgate_gateway.edge",

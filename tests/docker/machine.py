@@ -31,7 +31,7 @@ SECRETS = {
     "HEADGATE_AUTH": "none",
     "METRICS_TOKEN": "f" * 64,
     "GRAFANA_PASSWORD": "e" * 32,
-    "CONSOLE_PASSWORD_HASH": f"$argon2id$v=19$m=65536,t=3,p=4${'a' * 22}${'b' * 43}",
+    "CONSOLE_PASSWORD_HASH": f"$argon2id$v=19$m=65536,t=3,p=4${'A' * 22}${'A' * 43}",
 }
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"  # which is not on everybody's PATH
 PORTS = ("redis", "gateway", "admin", "edge", "lifetimes", "watch")

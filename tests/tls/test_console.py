@@ -6,12 +6,12 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from argon2 import PasswordHasher
 
 from headgate_gateway.commands.doctor.health import fault_of
 from headgate_gateway.tools.server.target import StreamTarget
 from tests.support.certificates import HERE
 from tests.support.given_settings import variables
+from tests.support.passwords import cheap_hash
 from tests.support.processes import HEADGATE, run
 from tests.support.waiting import wait_until
 from tests.tls.served import STREAM, TEXT, SecureHeadgate, secure_headgate
@@ -99,7 +99,7 @@ def test_a_reload_names_an_option_whose_file_has_no_certificate(
 
 @pytest.mark.usefixtures("processes")
 def test_the_session_cookie_of_a_console_behind_tls_is_secure(tmp_path: Path) -> None:
-    hashed = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("password")
+    hashed = cheap_hash("password")
     user = {"name": "ann", "role": "operator", "password_hash": hashed}
     settings = {**variables({"admin_users": [user]})}
     with secure_headgate(tmp_path, settings, has_secure_admin=True) as server:

@@ -6,8 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from argon2 import PasswordHasher
-
+from tests.support.passwords import cheap_hash
 from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser, BrowserContext, Page, Request
 
 PASSWORD = "correct horse battery staple"
-# Weak on purpose: how hard a password is to guess is not what is tested here.
-HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+HASH = cheap_hash(PASSWORD)
 AXE = ROOT / "tests" / "node" / "node_modules" / "axe-core" / "axe.min.js"
 # Whoever breaks the policy is told on the console as well, but not in every version.
 WATCH_POLICY = """

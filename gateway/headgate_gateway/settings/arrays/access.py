@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Annotated, Literal
 
@@ -27,7 +28,8 @@ USERS_KIND = "an array of tables, each with name, role and password_hash"
 TOKENS_KIND = "an array of tables, each with name, role and token"
 _NAME = r"[A-Za-z0-9._@-]{1,64}"
 _HASH = re.compile(
-    r"\$argon2id\$v=19\$m=\d{1,7},t=\d{1,3},p=\d{1,3}\$[A-Za-z0-9+/]{11,88}\$[A-Za-z0-9+/]{16,88}"
+    r"\$argon2id\$v=19\$m=[1-9]\d{0,6},t=[1-9]\d{0,2},p=[1-9]\d{0,2}"
+    r"\$[A-Za-z0-9+/]{11,88}\$[A-Za-z0-9+/]{16,88}"
 )
 
 
@@ -39,9 +41,22 @@ def check_name(name: str) -> str:
 
 
 def _check_hash(secret: Secret) -> Secret:
-    if _HASH.fullmatch(secret.reveal()) is None:
+    text = secret.reveal()
+    if _HASH.fullmatch(text) is None or not all(map(_is_base64, text.split("$")[-2:])):
         raise ValueError(f"must be {HASH_KIND}")
+    memory, lanes = re.findall(r"[mp]=(\d+)", text)
+    if int(memory) < 8 * int(lanes):
+        raise ValueError("must have an m of at least 8 times its p")
     return secret
+
+
+def _is_base64(text: str) -> bool:
+    """Return whether text is bytes as base64 writes them, without padding."""
+    padded = text + "=" * (-len(text) % 4)
+    try:
+        return base64.b64encode(base64.b64decode(padded)).decode() == padded
+    except ValueError:  # one character is left
+        return False
 
 
 def _check_token(secret: Secret) -> Secret:
