@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import time
@@ -11,7 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from headgate_gateway.protocol.streams.limits import EVERYTHING, Retention
-from headgate_gateway.protocol.streams.state import Lifetime
+from headgate_gateway.protocol.streams.state import Lifetime, Stamp
 from headgate_gateway.tools.copying import queue
 from headgate_gateway.tools.copying.log_place import LogPlace
 from headgate_gateway.tools.copying.operation import CopyRequest, copy
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from headgate_gateway.protocol.streams.state import StreamState
+
+COPY_S = 20.0  # for one stream
 
 
 class Folders(NamedTuple):
@@ -221,6 +224,22 @@ async def test_more_refused_streams_than_are_named_are_counted(
     lines = capfd.readouterr().err.splitlines()
     assert len([line for line in lines if "has more than the source" in line]) == 2
     assert lines[-1] == "headgate: more streams cannot be copied: they are counted only."
+
+
+async def test_a_copy_ends_after_one_of_two_producers_has_gone_on(folders: Folders) -> None:
+    async def begin(service: Service) -> None:
+        await service.create("s")
+        for name in ("one", "two"):
+            await service.submit("s", b"x", producer=Stamp(name, 0, 0))
+
+    async def go_on(service: Service) -> None:
+        await service.submit("s", b"y", producer=Stamp("one", 0, 1))
+
+    for work in (begin, go_on):
+        await change(folders.source, work)
+        async with asyncio.timeout(COPY_S):
+            assert await copy(CopyRequest(LogPlace(folders.source), LogPlace(folders.target))) == 0
+        assert await exact(folders.source, ["s"]) == await exact(folders.target, ["s"])
 
 
 @pytest.mark.usefixtures("processes")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.commands.conftest import CommandLine
+from tests.commands.copying import Copies, exact, seen_at, seen_in
 from tests.support.blocking_origin import BlockingOrigin
 from tests.support.http1 import ask
 from tests.support.ports import free_port
 from tests.support.processes import headgate
+from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,6 +75,41 @@ def test_a_repeated_copy_appends_what_a_server_has_got_since(
         old = ask(server.port, "HEAD", "/v1/stream/again/1").next_offset
         refused = ask(copy.port, "GET", f"/v1/stream/again/1?offset={old}")
         assert refused.status == 410
+
+
+@pytest.mark.usefixtures("processes")
+async def test_copies_that_are_killed_amid_writers_are_equal_once_the_writers_have_stopped(
+    tmp_path: Path,
+) -> None:
+    paths = [f"s{number}" for number in range(6)]
+    kinds = {path: TEXT if number % 2 else JSON for number, path in enumerate(paths)}
+    stop = threading.Event()
+    with redis_server(tmp_path / "redis") as redis, headgate(redis.url) as server:
+        for path, kind in kinds.items():
+            made(server, path, kind=kind)
+
+        def write() -> None:
+            for number in itertools.count():
+                for path, kind in kinds.items():
+                    append(server, path, b'{"n": %d}' % number, kind=kind)
+                if stop.is_set():
+                    return
+
+        writing = asyncio.create_task(asyncio.to_thread(write))
+        places = {
+            f"file:{tmp_path / 'a'}": (server.streams, "--admin", server.admin_url),
+            f"file:{tmp_path / 'b'}": (redis.url,),
+        }
+        for seed, (target, (source, *more)) in enumerate(places.items()):
+            await asyncio.to_thread(Copies(5, seed).copy, source, target, *more)
+        stop.set()
+        await writing
+        seen = await seen_at(server.streams, paths)
+        for target, (source, *more) in places.items():
+            result = await asyncio.to_thread(Copies(0, 0).copy, source, target, *more)
+            assert result["changed"] == len(paths)
+            assert await seen_in(target, paths) == seen
+        assert await exact(redis.url, paths) == await exact(target, paths)
 
 
 @pytest.mark.usefixtures("processes")

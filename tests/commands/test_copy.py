@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from headgate_gateway.tools.copying.content import is_same_message
+from headgate_gateway.tools.copying.server_place import is_same_message
 from tests.commands.conftest import CommandLine
 from tests.commands.copying import carried, exact, fill, opened
 from tests.streams.service import Service

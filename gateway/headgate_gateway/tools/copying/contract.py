@@ -1,10 +1,9 @@
-"""Descriptions, refusals and outcomes of copied streams."""
+"""Descriptions and refusals of copied streams."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import unquote
+from typing import TYPE_CHECKING
 
 from headgate_gateway.errors import BadRequest
 from headgate_gateway.protocol.bodies.content import is_json, json_messages, media_type
@@ -14,6 +13,9 @@ if TYPE_CHECKING:
     from typing import Self
 
     from headgate_gateway.protocol.streams.state import Lifetime, StreamState
+
+LONGER = "the stream that is there already has more than the source"
+OTHER = "the stream that is there already has other content than the source"
 
 
 class StreamRefused(Failed):
@@ -45,11 +47,6 @@ def parts_of(content_type: str, body: bytes) -> list[bytes]:
         raise StreamRefused(f"what was read is not JSON: {cause.detail}") from cause
 
 
-def name_of(path: str) -> str:
-    """Return the name of a stream for sentences and maps."""
-    return unquote(path)
-
-
 def check_alike(found: Description, wanted: Description) -> None:
     """Raise StreamRefused if a stream that is there cannot be the copy of another."""
     if media_type(found.content_type) != media_type(wanted.content_type):
@@ -61,14 +58,3 @@ def check_alike(found: Description, wanted: Description) -> None:
         raise StreamRefused("the stream that is there already has another lifetime")
     if found.is_closed and not wanted.is_closed:
         raise StreamRefused("the stream that is there already is closed, and the source is open")
-
-
-class CopyOutcome(NamedTuple):
-    """The outcome of copying one stream; `is_gone` if the source has none any more."""
-
-    is_changed: bool
-    bytes: int
-    is_gone: bool = False
-
-
-GONE = CopyOutcome(False, 0, is_gone=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import msgspec
 
-from headgate_gateway.errors import BadRequest, HeadgateError, StartError
+from headgate_gateway.errors import HeadgateError, StartError
 from headgate_gateway.features.subscriptions.delivery.documents import documents_in
 from headgate_gateway.features.subscriptions.rows import stored_number
 from headgate_gateway.logs.contract import Conflict, listing_of
@@ -17,23 +17,31 @@ from headgate_gateway.logs.registry import log_for
 from headgate_gateway.logs.sqlite.data_folder import DataFolder, FolderInUse
 from headgate_gateway.protocol import lifecycle as rules
 from headgate_gateway.protocol.bodies.content import read_body
-from headgate_gateway.protocol.requests import CreateRequest
-from headgate_gateway.protocol.streams.chunks import CHUNK_BYTES
-from headgate_gateway.protocol.streams.offsets import parse_offset
+from headgate_gateway.protocol.streams.chunks import CHUNK_BYTES, no_newer_than
 from headgate_gateway.protocol.streams.state import Change, StreamState, records_after
 from headgate_gateway.settings import Route
 from headgate_gateway.settings.log_kinds import file, kind_of
 from headgate_gateway.streams.clock import StreamClock
-from headgate_gateway.tools.copying.contract import Description, StreamRefused, parts_of
+from headgate_gateway.tools.copying.contract import (
+    LONGER,
+    OTHER,
+    Description,
+    StreamRefused,
+    parts_of,
+)
 from headgate_gateway.tools.shell.failure import Failed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from headgate_gateway.logs.contract import LoadedStream, Log
-    from headgate_gateway.protocol.streams.state import ClockReading, Record
+    from headgate_gateway.protocol.lifecycle import PathState
+    from headgate_gateway.protocol.streams.state import Record
 
 PAGE = 500  # streams of a page of the list
+# Seconds by which a deadline has to be later than that of the copy to replace it: two readings of
+# the clocks differ by less.
+LEAST_LATER_S = 1.0
 
 
 class LogPlace:
@@ -93,12 +101,18 @@ class LogPlace:
                 return
             after = page.after
 
+    async def stream(self, path: str) -> LogStream | None:
+        """Return the stream at a path to copy it; None if there is none."""
+        loaded = await self.log.load(path)
+        state = loaded.path_state.state
+        return LogStream(self, state, loaded) if self.is_present(state) else None
+
     async def subscriptions(self) -> int:
         """Return how many subscriptions there are."""
         documents = documents_in(self.log)
         return 0 if documents is None else await stored_number(documents)
 
-    def is_present(self, state: StreamState | None) -> bool:
+    def is_present(self, state: StreamState | None) -> TypeGuard[StreamState]:
         """Return whether a client may use the stream."""
         try:
             rules.present(state, self.clock())
@@ -116,96 +130,126 @@ class LogPlace:
             loaded = await self.log.load(path)
         return loaded
 
+    async def pieces(self, state: StreamState) -> AsyncIterator[list[bytes]]:
+        """Yield the content that a stream had at `state`, a page at a time."""
+        position = state.first
+        while position < state.tail:
+            chunk = no_newer_than(
+                await self.log.read(state, position, position + CHUNK_BYTES), state
+            )
+            position = chunk.end
+            kind = state.content_type
+            yield [
+                it for record in chunk.records for it in parts_of(kind, read_body(kind, [record]))
+            ]
+
 
 class LogStream:
-    """A stream of a log. Each of its commits expects the version that was read last."""
+    """A stream of a log, which is copied with its offsets and with state that no client can see.
 
-    def __init__(self, place: LogPlace, path: str) -> None:
+    The producers are stored with the last records: their numbers must not be ahead of the records.
+    """
+
+    def __init__(self, place: LogPlace, state: StreamState, loaded: LoadedStream) -> None:
+        self.description = Description.of(state)
         self._place = place
-        self._path = path
-        self._state: StreamState
-        self._compared: int | None = None  # the position up to which `pieces` has been
-
-    def _now(self) -> ClockReading:
-        return self._place.clock()
-
-    async def describe(self) -> Description | None:
-        """Return the present properties of the stream; None if there is none."""
-        state = (await self._place.log.load(self._path)).path_state.state
-        if state is None or not self._place.is_present(state):
-            return None
-        return self._described(state)
-
-    def _described(self, state: StreamState) -> Description:
         self._state = state
-        return Description.of(state)
+        self._loaded = loaded
 
-    async def pieces(self) -> AsyncIterator[Sequence[bytes]]:
-        """Yield what follows the content that was yielded or appended last, a page at a time."""
-        state = self._state
-        position = state.first if self._compared is None else self._compared
-        while position < state.tail:
-            chunk = await self._place.log.read(state, position, position + CHUNK_BYTES)
-            page: list[bytes] = []
-            position = chunk.start
-            for record in chunk.records:
-                position += len(record)
-                if position > state.tail:  # appended since
-                    break
-                page += parts_of(state.content_type, read_body(state.content_type, [record]))
-            self._compared = min(position, state.tail)
-            yield page
+    async def changes(self, target: LogPlace, copy: LoadedStream) -> AsyncGenerator[Change]:
+        """Yield the changes that make what `target` has at the path a copy of this stream.
 
-    async def create(self, wanted: Description) -> Description:
-        """Create the stream, empty and open, with the type and the lifetime of another."""
-        place = (await self._place.load(self._path)).path_state
-        # A generation that the source never had: its offsets are refused, and mean no other data.
-        with contextlib.suppress(BadRequest):
-            theirs = parse_offset(wanted.next_offset, "offset").generation
-            place = msgspec.structs.replace(place, retired=max(place.retired or 0, theirs))
-        request = CreateRequest(b"", wanted.content_type, wanted.lifetime, False, None)
-        created, changes = rules.decide_create(
-            place, self._path, request, self._place.log.new_stream_id(), self._now()
-        )
-        if changes:
-            try:
-                await self._place.log.commit(changes)
-            except Conflict as lost:
-                raise StreamRefused("somebody else creates this stream") from lost
-        return self._described(created.state)
-
-    async def append(self, pieces: Sequence[bytes]) -> bool:
-        """Append after the content that was read last.
-
-        Return False and append nothing if another append came first: then the caller has to read
-        what that added, and compare it.
+        Each is to be committed before the next one is made. Raises StreamRefused if what is there
+        is not a beginning of this stream.
         """
-        records = tuple(records_after(self._state.tail, pieces))
-        is_done = await self._commit(self._next(tail=records[-1].end), records)
-        if is_done:
-            self._compared = self._state.tail
-        return is_done
+        source, place = self._state, copy.path_state
+        position = source.first
+        if place.state is None:
+            _check_retired(source, place)
+        else:
+            await self._compare(target, place.state)
+            position = max(position, place.state.tail)
+        is_whole = False
+        while not is_whole:
+            records: tuple[Record, ...] = ()
+            if position < source.tail:
+                chunk = await self._place.log.read(source, position, position + CHUNK_BYTES)
+                if chunk.start != position:
+                    raise StreamRefused(OTHER)
+                records = tuple(records_after(position, no_newer_than(chunk, source).records))
+                position = records[-1].end
+            is_whole = position == source.tail
+            known, has = copy.producers, self._loaded.producers if is_whole else copy.producers
+            state, held = self._copied(target, place, position), place.state
+            change = Change(
+                state,
+                None if held is None else held.version,
+                records,
+                tuple((name, it) for name, it in has.items() if known.get(name) != it),
+                tuple(name for name in known if name not in has),
+                appends=len(records),
+                trims=held is not None and state.first > held.first,
+            )
+            is_same = held == msgspec.structs.replace(state, version=held.version if held else 0)
+            if change.records or change.producers or change.forgotten or not is_same:
+                yield change
+                place = msgspec.structs.replace(place, state=state)
 
-    async def close(self) -> None:
-        """Close the stream, whose content is complete."""
-        if not await self._commit(self._next(closed=True), ()):
-            raise StreamRefused("somebody else writes to the copy")
+    async def _compare(self, target: LogPlace, copy: StreamState) -> None:
+        """Raise StreamRefused unless the copy has the beginning of the source, and no more."""
+        source = self._state
+        if copy.fork is not None or copy.soft_deleted:
+            raise StreamRefused("the stream that is there already is a fork, or was deleted")
+        if copy.tail > source.tail:
+            raise StreamRefused(LONGER)
+        position = max(source.first, copy.first)
+        while position < copy.tail:
+            end = min(position + CHUNK_BYTES, copy.tail)
+            mine = await self._place.log.read(source, position, end)
+            its = await target.log.read(copy, position, end)
+            if (mine.start, mine.records) != (its.start, its.records):
+                raise StreamRefused(OTHER)
+            position = mine.end
 
-    def _next(self, **fields: object) -> StreamState:
-        state = self._state
-        deadline = state.lifetime.deadline(self._now())
-        changed = {"version": state.version + 1, "deadline": deadline, **fields}
-        return msgspec.structs.replace(state, **changed)
+    def _copied(self, target: LogPlace, place: PathState, tail: int) -> StreamState:
+        """Return the state of the copy with records up to `tail`."""
+        source, copy = self._state, place.state
+        is_whole = tail == source.tail
+        references = 0 if copy is None else copy.references
+        first = source.first if copy is None else max(source.first, copy.first)
+        return msgspec.structs.replace(
+            source,
+            stream_id=target.log.new_stream_id() if copy is None else copy.stream_id,
+            version=0 if copy is None else copy.version + 1,
+            tail=tail,
+            closed=source.closed and is_whole,
+            closed_by=source.closed_by if is_whole else None,
+            stream_seq=source.stream_seq if is_whole else None,
+            deadline=self._deadline(target, copy),
+            references=references,
+            fork=None,
+            lineage=(),
+            history=place.history,
+            first=first,
+            marks=tuple(mark for mark in source.marks if first < mark.position <= tail),
+            trim_at=None if references else source.trim_at,
+        )
 
-    async def _commit(self, state: StreamState, records: tuple[Record, ...]) -> bool:
-        change = Change(state, self._state.version, records, appends=bool(records))
-        try:
-            await self._place.log.commit((change,))
-        except Conflict:
-            found = (await self._place.log.load(self._path)).path_state.state
-            if found is None or found.stream_id != state.stream_id:
-                raise StreamRefused("somebody has removed the copy") from None
-            self._state = found
-            return False
-        self._state = state
-        return True
+    def _deadline(self, target: LogPlace, copy: StreamState | None) -> float | None:
+        """Return when the copy ends, by the clock of its log, which is never moved back."""
+        source = self._state
+        if source.deadline is None or source.lifetime.ttl_s is None:
+            return source.deadline
+        ends = source.deadline - self._place.clock().steady + target.clock().steady
+        if copy is None or copy.deadline is None or ends > copy.deadline + LEAST_LATER_S:
+            return ends
+        return copy.deadline
+
+
+def _check_retired(source: StreamState, target: PathState) -> None:
+    """Raise StreamRefused if readers may hold these offsets of a stream that was deleted."""
+    if target.retired is not None and target.retired >= source.generation:
+        raise StreamRefused(
+            "a stream that was deleted there has given out the same offsets, which would come to "
+            "mean other data: copy it to a place that has not had it"
+        )

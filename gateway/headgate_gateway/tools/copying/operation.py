@@ -67,14 +67,8 @@ async def _open(stack: AsyncExitStack, request: CopyRequest) -> LogPlace | Serve
 
 
 def _finish(queue: CopyQueue, subscriptions: int | None, *, as_json: bool) -> None:
-    numbers = {
-        "streams": queue.streams,
-        "changed": queue.changed,
-        "gone": queue.gone,
-        "refused": queue.refused,
-        "bytes": queue.bytes,
-        "subscriptions": subscriptions,
-    }
+    counts = ("streams", "changed", "gone", "refused", "bytes")
+    numbers = {**{name: getattr(queue, name) for name in counts}, "subscriptions": subscriptions}
     parts = [f"Copied {queue.changed:,} of {queue.streams:,} streams, {queue.bytes:,} bytes"]
     if queue.changed < queue.streams - queue.gone:
         parts.append("the others were there already")

@@ -1,16 +1,23 @@
-"""Copy all streams of a place, several at once."""
+"""Copy all streams of a place to a log, several at once."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from headgate.errors import NotAuthorized, ProtocolError, StreamError, Unavailable
-from headgate_gateway.errors import HeadgateError, LogFull, LogUnavailable
-from headgate_gateway.tools.copying.by_content import ContentCopy
-from headgate_gateway.tools.copying.by_log import LogCopy
-from headgate_gateway.tools.copying.contract import StreamRefused, name_of
-from headgate_gateway.tools.copying.log_place import LogPlace, LogStream
+from headgate_gateway.errors import (
+    HeadgateError,
+    LogFull,
+    LogUnavailable,
+    StreamGone,
+    StreamNotFound,
+)
+from headgate_gateway.logs.contract import Conflict
+from headgate_gateway.tools.copying.contract import Description, StreamRefused, check_alike
+from headgate_gateway.tools.copying.log_place import LogPlace
 from headgate_gateway.tools.shell.failure import FAILURES, Failed
 from headgate_gateway.tools.shell.output import note
 from headgate_gateway.tools.shell.progress import Progress
@@ -18,13 +25,14 @@ from headgate_gateway.tools.shell.progress import Progress
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from headgate_gateway.tools.copying.contract import CopyOutcome
     from headgate_gateway.tools.copying.server_place import ServerPlace
 
 # Streams that are copied at once, each with two pages in memory: some MiB altogether. That hides
 # the round trips to a distant server, and lets a log commit several streams together.
 AT_ONCE = 8
 MOST_SAID = 100  # streams that could not be copied and are named; more are counted
+# Attempts at one stream in a row, while a gateway changes the source or the copy.
+MAX_LOST_RACES = 20
 
 
 class CopyQueue:
@@ -65,24 +73,13 @@ class CopyQueue:
                 path = await anext(paths, None)
             if path is None:
                 return
-            outcome = await self._copy(path)
-            if outcome is not None:
-                self.streams += 1
-                self.changed += outcome.is_changed
-                self.gone += outcome.is_gone
-                self.bytes += outcome.bytes
+            await self._copy_or_refuse(path)
             self._progress.show(self._so_far)
 
-    async def _copy(self, path: str) -> CopyOutcome | None:
-        """Copy a stream; None if that is refused, and the others go on."""
-        source, target = self._source, self._target
-        copy: LogCopy | ContentCopy
-        if isinstance(source, LogPlace):
-            copy = LogCopy(source, target, path)
-        else:
-            copy = ContentCopy(source.stream(path), LogStream(target, path))
+    async def _copy_or_refuse(self, path: str) -> None:
+        """Copy a stream; if that is refused, the others go on."""
         try:
-            return await copy.run()
+            await self._copy(path)
         except StreamRefused as refusal:
             self._refuse(path, str(refusal))
         except HeadgateError as failure:
@@ -93,14 +90,43 @@ class CopyQueue:
             raise
         except StreamError as refusal:
             self._refuse(path, str(refusal))
-        return None
+
+    async def _copy(self, path: str) -> None:
+        """Copy what is missing of a stream, after what the destination has.
+
+        Every commit expects the version of the copy that was read, so that nothing is stored twice.
+        Raises StreamRefused.
+        """
+        is_changed, size = False, 0
+        for _ in range(MAX_LOST_RACES):
+            try:
+                stream = await self._source.stream(path)
+                if stream is None:
+                    self.gone += 1
+                    break
+                copy = await self._target.load(path)
+                if (found := copy.path_state.state) is not None:
+                    check_alike(Description.of(found), stream.description)
+                async with aclosing(stream.changes(self._target, copy)) as changes:
+                    async for change in changes:
+                        await self._target.log.commit((change,))
+                        is_changed = True
+                        size += sum(len(record.data) for record in change.records)
+            except (Conflict, StreamGone, StreamNotFound):  # or retention has removed records
+                continue
+            self.changed += is_changed
+            self.bytes += size
+            break
+        else:
+            raise StreamRefused("it, or its copy, is changed all the time")
+        self.streams += 1
 
     def _refuse(self, path: str, why: str) -> None:
         """Say why a stream is not copied, and count it."""
         self.refused += 1
         self._progress.clear()
         if self.refused <= MOST_SAID:
-            note(f"headgate: {name_of(path)}: {why}.")
+            note(f"headgate: {unquote(path)}: {why}.")
         elif self.refused == MOST_SAID + 1:
             note("headgate: more streams cannot be copied: they are counted only.")
 
