@@ -44,7 +44,7 @@ async def fail(origin: LiveOrigin, gateway: Serving, failure: bytes | Play = res
     """From now on, also for the poll that waits."""
     origin.answer_all(failure)
     streams = [*gateway.edge.feeds.table.by_key.values()]
-    await until(lambda: not any(stream.state.is_current for stream in streams))
+    await until(lambda: not any(stream.state.certainty for stream in streams))
 
 
 def stands_in(got: Answer) -> bool:

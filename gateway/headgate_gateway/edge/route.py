@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import pkgutil
-from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -41,15 +40,11 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
-    from headgate_gateway.edge.reads.shared_response import StreamKnowledge
     from headgate_gateway.live.contract import ParkableConnection
-    from headgate_gateway.live.source import FeedSettings
     from headgate_gateway.origin.answer import OriginAnswer
-    from headgate_gateway.protocol.cache_headers import Freshness
     from headgate_gateway.protocol.requests import Read
     from headgate_gateway.routes.contract import Checks, ParsedPoll
     from headgate_gateway.routes.feature import RouteFeature
-    from headgate_gateway.routes.services import Services
     from headgate_gateway.routes.setup import RouteSetup
     from headgate_gateway.runtime.write_journal import Write
 
@@ -83,12 +78,15 @@ class EdgeRoute(StreamRoute):
         has_keys, is_private = access.reader_keys is not None, access.is_private
         self.targets = EdgeTargets(route.drop_query, has_reader_keys=has_keys)
         freshness = setup.freshness(is_private=is_private)
-        self.cache = HttpCache(
+        self.feeds = FollowedStreams(
+            self.origin, setup.feeds, services, self.traffic, rules, freshness
+        )
+        self.cache = self.feeds.reader.cache = HttpCache(
             services.store,
             rules,
             self.requests.send,
             services.clock,
-            partial(self._follow, setup.feeds, services, freshness),
+            self.feeds.knowledge(),
             self.traffic,
             self.recipient_at,
         )
@@ -98,18 +96,6 @@ class EdgeRoute(StreamRoute):
         self._failures = OutageLine(
             "origin.failed", "origin.recovered", self.origin.figures.answer_count
         )
-
-    def _follow(
-        self, settings: FeedSettings, services: Services, freshness: Freshness, cache: HttpCache
-    ) -> StreamKnowledge:
-        """Follow streams for live readers, who read them through the cache; return what is known.
-
-        The cache is made with this: it reports its reads, and reads for the followed streams.
-        """
-        self.feeds = FollowedStreams(
-            self.origin, cache, settings, services, self.traffic, self._rules, freshness
-        )
-        return self.feeds.knowledge()
 
     @override
     def renew(self, setup: RouteSetup) -> bool:

@@ -67,8 +67,9 @@ class Stage:
             rules,
             self._send,
             self.clock,
-            lambda cache: StreamKnowledge(
-                cache.forget, is_tail=lambda _, read, end: (read.path, end) in self.tails
+            StreamKnowledge(
+                lambda path: self.cache.forget(path),
+                is_tail=lambda _, read, end: (read.path, end) in self.tails,
             ),
             self.traffic,
             lambda *_: EVERYBODY,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from multidict import CIMultiDict
 from typing_extensions import override
 
-from headgate_gateway.edge.followed.known_state import KnownState, Verification
+from headgate_gateway.edge.followed.known_state import POLL, KnownState, Verification
 from headgate_gateway.edge.followed.origin_reads import ReaderRequests, is_of_followed
 from headgate_gateway.edge.followed.poll_loop import OriginPollLoop
 from headgate_gateway.edge.followed.poller import Poller
@@ -157,7 +157,7 @@ class FollowedStream:
         if state.knows_tail(request.start):
             tail = state.snapshot.tail
             return state.snapshot, Span(tail, tail, b"")
-        if state.is_current and state.has_recent_directives and wants_all(request.headers):
+        if state.certainty == POLL and state.has_recent_directives and wants_all(request.headers):
             span = self.since(request.start)
             return None if span is None else (state.snapshot, span)
         return None
@@ -298,7 +298,7 @@ class FollowedStream:
     def on_failure(self, reason: HeadgateError, *, quietly: bool) -> None:
         """Note a failure, and unless `quietly` refuse the polls; SSE readers stay connected."""
         self.verification.doubt()
-        self.state.is_confirmed = self.state.is_tail_known = False  # it may be outdated
+        self.state.doubt_tail()
         if not quietly:
             self.feed.suspend(reason)
 

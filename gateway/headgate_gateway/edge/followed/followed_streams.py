@@ -30,7 +30,7 @@ from headgate_gateway.telemetry.rare_lines import RareLine
 
 if TYPE_CHECKING:
     from headgate_gateway.edge.followed.comparison import Evidence
-    from headgate_gateway.edge.reads.http_cache import CacheResult, HttpCache
+    from headgate_gateway.edge.reads.http_cache import CacheResult
     from headgate_gateway.errors import HeadgateError
     from headgate_gateway.live.feed import Feed
     from headgate_gateway.live.source import FeedSettings
@@ -54,10 +54,9 @@ class FollowedStreams(FollowedOwner):
 
     source: EdgeFeedSource
 
-    def __init__(  # noqa: PLR0913 - what a route is made of
+    def __init__(
         self,
         origin: Origin,
-        cache: HttpCache,
         settings: FeedSettings,
         services: Services,
         traffic: Traffic,
@@ -66,7 +65,7 @@ class FollowedStreams(FollowedOwner):
     ) -> None:
         self.origin = PolledOrigin(origin, rules.identity, freshness, Counter())
         self.budget = WindowBudget(NEWS_BYTES)
-        self.reader = OriginReads(cache, services.clock)
+        self.reader = OriginReads(services.clock)
         self.source = EdgeFeedSource(self.reader, freshness, settings, services, traffic)
         # The origin has not sent what is made of its news, so the rules do not count that.
         self.recent_rules = replace(rules, repairs=Counter(), lag=ReplicaLag(), lost=LostOffsets())

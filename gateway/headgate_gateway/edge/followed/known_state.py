@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from headgate_gateway.protocol.cache_headers import Freshness
     from headgate_gateway.rules.followed import Snapshot, Span
 
+# How the origin has shown the tail of a stream, in ascending order of certainty.
+NOTHING, READ, POLL = range(3)
 DIRECTIVES_S = 5.0  # that directives count as recent: lifetimes shrink towards a stream's end
 
 
@@ -147,37 +149,31 @@ class KnownState:
         self.verification = verification
         self.requests = requests
         self._freshness = freshness
-        self.is_confirmed = False  # by a poll, or by a read of the tail since then
-        self.is_tail_known = snapshot.caught_up  # by a read of the tail or a later poll
+        self._tail_shown_by = READ if snapshot.caught_up else NOTHING
         self._written = TailBound()  # by writes through this gateway
         self._written_at = 0.0  # loop time when that last grew
         self._directives_at = asyncio.get_running_loop().time()  # of `snapshot.read_directives`
 
     @property
-    def is_current(self) -> bool:
-        """True if the stream's known state is the origin's present one, as far as is known."""
-        return self.is_confirmed and self._is_followed()
+    def certainty(self) -> int:
+        """The certainty that the stream ends at the feed's tail: NOTHING, READ or POLL.
 
-    @property
-    def knows_now(self) -> bool:
-        """True if a reader that asks for offset `now` begins at the feed's tail.
-
-        The origin has shown the tail, and is polled since then: data that came in between are on
-        their way. A read of the tail needs more certainty, as `is_current` has it.
+        After a READ a reader that asks for offset `now` begins there: the stream is polled since
+        then, and data that came in between are on their way. A reader at the tail is told that it
+        is up to date after a POLL.
         """
-        return self.is_tail_known and self.has_tail and self._is_followed()
-
-    def _is_followed(self) -> bool:
         feed, is_sure = self.feed, not self.verification.is_in_doubt
-        return is_sure and feed.caught_up and feed.lost is None and not feed.closed
+        is_followed = is_sure and feed.caught_up and feed.lost is None and not feed.closed
+        return self._tail_shown_by if is_followed else NOTHING
 
     def start_of(self, offset: str) -> str:
         """Return the offset where a read begins: the tail for `now`, if that is known."""
-        return self.feed.tail if offset == NOW and self.knows_now else offset
+        return self.feed.tail if offset == NOW and self.has_tail and self.certainty else offset
 
     def knows_tail(self, offset: str | None) -> bool:
         """Return whether the stream is known to end at an offset right now."""
-        return self.feed.position == self.feed.tail == offset and self.is_current
+        feed = self.feed
+        return feed.position == feed.tail == offset and self.certainty == POLL
 
     @property
     def known_end(self) -> str:
@@ -290,4 +286,8 @@ class KnownState:
     def confirm(self, now: float) -> None:
         """Note that the origin has confirmed the snapshot, at `now` (epoch seconds)."""
         self.confirmed_at = now
-        self.is_confirmed = self.is_tail_known = True
+        self._tail_shown_by = POLL
+
+    def doubt_tail(self) -> None:
+        """Note a failure of the origin: the tail that it has shown may be outdated."""
+        self._tail_shown_by = NOTHING

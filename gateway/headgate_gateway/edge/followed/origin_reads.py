@@ -121,8 +121,9 @@ class OriginReads:
     before the last time may be outdated.
     """
 
-    def __init__(self, cache: HttpCache, clock: Callable[[], float]) -> None:
-        self.cache = cache
+    cache: HttpCache  # set by the route, since the cache is made with what is known of streams
+
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._tails: SingleFlight[Snapshot] = SingleFlight()
         self._private = HitForPass(clock)  # keys of streams of which each reader gets other data
         self.events: Store[EventChunk] = Store(EVENT_CHUNK_BYTES)

@@ -117,11 +117,11 @@ class HttpCache:
         rules: ResponseRules,
         send: Send,
         clock: Callable[[], float],
-        knowledge_of: Callable[[HttpCache], StreamKnowledge],
+        known: StreamKnowledge,
         traffic: Traffic,
         recipient_of: Callable[[str, str | None], Recipient],
     ) -> None:
-        known = self._known = knowledge_of(self)
+        self._known = known
         self.responses = CachedVariants(store, clock, traffic, known.is_tail, recipient_of)
         self._clock = clock
         self.fetches = Fetches(rules, send, clock, known, self._on_settled, traffic.collapsed)

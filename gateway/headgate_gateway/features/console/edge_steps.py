@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from headgate_gateway.edge.followed.known_state import POLL
 from headgate_gateway.edge.reads import decision
 from headgate_gateway.errors import BadRequest
 from headgate_gateway.features.questions.streams import ExplainStep
@@ -144,7 +145,7 @@ def _followed(stream: FollowedStream | None) -> ExplainStep:
         return ExplainStep(title, "no", rule)
     if stream.feed.lost is not None:
         return ExplainStep(title, f"yes, but the origin fails: {stream.feed.lost.detail}", rule)
-    known = "known to be its tail" if stream.state.is_current else "perhaps not its tail"
+    known = "known to be its tail" if stream.state.certainty == POLL else "perhaps not its tail"
     return ExplainStep(title, f"yes, up to {stream.feed.tail}, {known}", rule)
 
 
