@@ -185,7 +185,7 @@ def test_a_read_whose_end_is_already_lost_starts_no_comparison() -> None:
     evidence = StreamEvidence(LostOffsets(), lambda: 100.0)
     evidence.add(KEY, Evidence("-1", "05", 1, b"", server="a"))
     request = SimpleNamespace(path="/s", start="02", stream_key=KEY)
-    fetch = cast("Fetch", SimpleNamespace(request=request, server="b", passed_by=None, number=0))
+    fetch = cast("Fetch", SimpleNamespace(request=request, server="b"))
     assert StreamChecks(evidence, table, Mock(), gone).comparison_before(fetch) is None
     assert len(evidence) == 0
 

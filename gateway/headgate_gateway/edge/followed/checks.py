@@ -20,12 +20,12 @@ from headgate_gateway.edge.followed.comparison import (
 )
 from headgate_gateway.edge.followed.evidence import ANYWHERE
 from headgate_gateway.edge.followed.origin_reads import UNSURE, is_variant
-from headgate_gateway.edge.followed.verdict import Shown, verdict
+from headgate_gateway.edge.followed.verdict import verdict
 from headgate_gateway.edge.reads.shared_response import SERVED_STALE
 from headgate_gateway.errors import HeadgateError, OriginBusy, StreamGone, StreamNotFound
 from headgate_gateway.later import is_set_within
 from headgate_gateway.protocol.streams.offsets import NOW
-from headgate_gateway.rules.followed import Span, is_of_type
+from headgate_gateway.rules.followed import Span
 from headgate_gateway.rules.read_rules import ANOTHER_STREAM, REFUSED_S
 
 if TYPE_CHECKING:
@@ -65,35 +65,45 @@ class StreamChecks:
 
     # What reads show
 
-    def note(self, fetch: SharedResponse) -> bool:
-        """Note what a read shows; return False if it is of a stream that was there before.
-
-        What it shows to be outdated is dropped: a followed stream, or responses.
-        """
-        whole, request, is_past = fetch.whole, fetch.request, fetch.is_of_the_past
+    def note(self, fetch: SharedResponse) -> None:
+        """Note what a read shows, and drop what that outdates: a followed stream, or responses."""
+        whole, request = fetch.whole, fetch.request
         if fetch.how is SERVED_STALE:
-            return True
+            return
         cached = fetch.response.result() if whole is None else whole
-        facts, key = cached.facts, request.stream_key
+        facts, stream = cached.facts, self._table.by_key.get(request.stream_key)
         if facts is None or (cached.stored.vary and is_variant(cached)):
-            if cached.status == 404 and not (is_past or request.admitted_as):
-                followed = self._table.by_key.get(key)
-                if followed is not None:
-                    followed.end(StreamNotFound("the stream was deleted"))
-            return True
-        is_of_now = not is_past and self._is_of_now(fetch, facts)
+            is_gone = cached.status == 404 and not (fetch.is_of_the_past or request.admitted_as)
+            if is_gone and stream is not None:
+                stream.end(StreamNotFound("the stream was deleted"))
+            return
+        if stream is not None and stream.is_after(fetch.number, facts.content_type):
+            fetch.outdate(None)
+        if not fetch.is_of_the_past:
+            self._note_end(fetch, facts, stream)
         if whole is not None:
-            self._note_data(fetch, facts, whole.body, is_of_now=is_of_now)
-        return is_of_now or is_past
+            self._note_data(fetch, facts, whole.body)
 
-    def _note_data(
-        self, fetch: SharedResponse, facts: StreamRead, body: bytes, *, is_of_now: bool
+    def _note_end(
+        self, fetch: SharedResponse, facts: StreamRead, stream: FollowedStream | None
     ) -> None:
+        """Note where a read of the present stream ends, which is perhaps followed."""
+        key, newest, end = fetch.request.stream_key, self._evidence.newest, facts.next_offset
+        if stream is not None:
+            self._act(stream, verdict(stream, fetch, self._evidence, facts), fetch, facts)
+        if not facts.is_empty and newest.note(key, end):
+            if self._table.by_path:
+                self._table.overtake(key, end)
+            if fetch.request.identity:
+                # What everybody would get is older.
+                self._reader.cache.responses.drop_tail(fetch.request.path)
+
+    def _note_data(self, fetch: SharedResponse, facts: StreamRead, body: bytes) -> None:
         """Note the data of a read that came whole, unless earlier evidence takes precedence."""
         key, start, end = fetch.request.stream_key, fetch.request.start, facts.next_offset
         if facts.is_empty or facts.is_coded or start == NOW or len(body) > LONGEST_EVIDENCE:
             return
-        server = fetch.server if is_of_now else unknown_server()
+        server = unknown_server() if fetch.is_of_the_past else fetch.server
         known = self._evidence.of(key)
         if not facts.up_to_date and any(one.end > end and one.server == server for one in known):
             return  # the server is known to have data beyond it
@@ -116,36 +126,21 @@ class StreamChecks:
         is_in_doubt = any(one.verification.is_in_doubt for one in self._table.of_key(key))
         return not (is_fresh or is_in_doubt) or known.is_same(read)
 
-    def _is_of_now(self, fetch: SharedResponse, facts: StreamRead) -> bool:
-        """Return whether a read is of the stream that is there now, as far as is known."""
-        request, newest, end = fetch.request, self._evidence.newest, facts.next_offset
-        key = request.stream_key
-        stream = self._table.by_key.get(key)
-        if stream is not None:
-            known = stream.state.snapshot
-            is_late = fetch.number < known.number
-            if is_late and not is_of_type(facts.content_type, known.content_type):
-                return False  # it was sent before the stream was made anew
-            shown = Shown.by(fetch, facts)
-            self._act(stream, shown, verdict(stream, shown, self._evidence))
-        if not facts.is_empty and newest.note(key, end):
-            if self._table.by_path:
-                self._table.overtake(key, end)
-            if request.identity:
-                # What everybody would get is older.
-                self._reader.cache.responses.drop_tail(request.path)
-        return True
-
-    def _act(self, stream: FollowedStream, shown: Shown, found: str) -> None:
+    def _act(
+        self,
+        stream: FollowedStream,
+        found: str,
+        fetch: SharedResponse,
+        facts: StreamRead | None = None,
+    ) -> None:
         """Do what follows from the verdict on a response: end the stream, or have it compared."""
-        facts, start = shown.facts, shown.start
         if found is UNKNOWN and facts is None:
             stream.compare()
         elif found is UNKNOWN:
             stream.doubt(is_shorter=True)
         elif found is ANOTHER and facts is not None:
             stream.end(StreamGone(ANOTHER_STREAM))
-            if facts.next_offset != start:  # else the origin may only have echoed it
+            if facts.next_offset != fetch.request.start:  # else the origin may only have echoed it
                 self._evidence.lost.note(stream.key, facts.next_offset)
 
     def note_end(self, fetch: SharedResponse, end: str) -> None:
@@ -174,14 +169,13 @@ class StreamChecks:
             or all(one.server == server for one in self._evidence.of(request.stream_key))
         ):
             return None
-        shown = Shown.by(fetch)
         try:
-            unsure = self._unsure(self._followed(request, server), shown)
-        except HeadgateError:  # the limit of followed streams is reached
-            return self._refuse
+            unsure = self._unsure(self._followed(request, server), fetch)
+        except HeadgateError as error:  # the limit of followed streams is reached
+            raise OriginBusy(UNSURE, RETRY_S) from error
         if not unsure or request.start in ANYWHERE:
             return None
-        return partial(self._until_sure, unsure, request, shown)
+        return partial(self._until_sure, unsure, fetch)
 
     def _followed(self, request: CacheRequest, server: str) -> list[FollowedStream]:
         """Return the followed streams that a read is of, after following one if need be.
@@ -197,39 +191,38 @@ class StreamChecks:
                 self._evidence.drop(key, read)
         return streams
 
-    def _unsure(self, streams: list[FollowedStream], shown: Shown) -> list[FollowedStream]:
+    def _unsure(self, streams: list[FollowedStream], fetch: SharedResponse) -> list[FollowedStream]:
         """Return the streams that are compared before a read: its reader may have other data."""
-        found = {one: verdict(one, shown, self._evidence) for one in streams}
-        having = [one for one in streams if shown.start in one.verification.window.distances]
+        start = fetch.request.start
+        found = {one: verdict(one, fetch, self._evidence) for one in streams}
+        having = [one for one in streams if start in one.verification.window.distances]
         if having and all(found[one] is SAME for one in having):
             return []
         for stream in streams:
-            self._act(stream, shown, found[stream])
+            self._act(stream, found[stream], fetch)
         return [one for one in streams if found[one] is not SAME]
 
-    async def _refuse(self) -> None:
-        raise OriginBusy(UNSURE, RETRY_S)
-
-    async def _until_sure(
-        self, unsure: list[FollowedStream], request: CacheRequest, shown: Shown
-    ) -> None:
+    async def _until_sure(self, unsure: list[FollowedStream], fetch: SharedResponse) -> None:
         """Wait until the streams are compared.
 
         Raises OriginBusy if that takes too long, and StreamGone if the reader's data are lost.
         """
-        now, key, streams = asyncio.get_running_loop().time, request.stream_key, unsure
-        until = now() + LONGEST_COMPARISON_S
-        read = self._evidence.unlike(key, shown.start, shown.server)
+        now, key, start = (
+            asyncio.get_running_loop().time,
+            fetch.request.stream_key,
+            fetch.request.start,
+        )
+        streams, until = unsure, now() + LONGEST_COMPARISON_S
+        read = self._evidence.unlike(key, start, fetch.server)
         while unsure:
             for stream in unsure:
                 await is_set_within(stream.verification.comparison, until - now())
             is_lost = read is not None and self._evidence.up_to(key, read.end) is None
-            if is_lost or self._evidence.refuses(key, shown.start):
+            if is_lost or self._evidence.refuses(key, start):
                 raise StreamGone(ANOTHER_STREAM)
             # Another doubt may have arisen since the end of a comparison.
-            left = [one for one in streams if one in self._table]
-            unsure = self._unsure(streams, shown)
-            if unsure and (now() >= until or any(one not in left for one in unsure)):
+            unsure = self._unsure(streams, fetch)
+            if unsure and (now() >= until or any(one not in self._table for one in unsure)):
                 raise OriginBusy(UNSURE, RETRY_S)
 
     # What is lost

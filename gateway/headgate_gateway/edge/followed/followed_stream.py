@@ -232,6 +232,14 @@ class FollowedStream:
         if not is_echoed or is_tail:
             self.note_write(TailBound(span.end, facts.closed and facts.up_to_date))
 
+    def is_after(self, number: int, content_type: str) -> bool:
+        """Return whether a read of another type was sent before the stream was last confirmed.
+
+        Then it may be of a stream that was there before.
+        """
+        known = self.state.snapshot
+        return number < known.number and not followed.is_of_type(content_type, known.content_type)
+
     def verify(self, snapshot: Snapshot, *, ends: bool) -> bool:
         """Return whether a read, which perhaps `ends`, can be of this stream; if not, end it."""
         if not self.state.contradicts(snapshot, ends=ends):

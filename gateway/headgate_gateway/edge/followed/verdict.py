@@ -6,10 +6,9 @@ the reader goes on from. When the data have come, they are compared with what is
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from headgate_gateway.edge.followed.comparison import ANOTHER, SAME, UNKNOWN
-from headgate_gateway.edge.reads.shared_response import BEFORE_ALL
 from headgate_gateway.protocol.streams.offsets import NOW
 
 if TYPE_CHECKING:
@@ -19,39 +18,25 @@ if TYPE_CHECKING:
     from headgate_gateway.rules.repair import StreamRead
 
 
-class Shown(NamedTuple):
-    """The part of a response that has come: its server and where it begins, then its data.
+def verdict(
+    stream: FollowedStream,
+    response: SharedResponse,
+    evidence: StreamEvidence,
+    facts: StreamRead | None = None,
+) -> str:
+    """Return SAME, ANOTHER, or UNKNOWN if data have to be compared with the origin's first.
 
-    `facts` are None until the data have come, and `body` if they have not come whole.
+    The response shows nothing but its server until its `facts` are given.
     """
-
-    server: str
-    start: str
-    facts: StreamRead | None = None
-    body: bytes | None = None
-    number: int = BEFORE_ALL  # of its request
-    is_outdated: bool = False  # by writes while it came
-
-    @classmethod
-    def by(cls, fetch: SharedResponse, facts: StreamRead | None = None) -> Shown:
-        """Return what a fetch has shown; without `facts` only its server counts."""
-        whole = fetch.whole if facts is not None and fetch.is_joinable else None
-        body = None if whole is None else whole.body
-        is_outdated = fetch.passed_by is not None
-        return cls(fetch.server, fetch.request.start, facts, body, fetch.number, is_outdated)
-
-
-def verdict(stream: FollowedStream, shown: Shown, evidence: StreamEvidence) -> str:
-    """Return SAME, ANOTHER, or UNKNOWN if data have to be compared with the origin's first."""
-    facts = shown.facts
-    if facts is None:
-        found = of_reader(stream, shown.start, shown.server, evidence)
-        is_sure = stream.verification.is_sure_of(shown.server, shown.start)
-        return UNKNOWN if found is SAME and not is_sure else found
-    if _contradicts(stream, shown, facts):
-        return ANOTHER
-    is_short = facts.ends and facts.next_offset < stream.state.expected_end
-    return UNKNOWN if is_short and not shown.is_outdated else SAME
+    if facts is not None:
+        if _contradicts(stream, response, facts):
+            return ANOTHER
+        is_short = facts.ends and facts.next_offset < stream.state.expected_end
+        return UNKNOWN if is_short and response.passed_by is None else SAME
+    start, server = response.request.start, response.server
+    found = of_reader(stream, start, server, evidence)
+    is_sure = stream.verification.is_sure_of(server, start)
+    return UNKNOWN if found is SAME and not is_sure else found
 
 
 def of_reader(stream: FollowedStream, start: str, server: str, evidence: StreamEvidence) -> str:
@@ -65,17 +50,17 @@ def of_reader(stream: FollowedStream, start: str, server: str, evidence: StreamE
     return SAME if unlike is None else UNKNOWN
 
 
-def _contradicts(stream: FollowedStream, shown: Shown, facts: StreamRead) -> bool:
+def _contradicts(stream: FollowedStream, response: SharedResponse, facts: StreamRead) -> bool:
     """Return whether a response, with its body if that is whole, is of another stream."""
+    start, whole = response.request.start, response.whole if response.is_joinable else None
     snapshot = stream.state.snapshot._replace(
         content_type=facts.content_type,
         tail=facts.next_offset,
         closed=facts.closed and facts.up_to_date,
-        number=shown.number,
+        number=response.number,
     )
     if stream.state.contradicts(snapshot, ends=facts.ends):
         return True
-    if shown.body is None or facts.is_coded or shown.start == NOW:
+    if whole is None or facts.is_coded or start == NOW:
         return False
-    window = stream.verification.window
-    return window.contradicts(shown.start, facts.next_offset, shown.body)
+    return stream.verification.window.contradicts(start, facts.next_offset, whole.body)

@@ -294,8 +294,7 @@ class HttpCache:
         if fetch.error is not None:
             self._note_failure(fetch, fetch.error)
             return
-        if not self._known.note(fetch):
-            fetch.outdate(None)
+        self._known.note(fetch)
         cached = fetch.response.result() if fetch.whole is None else fetch.whole
         request, old, is_stale = fetch.request, fetch.old, fetch.how is SERVED_STALE
         is_error = cached.status >= 500 and policy.is_error(cached.status)

@@ -293,8 +293,8 @@ class StreamKnowledge(NamedTuple):
     is_tail: Callable[[str, CatchUp, str], bool] = lambda *_: False
     # Return whether no reader has newer data of a stream than a fetch, by its end and its number.
     is_newest: Callable[[StreamKey, str, int], bool] = lambda *_: True
-    # Note a fetch; return whether its response is of the stream that is there now.
-    note: Callable[[SharedResponse], bool] = lambda *_: True
+    # Note a fetch, which is outdated if its response is of a stream that was there before.
+    note: Callable[[SharedResponse], None] = lambda _: None
     # Note that a stream ends before the offset that a fetch began at.
     note_end: Callable[[SharedResponse, str], None] = lambda *_: None
     # A server has begun to answer with data: return what to await before any reader gets them, or
