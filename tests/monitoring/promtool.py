@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from headgate_gateway.monitoring.rules_file import rules_file
+from headgate_gateway.monitoring.files import rules_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from headgate_gateway.__main__ import cli
 from headgate_gateway.monitoring.alerts import alerts
-from headgate_gateway.monitoring.rules_file import rules_file
+from headgate_gateway.monitoring.files import rules_file
 from headgate_gateway.settings import AdminToken, Settings
 from tests.monitoring.configurations import (
     EVERYTHING,

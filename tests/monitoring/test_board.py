@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from headgate_gateway.monitoring.board import PANELS
-from headgate_gateway.monitoring.grafana import dashboard
+from headgate_gateway.monitoring.files import dashboard
 from tests.monitoring.configurations import EVERYTHING, FILES, MEMORY, ORIGIN, REDIS, WORKERS
 from tests.monitoring.promtool import check_expressions
 

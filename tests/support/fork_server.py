@@ -42,7 +42,7 @@ PRELOADED = (
     "headgate_doctor.report",
     "headgate.following",
     "headgate_gateway.tools.redis_doctor.report",
-    "headgate_gateway.monitoring.grafana",
+    "headgate_gateway.monitoring.files",
     "encodings.idna",
 )
 STREAMS = 3  # stdin, stdout and stderr

@@ -82,7 +82,7 @@ def alerts(config: Path | None, objective: float, runbooks: str, name: str, sele
     about Redis.
     """
     settings = load_settings(config, {})
-    from headgate_gateway.monitoring.rules_file import rules_file
+    from headgate_gateway.monitoring.files import rules_file
 
     click.echo(rules_file(settings, objective, runbooks, name, selector), nl=False)
 
@@ -96,7 +96,7 @@ def grafana(config: Path | None) -> None:
     alerts do.
     """
     settings = load_settings(config, {})
-    from headgate_gateway.monitoring.grafana import dashboard
+    from headgate_gateway.monitoring.files import dashboard
 
     click.echo(dashboard(settings), nl=False)
 
