@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, NoReturn
 from aiohttp import web
 
 from headgate_admin.errors import ConsoleError
-from headgate_admin.model.deletions import DeletionReference, DeletionStart, DeletionWish
 from headgate_admin.pages.console_page import ConsolePage
 from headgate_admin.pages.limit_form import wish_of
 from headgate_admin.pages.rendering import TemplatePage, link
 from headgate_admin.pages.visit import choice
+from headgate_admin.streams.deletion import DeletionReference, DeletionStart, DeletionWish
 
 if TYPE_CHECKING:
     from headgate_admin.pages.visit import Visit
