@@ -98,6 +98,8 @@ check: $(LINT) client/js/node_modules/.package-lock.json  ## Formatting, rules, 
 	@status=0; $(BIN)/ruff format --check . || status=$$?; \
 	$(BIN)/ruff check . || status=$$?; \
 	$(BIN)/lint-imports --no-logo || status=$$?; \
+	$(BIN)/deptry --no-ansi gateway admin cdn_configs || status=$$?; \
+	for project in client doctor; do (cd $$project && $(abspath $(BIN))/deptry --no-ansi headgate*) || status=$$?; done; \
 	$(BIN)/python -m scripts.sync_twins --check || status=$$?; \
 	$(BIN)/mypy --num-workers 2 --disable-error-code import-not-found gateway admin cdn_configs client doctor docs/examples \
 		scripts $$($(BIN)/python -m tests.support.imports) || status=$$?; \

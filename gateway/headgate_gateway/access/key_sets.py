@@ -20,7 +20,7 @@ from headgate_gateway.small_files import read_file
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from joserfc._rfc7515.model import JWSAlgModel
+    from joserfc.jwa import JWSAlgModel
     from joserfc.jwk import Key
 
     from headgate_gateway.access.signed_tokens import Json, SignedToken
