@@ -38,6 +38,7 @@ def test_acknowledged_appends_survive_repeated_kills_of_the_server(tmp_path: Pat
     finally:
         server.kill()
     assert report.faults == Faults(), f"{report}\n{server.output()[-3000:]}"
+    assert "log.torn" not in server.output()  # a kill loses nothing, and begins no history
     assert report.kills >= KILLS
     assert report.acked >= 10 * KILLS
     assert report.lifecycle_steps >= KILLS

@@ -127,8 +127,6 @@ async def _difference(log: SqliteLog, acknowledged: int) -> str | None:
         await log.commit([appended(state, b"%08d" % (len(numbers) + 1))])
     if counts[0] != counts[1]:
         return f"half a commit stands: {counts}"
-    if log.damaged:
-        return "what a power cut leaves is taken for damage"
     if counts[0] < acknowledged:
         return f"{acknowledged} commits were acknowledged, {counts[0]} are there"
     return None

@@ -38,7 +38,6 @@ OF_PARTS = {
     "Append": "HeadgateSlowAppends",
     "Subscription": "HeadgateSubscriptionStuck",
     "Disk": "HeadgateDiskFills",
-    "Wal": "HeadgateWalDamaged",
     "History": "HeadgateHistoryLost",
     "Redis": "HeadgateRedisAofFails",
     "Workers": "HeadgateWorkersSilent",
@@ -590,12 +589,6 @@ CASES = [
         every=15,
     ),
     Case(
-        "HeadgateWalDamaged",
-        *gauges("headgate_storage_damaged_wals", ROUTE, 1, 0),
-        0,
-        "Acknowledged appends to /r are lost on a:1.",
-    ),
-    Case(
         "HeadgateHistoryLost",
         histories(yes="0x5 1x60"),
         histories(yes="1x60", no="0x5 1x60", unknown="0x5 1x60"),
@@ -895,7 +888,7 @@ def test_the_disk_alert_does_not_fire_on_a_roomy_disk_after_the_first_scrape(
     ("settings", "parts"),
     [
         (MEMORY, LOGS),
-        (FILES, LOGS | {"Disk", "Wal"}),
+        (FILES, LOGS | {"Disk"}),
         (REDIS, LOGS | {"History", "Redis"}),
         (ORIGIN, {"Origin"}),
         (WORKERS, {"Origin", "Workers"}),

@@ -108,7 +108,6 @@ NEXT_STEPS = {
     ),
     "HeadgateWorkersSilent": NextStep("/gateways", f"{_EVENTS} worker"),
     "HeadgateLogDown": NextStep("", f"{_EVENTS} log"),
-    "HeadgateWalDamaged": NextStep("", f"{_EVENTS} log"),
     DISK: NextStep("/streams?order=size", "df -h"),  # with the folder
     "HeadgateRedisReplicaLags": NextStep("", "headgate doctor redis"),
     "headgate_redis_aof_enabled": NextStep("", "headgate doctor redis"),

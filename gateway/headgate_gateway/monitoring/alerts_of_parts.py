@@ -231,16 +231,6 @@ OF_PARTS = (
         "file",
     ),
     Alert(
-        "HeadgateWalDamaged",
-        Threshold(Gauge("headgate_storage_damaged_wals"), ">", 0),
-        "0m",
-        "critical",
-        "Acknowledged appends to {{ $labels.route }} are lost on {{ $labels.instance }}.",
-        "A crash has left a damaged WAL; docs/operating.md says what to do.",
-        "file",
-        "loss {route}",
-    ),
-    Alert(
         "HeadgateHistoryLost",
         _changed_histories("yes"),
         "0m",

@@ -36,7 +36,6 @@ _OF_SOME_LOGS = (
         "Streams whose changes by other gateways Redis notifies this one of.",
         "route",
     ),
-    gauge("headgate_storage_damaged_wals", "Damaged WALs in the data folder.", "route"),
     counter("headgate_storage_groups_total", "Transactions, each one sync to disk.", "route"),
     counter("headgate_storage_failed_groups_total", "Transactions that failed.", "route"),
     least("headgate_storage_streams", "Streams in the log.", "route"),

@@ -78,8 +78,7 @@ EVENT_RULES: dict[str, EventRule] = {
         "log", "warning", "it is not known whether {server} lost writes", ("server",)
     ),
     "log.damaged": EventRule("log", "bad", "{file} is damaged: {reason}", ("file",)),
-    "log.wal_damaged": EventRule("log", "bad", "{file} is damaged", ("file",)),
-    "log.torn": EventRule("log", "warning", "the last transaction of {file} was torn", ("file",)),
+    "log.torn": EventRule("log", "warning", "the end of {file} could not be used", ("file",)),
     "log.reserve_released": EventRule(
         "log", "warning", "the disk is full: the reserve beside {file} was released", ("file",)
     ),

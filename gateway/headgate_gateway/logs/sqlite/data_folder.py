@@ -189,10 +189,6 @@ class DataFolder:
         self.new.rename(self.file)
         sync_folder(self.folder)
 
-    def damaged_wals(self) -> list[Path]:
-        """Return the copies of damaged WALs in the folder, the newest last."""
-        return sorted(self.folder.glob(f"{self.wal.name}.damaged-*"))
-
     def file_stats(self) -> list[os.stat_result]:
         """Return the statistics of the data file and its WAL, without one that is absent."""
         found = []

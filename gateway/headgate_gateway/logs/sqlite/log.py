@@ -59,7 +59,6 @@ class SqliteLog(Log):
         self._readers = RowReaders(self._files, self._recent)
         self.listing: Listing = self._readers
         self._noted: ClockRecord | None = None
-        self.damaged: Sequence[Path] = ()  # damaged WALs that are in the folder, the newest last
         self._numbers: dict[str, float] = {}  # of the files, which may be a second old
 
     @override
@@ -87,9 +86,7 @@ class SqliteLog(Log):
 
     def _measure(self) -> None:
         """Measure the data file and the disk, which needs no open file: the disk may be full."""
-        self.damaged = self._files.damaged_wals()
         self._numbers = {
-            "damaged_wals": len(self.damaged),
             # Of the data file and its WAL.
             "size_bytes": sum(it.st_size for it in self._files.file_stats()),
             "free_bytes": self._files.free(),  # on the disk
@@ -159,15 +156,6 @@ class SqliteLog(Log):
     @override
     def accepts_removals(self) -> bool:
         return self.writer_thread.accepts_removals()  # on a full disk in the room of the reserve
-
-    @override
-    def loss(self) -> str | None:
-        if not self.damaged:
-            return None
-        return (
-            "the WAL was damaged and acknowledged appends are lost, since when their offsets are"
-            f" refused: move {self.damaged[-1]} away when you have taken note"
-        )
 
 
 def log_of(route: Route) -> SqliteLog:

@@ -13,7 +13,7 @@ import apsw
 import msgspec
 
 from headgate_gateway.features.subscriptions.delivery.documents import checksum as document_checksum
-from headgate_gateway.logs.sqlite.recovery import frames_taken, skipped_frames
+from headgate_gateway.logs.sqlite.recovery import frames_taken, lost_frames
 from headgate_gateway.logs.sqlite.rows import STATE_COLUMNS, checksum, is_row_sound, state_of
 from headgate_gateway.protocol.streams.state import raised
 from headgate_gateway.tools.backups.source import SourceFile, unused
@@ -52,10 +52,10 @@ def wal_damages(source: SourceFile) -> Iterator[DamageReport]:
         # SQLite looks at the WAL with the first read, and knows of no frames before.
         source.connection.execute("select count(*) from sqlite_schema").fetchall()
         page_size = source.connection.pragma("page_size")
-        found = skipped_frames(log, frames_taken(source.connection), page_size)
-    if found.is_damage:
+        lost = lost_frames(log, frames_taken(source.connection), page_size)
+    if lost.are_of_several:
         yield DamageReport(
-            f"{log.name} is damaged: {found.commits} commits in it, which may have been"
+            f"{log.name} is damaged: {lost.frames} frames in it, which may have been"
             " acknowledged, cannot be read"
         )
 
