@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from headgate_gateway.logs.redis.losses import READ_AFTER_S
 from tests.monitoring.prometheus import Firing, Prometheus, prometheus
 from tests.support.guarded_gateway import tokens_file
 from tests.support.http1 import Wire, ask, request
@@ -58,9 +57,10 @@ class Drill(NamedTuple):
         wait_until(lambda: self.watch.value(changed) == 0)
         self.redis[route].stop()
         self.redis[route].start()
-        within_s = sum(READ_AFTER_S) + SERVER_PATIENCE_S
         wait_until(
-            lambda: self.watch.value(changed) == 1, told=self.gateway.output, within_s=within_s
+            lambda: self.watch.value(changed) == 1,
+            told=self.gateway.output,
+            within_s=SERVER_PATIENCE_S,
         )
         self.watch.evaluate_again()
 

@@ -325,18 +325,21 @@ class Failovers:
             for it in samples
             if it.metric.name == "headgate_storage_histories_total"
         }
+        found: dict[str, set[str]] = {}  # by the workers, each of its own writes
         for (route, lost), count in self._counts.items():
             if before is not None and count > before.get((route, lost), 0.0):
-                words = f"The Redis of {route} has restarted or failed over: {_LOST[lost]}."
-                title = f"Redis failed over ({route})"
-                yield IncidentFinding(
-                    ("failover", route), "warning", title, words, route, since=now
-                )
+                found.setdefault(route, set()).add(lost)
+        for route, losses in found.items():
+            lost = next(it for it in _LOST if it in losses)
+            words = f"The Redis of {route} has restarted or failed over: {_LOST[lost]}."
+            title = f"Redis failed over ({route})"
+            yield IncidentFinding(("failover", route), "warning", title, words, route, since=now)
 
 
+# The worst first; one worker that can tell is enough.
 _LOST = {
-    "no": "no acknowledged write is lost",
     "yes": "it has lost acknowledged writes",
+    "no": "no acknowledged write is lost",
     "unknown": "it is not known whether acknowledged writes are lost",
 }
 

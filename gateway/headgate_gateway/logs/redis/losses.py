@@ -2,10 +2,8 @@
 
 A Redis that loses writes loses its latest ones: those that were not on its disk, or not at the
 replica that took over. So the commit that was acknowledged last stands for all before it. If that
-commit is found again, nothing that this gateway acknowledged is lost.
-
-Each gateway knows only its own commits, and an operator asks for those of all. So the gateways
-leave their findings in Redis, and all report the worst of them.
+commit is found again, nothing that this gateway acknowledged is lost. What others acknowledged,
+they know.
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from headgate_gateway.errors import LogUnavailable, RecordDamaged
-from headgate_gateway.logs.redis.connection import pack
 from headgate_gateway.logs.redis.replies import commit_state_in
 from headgate_gateway.telemetry.logs import log
 
@@ -31,10 +28,6 @@ Lost = Literal["no", "unknown", "yes"]
 LOST: tuple[Lost, ...] = ("no", "unknown", "yes")  # from the best to the worst
 PATIENCE_S = 60.0  # a server may come back and go again, but not for ever
 AGAIN_S = 0.5
-# When the findings of all gateways are read: after each has probed a server that is back, and once
-# more for a gateway that was cut off meanwhile.
-READ_AFTER_S = (3.0, PATIENCE_S)
-FINDINGS_S = 3600  # for which findings stay in Redis
 SHOWN_S = 3600.0  # of a loss: as long as its alert lasts in Prometheus
 MOST_SERVERS = 1_000  # of a cluster, as Redis recommends; entries of replaced nodes remain
 
@@ -141,43 +134,16 @@ class LossWatch:
             return "unknown"
 
     async def _count(self, primary: Primary, checks: Sequence[asyncio.Task[Lost]]) -> None:
-        """Log what all gateways have found, and again if a late one knows more; count it once.
-
-        A loss is counted at once, any other result only when no gateway can find a loss any more.
-        """
+        """Log the worst result of these checks, and count it."""
         history = primary.history
-        own = max(await asyncio.gather(*checks), key=LOST.index) if checks else "unknown"
-        await self._exchange(history, own)
-        reported: Lost | None = None
-        for wait_s in READ_AFTER_S:
-            await asyncio.sleep(wait_s)
-            lost = await self._exchange(history, own)
-            if reported is None or lost == "yes" or (reported, lost) == ("unknown", "no"):
-                reported = lost
-                _report(lost, primary.name, history)
-            if lost == "yes":
-                break
-        if reported is not None:
-            self.counts[reported] += 1
-        if reported == "yes":
+        lost = max(await asyncio.gather(*checks), key=LOST.index) if checks else "unknown"
+        _report(lost, primary.name, history)
+        self.counts[lost] += 1
+        if lost == "yes":
             lacks = (
                 "lacks the last writes that it had acknowledged before it restarted or failed over"
             )
             self._lost = monotonic(), f"{primary.name} {lacks}: offsets of lost data get 410"
-
-    async def _exchange(self, history: int, own: Lost) -> Lost:
-        """Leave this gateway's finding, and return the worst; one gateway that can tell is enough.
-
-        Return this gateway's finding while Redis cannot be reached.
-        """
-        key = self._store.names.losses(history)
-        leave = pack("HSET", key, self._store.gateway, own), pack("EXPIRE", key, FINDINGS_S)
-        calls = [pack("HGETALL", key)] if own == "unknown" else [*leave, pack("HGETALL", key)]
-        try:
-            found = (await self._store.execute(key, *calls))[-1]
-        except LogUnavailable:
-            return own
-        return "yes" if b"yes" in found else "no" if b"no" in found else "unknown"
 
 
 def _report(lost: Lost, server: str, history: int) -> None:

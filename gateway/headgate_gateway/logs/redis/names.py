@@ -77,10 +77,6 @@ class RedisNames(NamedTuple):
         """The sorted set of the streams' paths, all with one score, so that they sort as text."""
         return f"{self.prefix}:paths"
 
-    def losses(self, history: int) -> str:
-        """Return the hash of what each gateway has found lost at the beginning of a history."""
-        return f"{self.prefix}:losses[{history}]"
-
     @property
     def deadlines(self) -> str:
         """The sorted set of paths by the time at which something is to be done about them."""
