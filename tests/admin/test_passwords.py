@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from headgate_admin.access.passwords import Passwords
 from headgate_gateway.settings import AdminUser
 from headgate_gateway.settings.reading.values import Secret
+from tests.support.passwords import FIPS_MODE
 
 PASSWORD = "correct hörse 🐴"
 # Made by argon2-cffi 25.1 of this password: with 1, 2 and 4 lanes, salts of 8 to 64 bytes and
@@ -67,3 +69,27 @@ resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
 assert not asyncio.run(admits({HASHES[0].replace("m=8,", "m=9999999,")!r}, "x"))
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.usefixtures("processes")
+def test_a_sign_in_where_openssl_has_no_argon2_gets_503(tmp_path: Path) -> None:
+    (tmp_path / "openssl.cnf").write_text(FIPS_MODE)
+    program = f"""
+import asyncio
+from headgate_admin.access.passwords import Passwords
+from headgate_admin.errors import ConsoleError
+from headgate_gateway.settings import AdminUser
+async def main():
+    user = AdminUser(name="ann", role="operator", password_hash={HASHES[0]!r})
+    try:
+        await Passwords([user]).begin("ann", "x")
+    except ConsoleError as refusal:
+        print(refusal.status, refusal)
+asyncio.run(main())
+"""
+    environment = {**os.environ, "OPENSSL_CONF": str(tmp_path / "openssl.cnf")}
+    printed = subprocess.check_output([sys.executable, "-c", program], text=True, env=environment)
+    assert printed == (
+        "503 no password can be checked: cryptography has no Argon2id here, which needs OpenSSL "
+        "3.2 and no FIPS mode\n"
+    )

@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
 import pytest
 from click.testing import CliRunner
 
 from headgate_gateway.__main__ import cli
 from headgate_gateway.settings import AdminUser
-from tests.support.passwords import is_of
+from tests.support.passwords import FIPS_MODE, is_of
+from tests.support.processes import HEADGATE
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def hashed(typed: str) -> tuple[int, str, str]:
@@ -47,4 +55,22 @@ def test_hash_password_refuses_an_invalid_password_without_showing_it(typed: str
         1,
         "",
         "headgate: a password is one line of 12 to 1,024 characters.\n",
+    )
+
+
+@pytest.mark.usefixtures("processes")
+def test_hash_password_says_where_openssl_has_no_argon2(tmp_path: Path) -> None:
+    (tmp_path / "openssl.cnf").write_text(FIPS_MODE)
+    done = subprocess.run(
+        [HEADGATE, "config", "hash-password"],
+        input=b"correct horse battery",
+        env={**os.environ, "OPENSSL_CONF": str(tmp_path / "openssl.cnf")},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (
+        1,
+        b"",
+        "headgate: no password can be hashed: cryptography has no Argon2id here, which needs "
+        "OpenSSL 3.2 and no FIPS mode.\n",
     )

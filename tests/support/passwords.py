@@ -7,6 +7,15 @@ import os
 from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
+# A configuration of OpenSSL that allows only what FIPS 140 does, which Argon2id is not part of.
+FIPS_MODE = """
+openssl_conf = init
+[init]
+alg_section = algorithms
+[algorithms]
+default_properties = fips=yes
+"""
+
 
 def cheap_hash(password: str, iterations: int = 1, memory_kib: int = 8) -> str:
     """Return a hash as `headgate config hash-password` prints it, but of other parameters."""

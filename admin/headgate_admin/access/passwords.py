@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from headgate_admin.errors import ConsoleError
+from headgate_gateway.settings.arrays.access import NO_ARGON2
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -66,15 +67,17 @@ class Passwords:
 
 
 def _checked(user: AdminUser | None, stored: str, password: str) -> AdminUser | None:
-    """Return the user if the password fits the stored hash."""
+    """Return the user if the password fits the stored hash. Raises ConsoleError."""
     # At the first sign-in: it is 6 MB.
-    from cryptography.exceptions import InvalidKey
+    from cryptography.exceptions import InvalidKey, UnsupportedAlgorithm
     from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
     try:
         Argon2id.verify_phc_encoded(password.encode("utf-8", "replace"), stored)
     except (InvalidKey, MemoryError):  # this machine may have less than the one that made the hash
         return None
+    except UnsupportedAlgorithm as cause:
+        raise ConsoleError(503, f"no password can be checked: {NO_ARGON2}") from cause
     return user
 
 

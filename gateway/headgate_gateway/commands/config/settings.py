@@ -229,9 +229,16 @@ def hash_password() -> None:
     if not SHORTEST <= len(password) <= LONGEST or "\n" in password:
         complain(f"a password is one line of {SHORTEST} to {LONGEST:,} characters.")
         sys.exit(FAILED)
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
+    from headgate_gateway.settings.arrays.access import NO_ARGON2
 
     # What RFC 9106 recommends where a check shall take 64 MiB instead of 2 GiB.
     salt = os.urandom(16)
-    kdf = Argon2id(salt=salt, length=32, iterations=3, lanes=4, memory_cost=64 * 1024)
+    try:
+        kdf = Argon2id(salt=salt, length=32, iterations=3, lanes=4, memory_cost=64 * 1024)
+    except UnsupportedAlgorithm:
+        complain(f"no password can be hashed: {NO_ARGON2}.")
+        sys.exit(FAILED)
     click.echo(kdf.derive_phc_encoded(password.encode("utf-8", "surrogateescape")))

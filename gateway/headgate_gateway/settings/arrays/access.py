@@ -20,6 +20,8 @@ from headgate_gateway.settings.reading.values import Secret, TextPattern, Valida
 Role = Literal["viewer", "operator"]
 NAME_KIND = "a name of at most 64 letters, digits, '-', '_', '.' and '@'"
 HASH_KIND = "what headgate config hash-password prints, which begins with $argon2id$"
+# As it is compiled from its sources for an older OpenSSL, or where only FIPS 140 is allowed.
+NO_ARGON2 = "cryptography has no Argon2id here, which needs OpenSSL 3.2 and no FIPS mode"
 TOKEN_KIND = (
     f"at least {SHORTEST_TOKEN} characters without blanks, or {DIGEST} and the 64 hexadecimal "
     "digits of their hash"
