@@ -16,6 +16,7 @@ from headgate_gateway.logs.memory import MemoryLog
 from headgate_gateway.routes.router import Router
 from headgate_gateway.settings import RequestLevel, Route, Settings
 from headgate_gateway.web.asks.plans import Plans
+from headgate_gateway.web.connections.connection import Connection
 from headgate_gateway.web.connections.fast_path import FastPath
 from headgate_gateway.web.connections.server import ConnectionServer
 from tests.edge.identities.asking import OWN
@@ -130,7 +131,7 @@ class Gateway:
             line = self._idle.pop()
             if not line.is_over:
                 return line
-        return Line(self._loop, self._server)
+        return Line(self._loop, lambda: Connection(self._server))
 
     def give_back(self, line: Line) -> None:
         self._idle.append(line)
@@ -139,7 +140,7 @@ class Gateway:
         await self.log.open()
         for route in self.routes:
             await route.open()
-        self._loop.listen(self.address, self._server)
+        self._loop.listen(self.address, lambda: Connection(self._server))
 
     async def stop(self) -> None:
         self._loop.refuse(self.address)

@@ -9,6 +9,7 @@ from headgate_gateway import app
 from headgate_gateway.routes.router import Router
 from headgate_gateway.settings import Route
 from headgate_gateway.web.asks.plans import Plans
+from headgate_gateway.web.connections.connection import Connection
 from headgate_gateway.web.connections.fast_path import FastPath
 from headgate_gateway.web.connections.server import ConnectionServer
 from tests.support.serving import Options, edge_route, settings_of
@@ -72,7 +73,7 @@ class Edge:
 
     async def start(self) -> None:
         await self.route.open()
-        self._loop.listen(self.address, self._server)
+        self._loop.listen(self.address, lambda: Connection(self._server))
 
     async def stop(self) -> None:
         """End."""

@@ -13,6 +13,7 @@ from headgate_gateway.logs.redis.log import RedisLog
 from headgate_gateway.routes.router import Router
 from headgate_gateway.settings import Route
 from headgate_gateway.web.asks.plans import Plans
+from headgate_gateway.web.connections.connection import Connection
 from headgate_gateway.web.connections.fast_path import FastPath
 from headgate_gateway.web.connections.server import ConnectionServer
 from tests.streams.simulation.link import Link
@@ -157,7 +158,7 @@ class Pipe(asyncio.Transport):
         self.reader = asyncio.StreamReader()
         self._held: list[bytes] | None = None
         self._is_closing = False
-        self._protocol: Any = gateway.server()
+        self._protocol: Any = Connection(gateway.server)
         self._protocol.connection_made(self)
 
     # The client's side
