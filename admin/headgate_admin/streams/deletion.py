@@ -35,8 +35,6 @@ MOST_IDLE = (
     100  # deletions before the newest that wait for a confirmation or have ended; open files
 )
 AT_ONCE = 8  # requests: they hide a round trip, and other requests hardly wait for them
-# Pauses of one batch of requests after it, so that other writers get most of the log.
-PAUSES = 3.0
 GONE = frozenset({404, 410})
 UNAVAILABLE = frozenset({429, 500, 502, 503, 504})
 # A minute, in which a listener restarts and a Redis fails over.
@@ -314,7 +312,7 @@ class PrefixDeletion:
             if all(status in UNAVAILABLE for status in statuses):
                 self._end("failed", self.current.trouble)
                 return
-            if await self._stops_within(PAUSES * (now() - begun)):
+            if await self._stops_within(now() - begun):  # other writers get half of the time
                 break
         self._end("stopped" if self.current.left else "done", self.current.trouble)
 
