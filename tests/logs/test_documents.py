@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from headgate_gateway.features.subscriptions.delivery.documents import Documents
     from headgate_gateway.logs.contract import Log
     from headgate_gateway.logs.redis.names import RedisNames
+    from tests.support.log_lines import Lines
     from tests.support.redis_servers import RedisServer
 
 
@@ -137,9 +138,7 @@ async def test_documents_of_a_file_survive_a_restart_and_are_in_backups(tmp_path
     await log.close()
 
 
-async def test_a_damaged_document_is_left_out_and_logged(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_a_damaged_document_is_left_out_and_logged(tmp_path: Path, logged: Lines) -> None:
     log = SqliteLog(tmp_path / "log")
     await log.open()
     await FileDocuments(log).write({"a": b"1", "b": b"2", "c": b"3"})
@@ -156,4 +155,4 @@ async def test_a_damaged_document_is_left_out_and_logged(
     await log.open()
     assert await everything(FileDocuments(log), 1) == {"c": b"3"}
     await log.close()
-    assert capsys.readouterr().out.count("log.document_damaged") == 2
+    assert [line["event"] for line in logged].count("log.document_damaged") == 2

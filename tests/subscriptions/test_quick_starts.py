@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from tests.support.log_lines import Lines
     from tests.support.serving import Serving
 
 
@@ -91,7 +92,7 @@ async def test_a_start_waits_neither_for_names_nor_for_a_log_that_cannot_list_th
 
 
 async def test_requests_are_refused_after_a_start_that_could_not_load_the_subscriptions(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: Lines
 ) -> None:
     def decode(_rows: object) -> NoReturn:
         raise RuntimeError("a fault")
@@ -105,4 +106,4 @@ async def test_requests_are_refused_after_a_start_that_could_not_load_the_subscr
             assert (status, "could not be loaded" in told["detail"]) == (503, True)
         finally:
             await opening.close()
-    assert capsys.readouterr().out.count("subscription.not_opened") == 1
+    assert [line["event"] for line in logged].count("subscription.not_opened") == 1

@@ -15,8 +15,18 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.support.log_lines import Lines
+
 
 FAILED = "log.failed"
+
+
+def events(logged: Lines) -> list[str]:
+    return [line["event"] for line in logged]
+
+
+def tracebacks(logged: Lines) -> int:
+    return sum("exc_info" in line for line in logged)
 
 
 def fail(failures: BeatFailures, error: Exception) -> None:
@@ -29,27 +39,19 @@ def fail(failures: BeatFailures, error: Exception) -> None:
 
 @pytest.mark.usefixtures("processes")
 async def test_an_owner_whose_redis_is_away_logs_the_reason_once_and_no_traceback(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, logged: Lines
 ) -> None:
     with redis_server(tmp_path) as redis:
         async with subscribed(log_at(redis.url)) as gateway:
             assert shared(gateway).engine is not None
-            capsys.readouterr()
+            logged.clear()
             redis.kill()
-            printed: list[str] = []
-
-            def is_logged() -> bool:
-                printed.append(capsys.readouterr().out)
-                return FAILED in "".join(printed)
-
-            await until(is_logged)
+            await until(lambda: FAILED in events(logged))
             await until(lambda: not shared(gateway).lease.is_certain)
-            printed.append(capsys.readouterr().out)
-            text = "".join(printed)
-            assert text.count(FAILED) == 1
-            assert "Connection refused" in text
-            assert "subscription." not in text
-            assert "Traceback" not in text
+            assert events(logged).count(FAILED) == 1
+            assert "Connection refused" in str(logged)
+            assert not [it for it in events(logged) if it.startswith("subscription.")]
+            assert tracebacks(logged) == 0
 
 
 @pytest.mark.usefixtures("processes")
@@ -92,14 +94,14 @@ async def test_an_owner_whose_redis_takes_no_writes_stays_the_owner_and_says_why
 
 
 async def test_a_fault_is_logged_with_its_traceback_once_until_a_beat_succeeds(
-    capsys: pytest.CaptureFixture[str],
+    logged: Lines,
 ) -> None:
     failures = BeatFailures("/v1/stream")
     fail(failures, LogUnavailable("the log cannot be reached: Connection refused"))
-    assert not capsys.readouterr().out
+    assert logged == []
     for _ in range(3):
         fail(failures, KeyError("fault"))
-    assert capsys.readouterr().out.count("Traceback") == 1
+    assert tracebacks(logged) == 1
     failures.succeed()
     fail(failures, KeyError("fault"))
-    assert capsys.readouterr().out.count("Traceback") == 1
+    assert tracebacks(logged) == 2
