@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from headgate_gateway.errors import ClientLimitReached, LimitReached
-from headgate_gateway.features.models.running import MOST_ACCEPTED, AnswerPlaces, TakenPlace
+from headgate_gateway.features.models.places import MOST_ACCEPTED, CompletionPlaces, TakenPlace
 from tests.models.accumulators import chat_message, data_of
 from tests.models.answers import ID_LINE, chat_completion, without_ids
 from tests.models.provider import providing
@@ -273,14 +273,14 @@ async def test_keys_that_the_provider_has_not_accepted_leave_half_of_the_places_
             assert await status("third") == 200
 
 
-def taken(places: AnswerPlaces, owner: bytes, address: str) -> TakenPlace:
+def taken(places: CompletionPlaces, owner: bytes, address: str) -> TakenPlace:
     """Return a place that is not given back."""
     with places.acquired(owner, address) as place:
         return place
 
 
 def test_a_key_counts_for_its_address_until_it_is_accepted_and_again_once_it_is_refused() -> None:
-    places = AnswerPlaces(6, 3)
+    places = CompletionPlaces(6, 3)
     first = taken(places, b"key:a", "192.0.2.1")
     taken(places, b"key:b", "192.0.2.1")
     places.note_status(first, 500)
@@ -302,7 +302,7 @@ def test_a_key_counts_for_its_address_until_it_is_accepted_and_again_once_it_is_
 
 
 def test_the_keys_that_are_remembered_as_accepted_are_bounded() -> None:
-    places = AnswerPlaces(2, 2)
+    places = CompletionPlaces(2, 2)
     for number in range(MOST_ACCEPTED + 1):
         place = taken(places, b"key:%d" % number, "192.0.2.1")
         places.note_status(place, 200)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from headgate_gateway.features.models.answer_route import AnswerRoute
+    from headgate_gateway.features.models.completion_route import CompletionRoute
     from tests.support.processes import Headgate
     from tests.support.serving import Serving
 
@@ -118,9 +118,9 @@ async def test_a_ttl_beyond_that_of_the_streams_is_refused_at_the_start() -> Non
 # ---------------------------------------------------------------- time to live
 
 
-async def answered(route: AnswerRoute) -> str:
+async def answered(route: CompletionRoute) -> str:
     """Return the name of the stream with the answer to the same request as ever."""
-    answer = await route.answers.answer_to(request_of("one"))
+    answer = await route.completions.completion_for(request_of("one"))
     await answer.wait_for_end()
     return answer.name
 

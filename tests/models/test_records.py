@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headgate_gateway.features.models import record
+from headgate_gateway.features.models.store import StreamRecord, read_record
 from tests.models.in_process import model_route
 from tests.models.provider import providing
 from tests.support.serving import serving
@@ -29,7 +30,7 @@ async def test_a_record_that_is_deleted_while_it_is_read_has_no_answer(
             await streams.delete(name)
             return found
 
-        await streams.create_beside(name, record.CONTENT_TYPE, record.encoded(REQUEST))
-        assert (await record.read_record(streams, "answer")).is_unfinished
+        await streams.create(name, record.CONTENT_TYPE, record.encoded(REQUEST))
+        assert (await read_record(streams, "answer")).is_unfinished
         monkeypatch.setattr(streams, "end", look_and_delete)
-        assert await record.read_record(streams, "answer") == record.StreamRecord([], None)
+        assert await read_record(streams, "answer") == StreamRecord([], None)

@@ -8,8 +8,8 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from headgate_gateway.features.models.following import AnswerBody
-from headgate_gateway.features.models.live_answer import LiveAnswer
+from headgate_gateway.features.models.completion import Completion
+from headgate_gateway.features.models.reading import CompletionBody
 from tests.models.answers import chat_completion, without_ids
 from tests.models.in_process import model_route, request_of
 from tests.models.provider import providing
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from headgate_gateway.features.models.answer_route import AnswerRoute
+    from headgate_gateway.features.models.completion_route import CompletionRoute
 
 EVENTS, ID = chat_completion(), b"\nid: "
 # From the bytes of the provider to those for the client, without what aiohttp calls.
@@ -31,7 +31,7 @@ TOKEN = 96
 class Reader:
     """A reader of an answer, whose client keeps up or not."""
 
-    def __init__(self, answer: LiveAnswer, route: AnswerRoute) -> None:
+    def __init__(self, answer: Completion, route: CompletionRoute) -> None:
         self.keeps_up = True
         self.pushed: list[bytes] = []
         self.body = b""
@@ -42,7 +42,7 @@ class Reader:
         await self._answer.wait_for_head()
         end = await self._route.streams.end(self._answer.name)
         assert end is not None
-        body = AnswerBody(self._answer, self._route.streams, 0, end.offset_of)
+        body = CompletionBody(self._answer, 0, end.offset_of)
         body.push_to(self._push)
         async for part in body.parts():
             self.body += part
@@ -64,8 +64,8 @@ async def test_a_waiting_reader_is_pushed_each_token_in_few_calls() -> None:
     async with providing() as provider, serving() as gateway:
         provider.hold()
         async with model_route(provider, gateway) as route:
-            answer = await route.answers.answer_to(request_of("one"))
-            assert isinstance(answer, LiveAnswer)
+            answer = await route.completions.completion_for(request_of("one"))
+            assert isinstance(answer, Completion)
             reader = Reader(answer, route)
             reading = asyncio.ensure_future(reader.read())
             await until(lambda: answer.has_readers)
@@ -94,8 +94,8 @@ async def test_readers_that_do_not_keep_up_get_the_rest_by_reading_it() -> None:
     async with providing() as provider, serving() as gateway:
         provider.hold()
         async with model_route(provider, gateway) as route:
-            answer = await route.answers.answer_to(request_of("one"))
-            assert isinstance(answer, LiveAnswer)
+            answer = await route.completions.completion_for(request_of("one"))
+            assert isinstance(answer, Completion)
             readers = [Reader(answer, route) for _ in range(2)]
             reading = [asyncio.ensure_future(reader.read()) for reader in readers]
             for number in range(1, len(EVENTS) + 1):
@@ -114,8 +114,8 @@ async def test_an_answer_ends_when_the_log_refuses_a_token_and_its_provider_is_s
     async with providing() as provider, serving() as gateway:
         provider.hold()
         async with model_route(provider, gateway) as route:
-            answer = await route.answers.answer_to(request_of("one"))
-            assert isinstance(answer, LiveAnswer)
+            answer = await route.completions.completion_for(request_of("one"))
+            assert isinstance(answer, Completion)
             provider.allow(2)
             await answer.wait_beyond(len(EVENTS[0]))
             with monkeypatch.context() as patch:

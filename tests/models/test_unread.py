@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from headgate_gateway.features.models.unread import LOOK_S, UNREAD_S
+from headgate_gateway.features.models.ends import UNREAD_S
+from headgate_gateway.features.models.writer import LOOK_S
 from tests.models.serving import OPENAI, answering
 from tests.support.waiting import until
 

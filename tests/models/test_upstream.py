@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from headgate_gateway.features.models.answer import WrittenAnswer
+from headgate_gateway.features.models.writer import WrittenCompletion
 from tests.models.answers import chat_completion, response, without_ids
 from tests.models.in_process import model_route, request_of
 from tests.models.provider import FLOOD_BYTES, providing
@@ -208,7 +208,7 @@ async def test_a_provider_whose_answer_is_stored_slowly_is_read_slowly() -> None
         model_route(provider, gateway) as route,
     ):
         provider.flood = 1000
-        answer = await route.answers.answer_to(request_of("one"))
+        answer = await route.completions.completion_for(request_of("one"))
         await answer.wait_for_head()
         await until(lambda: provider.sent > 0)
         log.commits.clear()
@@ -230,10 +230,10 @@ async def test_no_frame_refers_to_an_answer_that_was_cut_once_it_is_over() -> No
         gc.disable()
         try:
             provider.cuts_after = 2
-            answer = await route.answers.answer_to(request_of("one"))
+            answer = await route.completions.completion_for(request_of("one"))
             await answer.wait_for_end()
             assert answer.outcome == "failed"
-            await until(lambda: WrittenAnswer._run.__code__ not in _traced_back())
+            await until(lambda: WrittenCompletion._run.__code__ not in _traced_back())
         finally:
             gc.enable()
 

@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 
 from headgate.dialects.progress import TokenUsage
-from headgate_gateway.features.models import counts as model_counts
-from headgate_gateway.features.models.counts import LONGEST_MODEL, OTHER, TokenCounts
+from headgate_gateway.features.models import store as model_store
+from headgate_gateway.features.models.store import LONGEST_MODEL, OTHER, TokenCounts
 from tests.models.answers import response
 from tests.models.provider import providing
 from tests.models.serving import OPENAI, answering, gateway_before
@@ -48,7 +48,7 @@ def test_a_model_with_a_name_that_is_too_long_is_another_one() -> None:
 
 
 def test_models_beyond_the_bound_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_counts, "MOST_MODELS", 3)
+    monkeypatch.setattr(model_store, "MOST_MODELS", 3)
     counts = TokenCounts()
     for name in ("a", "b", "c", "d", "e", "a"):
         counts.add(name, ONE)

@@ -14,7 +14,7 @@ from openai.types.responses import ResponseErrorEvent
 from openai.types.shared import ErrorObject
 
 from headgate.events import events_of, parse
-from headgate_gateway.features.models.live_answer import with_id
+from headgate_gateway.features.models.completion import with_id
 from tests.models.answers import chat_completion, message, response
 from tests.models.provider import Provider, providing
 from tests.models.read_answers import SDKS, Call, reading

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from headgate_gateway.features.models.record import ABORTED
-from headgate_gateway.features.models.shared.claims import PRODUCER
+from headgate_gateway.features.models.claims import PRODUCER
+from headgate_gateway.features.models.ends import ABORTED
 from tests.models.shared.gateways import held_after, held_ends, in_thread
 from tests.proxies.serving import SERVICE, STREAMS, created, gateway_with_proxy
 from tests.proxies.test_streams import ended, head, stored, unsigned, until_stored

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from multidict import CIMultiDict
 
-from headgate_gateway.features.models.answer import WrittenAnswer
-from headgate_gateway.features.models.provider.requests import AnswerRequest, RequestBody
-from headgate_gateway.features.models.record import ABORTED
-from headgate_gateway.features.proxies.answer_routes import AnswerRoutes
+from headgate_gateway.features.models.ends import ABORTED
+from headgate_gateway.features.models.provider.requests import CompletionRequest, RequestBody
+from headgate_gateway.features.models.writer import WrittenCompletion
+from headgate_gateway.features.proxies.completion_routes import CompletionRoutes
 from headgate_gateway.settings import Settings
 from tests.proxies.serving import proxies, written
 from tests.proxies.upstream import serving
@@ -20,17 +20,17 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from headgate_gateway.features.models.answer_route import AnswerRoute
+    from headgate_gateway.features.models.completion_route import CompletionRoute
 
 
-async def begun(route: AnswerRoute, url: str) -> WrittenAnswer:
+async def begun(route: CompletionRoute, url: str) -> WrittenCompletion:
     """Return an answer of the upstream at `url`, once its head has come."""
-    request = AnswerRequest(
+    request = CompletionRequest(
         b"", None, url, "/", CIMultiDict(), RequestBody(b""), None, is_plain=True
     )
-    answer = await route.answers.answer_to(request)
+    answer = await route.completions.completion_for(request)
     await answer.wait_for_head()
-    assert isinstance(answer, WrittenAnswer), "no answer is stored yet"
+    assert isinstance(answer, WrittenCompletion), "no answer is stored yet"
     return answer
 
 
@@ -43,7 +43,7 @@ async def test_bytes_that_come_while_the_log_is_slow_are_stored_at_an_abort(
     async with serving() as upstream, serving_streams(log) as gateway:
         upstream.parts = [b"one", b"two", b"three"]
         upstream.hold()
-        makes = AnswerRoutes(gateway.services)
+        makes = CompletionRoutes(gateway.services)
         (route,) = makes.make(settings, [gateway.route], gateway.authorities)
         await route.open()
         try:
@@ -61,7 +61,7 @@ async def test_bytes_that_come_while_the_log_is_slow_are_stored_at_an_abort(
             parts = route.streams.chunks(answer.name, 0, end)
             data = b"".join([part async for part, _ in parts])
             assert data == b"onetwothree"
-            assert answer.counts.outcome == "aborted"
+            assert answer.outcome == "aborted"
         finally:
             log.commits.set()
             await route.close()

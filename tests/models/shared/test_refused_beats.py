@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from headgate_gateway.errors import LogUnavailable
-from headgate_gateway.features.models.shared import gateways as module
-from headgate_gateway.features.models.shared.gateways import Gateways
+from headgate_gateway.features.models import sharing as module
+from headgate_gateway.features.models.sharing import Gateways
 from tests.logs.redis_logs import connected
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import until
@@ -32,7 +32,7 @@ async def test_nobody_counts_as_stopped_until_all_can_have_beaten_again(
         async with connected(redis.url) as log:
             streams: Any = SimpleNamespace(route=SimpleNamespace(table=SimpleNamespace(log=log)))
             request: Any = SimpleNamespace(writer="another")
-            gateways = Gateways(streams, _finish, _finish)
+            gateways = Gateways(streams, _finish)
             assert not await gateways.writes(request)
             redis.command("CONFIG", "SET", "min-replicas-to-write", "1")
             await until(log.is_read_only)

@@ -7,6 +7,6 @@ from headgate_gateway.features.kinds.declaration import FeatureKind
 KIND = FeatureKind(
     name="answers",
     # Its client of other servers.
-    routes="headgate_gateway.features.proxies.answer_routes:AnswerRoutes",
+    routes="headgate_gateway.features.proxies.completion_routes:CompletionRoutes",
     has_routes=lambda settings: bool(settings.written),
 )

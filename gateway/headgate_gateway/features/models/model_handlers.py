@@ -12,14 +12,12 @@ from typing_extensions import override
 from headgate.dialects.progress import CANCELLED
 from headgate_gateway.errors import BadRequest, MethodNotAllowed, StreamGone, WebSocketNotOffered
 from headgate_gateway.features.held_answers import held_answer
-from headgate_gateway.features.models.answer import WrittenAnswer
-from headgate_gateway.features.models.following import AnswerBody
-from headgate_gateway.features.models.live_answer import WholeResponse
+from headgate_gateway.features.models.completion import WholeResponse
 from headgate_gateway.features.models.provider.bodies import Upload, passed_parts, received
 from headgate_gateway.features.models.provider.requests import (
     LAST_EVENT_ID,
     OF_OTHER_ANSWER,
-    AnswerRequest,
+    CompletionRequest,
     RequestBody,
     choices_in,
     digest_of,
@@ -37,8 +35,8 @@ from headgate_gateway.features.models.provider.responses import (
     relayed_response,
     with_sdk_error,
 )
+from headgate_gateway.features.models.reading import CompletionBody, StoredEvents
 from headgate_gateway.features.models.record import ResponseEntry
-from headgate_gateway.features.models.retrieval import StoredEvents
 from headgate_gateway.features.models.route import ModelGuard, page_fields
 from headgate_gateway.protocol.http.header_names import STREAM_FIELD
 from headgate_gateway.protocol.http.paths import split
@@ -55,10 +53,10 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict, MultiMapping
 
     from headgate_gateway.errors import HeadgateError
-    from headgate_gateway.features.models.live_answer import Answer
+    from headgate_gateway.features.models.completion import Completion
+    from headgate_gateway.features.models.places import CompletionPlaces
     from headgate_gateway.features.models.provider.client import ProviderResponse
     from headgate_gateway.features.models.route import ModelRoute
-    from headgate_gateway.features.models.running import AnswerPlaces
     from headgate_gateway.features.models.streams import StreamEnd
     from headgate_gateway.protocol.responses import Response
     from headgate_gateway.routes.answers import RouteAnswer
@@ -122,10 +120,10 @@ class ModelHandlers(RouteOperations):
     async def _by_id(
         self, request: Request, target: str, route: ModelRoute, response_id: str, action: str
     ) -> RouteAnswer:
-        """Return a stored answer, cancel it or delete it; pass on what is not stored here."""
+        """Return a stored completion, cancel it or delete it; pass on what is not stored here."""
         await in_task()
-        answer = await route.answers.retrieve(_owner(request, route), response_id)
-        if answer is None:
+        completion = await route.completions.retrieve(_owner(request, route), response_id)
+        if completion is None:
             return await self._pass_on(request, target, route)
         body = b""
         with BodyCount(self._services.limits) as counted:
@@ -133,36 +131,36 @@ class ModelHandlers(RouteOperations):
                 body = await request_body.whole(
                     request, self._services, may_be_coded=True, counted=counted
                 )
-            stored = await self._of_stored(request, target, route, answer, action)
+            stored = await self._of_stored(request, target, route, completion, action)
         if stored is None:
             return await self._pass_on(request, target, route, body, counted)
         counted.release()
         return stored
 
     async def _of_stored(
-        self, request: Request, target: str, route: ModelRoute, answer: Answer, action: str
+        self, request: Request, target: str, route: ModelRoute, completion: Completion, action: str
     ) -> RouteAnswer | None:
-        """Return the response to a request for a stored answer; None if it is to be passed on.
+        """Return the response to a request for a stored completion; None if it is to be passed on.
 
         The provider has more than is stored of a background response whose connection was lost.
         """
-        if answer.request.in_background and answer.outcome not in {None, "complete"}:
+        if completion.request.in_background and completion.outcome not in {None, "complete"}:
             return None
         match request.method, action:
             case "GET", "":
                 query = parse_qs(split(target)[1])
                 if query.get("stream") == ["true"]:
-                    return await self._replayed(request, route, answer, query)
-                return await self._state(route, answer)
+                    return await self._replayed(request, route, completion, query)
+                return await self._state(route, completion)
             case "POST", "cancel":
-                answer.stop(CANCELLED)
-                await answer.wait_for_end()
-                if not answer.request.in_background:  # else it goes on without its connection
-                    return await self._state(route, answer)
+                completion.stop(CANCELLED)
+                await completion.wait_for_end()
+                if not completion.request.in_background:  # else it goes on without its connection
+                    return await self._state(route, completion)
             case "DELETE", "":
-                if answer.request.is_in_named_stream:
+                if completion.request.is_in_named_stream:
                     raise MethodNotAllowed("other answers are in the stream: delete it as a whole")
-                await route.answers.stored.delete(answer.name)
+                await route.completions.stored.delete(completion.name)
             case _:
                 pass
         return None
@@ -171,32 +169,32 @@ class ModelHandlers(RouteOperations):
         self,
         request: Request,
         route: ModelRoute,
-        answer: Answer,
+        completion: Completion,
         query: dict[str, list[str]],
     ) -> RouteAnswer:
-        """Return the events of an answer after the one with the cursor in the query, if any."""
-        retrieval = answer.request.dialect.retrieval
+        """Return the events of a completion after the one with the cursor in the query, if any."""
+        retrieval = completion.request.dialect.retrieval
         assert retrieval is not None, "it was found by its id"
         after = query.get(retrieval.cursor_field, [])
-        position = answer.request.position
+        position = completion.request.position
         if after:
             try:
                 cursor = retrieval.parsed_cursor("\n".join(after))
             except ValueError as error:
                 raise BadRequest(f"{retrieval.cursor_field} {error}") from None
-            events = StoredEvents(answer, route.streams, await _end(route, answer))
+            events = StoredEvents(completion, await _end(route, completion))
             position = await events.position_after(cursor)
-        head = await answer.wait_for_head()
+        head = await completion.wait_for_head()
         assert not isinstance(head, WholeResponse), "its response has an id, so it is stored"
         fields = [it for it in head.fields if it[0].lower() != "cache-control"]
         private = ResponseEntry(head.status, (*fields, _PRIVATE))
-        _begin_reading(request, answer)
-        return await self._followed(request, route, answer, private, position)
+        completion.begin_reading(request)
+        return await self._followed(request, route, completion, private, position)
 
     @staticmethod
-    async def _state(route: ModelRoute, answer: Answer) -> RouteAnswer | None:
-        """Return the response object of an answer as it is now; None if it has none yet."""
-        events = StoredEvents(answer, route.streams, await _end(route, answer))
+    async def _state(route: ModelRoute, completion: Completion) -> RouteAnswer | None:
+        """Return the response object of a completion as it is now; None if it has none yet."""
+        events = StoredEvents(completion, await _end(route, completion))
         state = await events.response_object()
         if state is None:
             return None
@@ -204,11 +202,11 @@ class ModelHandlers(RouteOperations):
         return relayed(head, (), state, len(state))
 
     async def _answer(self, request: Request, target: str, route: ModelRoute) -> RouteAnswer:
-        """Return the answer of a model that is stored; pass others on."""
+        """Return the completion of a model that is stored; pass others on."""
         stream, target = named_stream(request.headers, target)
         outlives = route.settings.leave == "go-on" or is_named(request.headers, stream)
         owner, address = _owner(request, route), self._address(request, route)
-        places, dialect = route.answers.places, route.family.dialect_at(split(target)[0])
+        places, dialect = route.completions.places, route.family.dialect_at(split(target)[0])
         place = partial(places.for_decoding, owner, address, may_join=has_key(request.headers))
         # Only such APIs have answers in the background.
         may_outlive = outlives or (dialect is not None and dialect.retrieval is not None)
@@ -227,8 +225,8 @@ class ModelHandlers(RouteOperations):
                 return await self._in_place(request, route, places, call, counted)
             await in_task()
             body = RequestBody(sent, digest_of(target, uncoded), counted)
-            del uncoded  # which no frame holds until the answer ends
-            asked = AnswerRequest(
+            del uncoded  # which no frame holds until the completion ends
+            asked = CompletionRequest(
                 owner,
                 None,
                 split(target)[0],
@@ -242,38 +240,36 @@ class ModelHandlers(RouteOperations):
                 last_event_id=last_event_id(request.headers),
             )
             asked = with_key(asked, request.headers)
-        answer = await route.answers.answer_to(asked)
+        completion = await route.completions.completion_for(asked)
         del asked, body, counted, sent
-        _begin_reading(request, answer)
-        head = await answer.wait_for_head()
+        completion.begin_reading(request)
+        head = await completion.wait_for_head()
         if isinstance(head, WholeResponse):
             return relayed(head.head, (), head.body, len(head.body))
-        return await self._followed(request, route, answer, head, answer.request.position)
+        return await self._followed(request, route, completion, head, completion.request.position)
 
     async def _followed(
         self,
         request: Request,
         route: ModelRoute,
-        answer: Answer,
+        completion: Completion,
         head: ResponseEntry,
         position: int,
     ) -> RouteAnswer:
-        """Return the response that follows an answer, from Last-Event-ID on if that is given.
+        """Return the response that follows a completion, from Last-Event-ID on if that is given.
 
-        It ends with its client; the answer goes on.
+        It ends with its client; the completion goes on.
         """
         request.limit_grace(0.0)
-        end = await _end(route, answer)
-        begin = answer.request.position
+        end = await _end(route, completion)
+        begin = completion.request.position
         if last := last_event_id(request.headers):
             position = parse_offset(last, LAST_EVENT_ID).position
-            if not begin <= position <= answer.position or end.offset_of(position) != last:
+            if not begin <= position <= completion.position or end.offset_of(position) != last:
                 raise StreamGone(OF_OTHER_ANSWER)
         next_offset = "Stream-Next-Offset", end.offset_of(position)
-        added = _stream_url(request, route, answer), next_offset
-        return relayed(
-            head, added, AnswerBody(answer, route.streams, position, end.offset_of), None
-        )
+        added = _stream_url(request, route, completion), next_offset
+        return relayed(head, added, CompletionBody(completion, position, end.offset_of), None)
 
     def _address(self, request: Request, route: ModelRoute) -> str:
         """Return the address that counts until the provider has accepted a caller's own key.
@@ -323,7 +319,7 @@ class ModelHandlers(RouteOperations):
         self,
         request: Request,
         route: ModelRoute,
-        places: AnswerPlaces,
+        places: CompletionPlaces,
         call: Callable[[], Awaitable[ProviderResponse]],
         counted: BodyCount,
     ) -> RouteAnswer:
@@ -357,34 +353,27 @@ def _refuse_names(request: Request, below: str, route: ModelRoute) -> None:
         )
 
 
-async def _end(route: ModelRoute, answer: Answer) -> StreamEnd:
-    """Return the end of an answer's stream, which is used now, once the answer has come as far.
+async def _end(route: ModelRoute, completion: Completion) -> StreamEnd:
+    """Return the end of a completion's stream, which is used now, once it is known so far.
 
     Another gateway may have sent its client more than this one knows of. Raises StreamGone.
     """
-    await route.streams.touch(answer.name)
-    end = await route.streams.end(answer.name)
+    await route.streams.touch(completion.name)
+    end = await route.streams.end(completion.name)
     if end is None:
         raise StreamGone("the stream of the answer was deleted")
-    await answer.reach(end.tail)
+    await completion.reach(end.tail)
     return end
 
 
-def _stream_url(request: Request, route: ModelRoute, answer: Answer) -> tuple[str, str]:
-    """Return the field that tells clients where an answer is read."""
-    return "Stream-URL", f"{request_head.base_url(request)}{route.streams.path(answer.name)}"
+def _stream_url(request: Request, route: ModelRoute, completion: Completion) -> tuple[str, str]:
+    """Return the field that tells clients where a completion is read."""
+    return "Stream-URL", f"{request_head.base_url(request)}{route.streams.path(completion.name)}"
 
 
 def _owner(request: Request, route: ModelRoute) -> bytes:
-    """Return whose answer it is: a principal's, or that of the provider's key; else b""."""
+    """Return whose completion it is: a principal's, or that of the provider's key; else b""."""
     principal = exchange_of(request).principal
     if principal is not None:
         return owner_of_account(principal.account)
     return b"" if route.key else owner_of_keys(sent_keys(request.headers))
-
-
-def _begin_reading(request: Request, answer: Answer) -> None:
-    """Count a request that reads an answer from now on, if that is stopped without readers."""
-    if isinstance(answer, WrittenAnswer) and answer.readers is not None:
-        request.limit_grace(0.0)
-        answer.readers.begin(request)

@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from headgate.dialects.contract import dialect_at
-from headgate.dialects.progress import CANCELLED, EarlyEnd, TokenUsage
+from headgate.dialects.progress import TokenUsage
 from headgate.events import written
 from headgate.json_values import NOT_JSON
-from headgate_gateway.errors import RecordDamaged, StreamGone, StreamNotFound
+from headgate_gateway.errors import RecordDamaged
+from headgate_gateway.features.models.ends import Outcome
 from headgate_gateway.protocol.bodies.content import DEFAULT_CONTENT_TYPE, EVENTS_TYPE, JSON_TYPE
 
 if TYPE_CHECKING:
     from headgate.dialects.contract import Dialect
-    from headgate_gateway.features.models.streams import AnswerStreams
+    from headgate_gateway.features.models.ends import Ending
+    from headgate_gateway.features.models.streams import CompletionStreams
 
-Outcome: TypeAlias = Literal["complete", "failed", "aborted", "left"]
 CONTENT_TYPE = JSON_TYPE
 RECORD = "/record"  # after the name of the answer's stream
 
@@ -95,30 +96,6 @@ class PartingEvent(msgspec.Struct, frozen=True):
 Entry: TypeAlias = RequestEntry | ResponseEntry | EndEntry
 
 
-class AnswerRecord(msgspec.Struct):
-    """The entries of one answer; `response` and `end` are None until they are appended."""
-
-    request: RequestEntry
-    response: ResponseEntry | None = None
-    end: EndEntry | None = None
-
-
-class StreamRecord(NamedTuple):
-    """The record of a stream's answers, in order, and the id of the record's stream, if any.
-
-    It was read up to `position`.
-    """
-
-    answers: list[AnswerRecord]
-    stream_id: int | None
-    position: int = 0
-
-    @property
-    def is_unfinished(self) -> bool:
-        """True if the last answer lacks its end."""
-        return bool(self.answers) and self.answers[-1].end is None
-
-
 _entries = msgspec.json.Decoder(list[Entry])
 _parting = msgspec.json.Decoder(PartingEvent)
 PARTING_NAME = b"headgate.end"
@@ -135,29 +112,14 @@ def record_name(name: str) -> str:
     return f"{name}{RECORD}"
 
 
-ABORTED = EarlyEnd("answer_aborted", "a client has aborted the request")
-RESTARTED = EarlyEnd("gateway_stopped", "the gateway stopped in the middle of the answer")
-
-
-def outcome_of(failure: EarlyEnd) -> Outcome:
-    """Return how an answer counts that the provider has ended with a failure."""
-    return "aborted" if failure == CANCELLED else "failed"
-
-
-class NamedPlace(NamedTuple):
-    """The name of a stream, and the digests of its owner and of the request's key, if any."""
-
-    name: str
-    owner: str
-    key: str | None
-
-
 def owner_digest(owner: bytes, message: str) -> str:
     """Return a digest that only who knows `owner` can compute."""
     return hmac.new(owner, message.encode(), hashlib.sha256).hexdigest()[:40]
 
 
-async def delete_record(streams: AnswerStreams, name: str, record_id: int | None = None) -> None:
+async def delete_record(
+    streams: CompletionStreams, name: str, record_id: int | None = None
+) -> None:
     """Delete the record beside the stream of an answer, if it is there.
 
     With the id of a record only where that is the present one. Raises HeadgateError.
@@ -174,36 +136,6 @@ def encoded(entry: Entry) -> bytes:
     return msgspec.json.encode(entry)
 
 
-async def read_record(streams: AnswerStreams, name: str) -> StreamRecord:
-    """Return what is recorded of the answers in a stream. Raises HeadgateError.
-
-    A record that is deleted meanwhile has nothing: another request's, which the provider refused.
-    """
-    try:
-        return await _read_record(streams, name)
-    except (StreamNotFound, StreamGone):
-        return StreamRecord([], None)
-
-
-async def _read_record(streams: AnswerStreams, name: str) -> StreamRecord:
-    answers: list[AnswerRecord] = []
-    read_to = 0
-    end = await streams.end(record_name(name))
-    async for data, position in streams.chunks(record_name(name), 0, end):
-        read_to = position
-        for entry in decoded(data):
-            match entry:
-                case RequestEntry():
-                    answers.append(AnswerRecord(entry))
-                case ResponseEntry() if answers:
-                    answers[-1].response = entry
-                case EndEntry() if answers:
-                    answers[-1].end = entry
-                case _:
-                    pass
-    return StreamRecord(answers, None if end is None else end.stream_id, read_to)
-
-
 def decoded(data: bytes) -> list[Entry]:
     """Return the entries in the data of a read. Raises RecordDamaged."""
     try:
@@ -214,17 +146,22 @@ def decoded(data: bytes) -> list[Entry]:
         ) from error
 
 
-def parting(
-    request: RequestEntry, outcome: Outcome, usage: TokenUsage, failure: EarlyEnd | None
-) -> list[bytes]:
-    """Return the event that parts an answer in a named stream from the next one, in a list.
+def parting(request: RequestEntry, ended: Ending, usage: TokenUsage) -> list[bytes]:
+    """Return the event that parts a completion in a named stream from the next one, in a list.
 
-    Streams of one answer have none: they are closed.
+    Streams of one completion have none: they are closed.
     """
     if not request.is_in_named_stream:
         return []
-    event = PartingEvent(outcome, usage, None if failure is None else failure.sentence)
+    reason = None if ended.failure is None else ended.failure.sentence
+    event = PartingEvent(ended.outcome, usage, reason)
     return [written(msgspec.json.encode(event), name=PARTING_NAME)]
+
+
+def end_entry(ended: Ending, at: float, usage: TokenUsage, position: int) -> EndEntry:
+    """Return the entry of an end at a position of the stream, in epoch seconds."""
+    reason = None if ended.failure is None else ended.failure.sentence
+    return EndEntry(ended.outcome, at, usage, position, reason, ended.frees_key or UNSET)
 
 
 def parting_in(events: bytes) -> int:

@@ -10,11 +10,11 @@ from typing_extensions import override
 from headgate.dialects.contract import provider
 from headgate_gateway.access.token_guard import TokenGuard
 from headgate_gateway.errors import BadRequest
-from headgate_gateway.features.models.answer_route import AnswerRoute
+from headgate_gateway.features.models.completion_route import CompletionRoute
 from headgate_gateway.features.models.counts import PASSED, PASSED_REFUSED, RETRIED
+from headgate_gateway.features.models.places import PassedPlaces
 from headgate_gateway.features.models.provider.client import KEY_FIELDS, ProviderClient
 from headgate_gateway.features.models.provider.model_provider import ModelProvider
-from headgate_gateway.features.models.running import PassedPlaces
 from headgate_gateway.protocol.http.header_names import PROVIDER_KEYS, TOKEN_FIELD
 from headgate_gateway.protocol.responses import HEADGATE_FIELDS, REQUEST_HEADERS
 from headgate_gateway.telemetry.metrics import Sample
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from headgate_gateway.access.operations import Need
     from headgate_gateway.access.principal import Principal
     from headgate_gateway.access.token_guard import Verifier
-    from headgate_gateway.features.models.running import RunningAnswers
+    from headgate_gateway.features.models.completion import RunningCompletions
     from headgate_gateway.protocol.requests import Read
     from headgate_gateway.routes.services import Services
     from headgate_gateway.settings import ModelSettings
@@ -84,7 +84,7 @@ class ModelGuard(TokenGuard):
         return CIMultiDict(headers)
 
 
-class ModelRoute(AnswerRoute):
+class ModelRoute(CompletionRoute):
     """A provider below a prefix."""
 
     operations = "headgate_gateway.features.models.model_handlers:ModelHandlers"
@@ -94,7 +94,7 @@ class ModelRoute(AnswerRoute):
         settings: ModelSettings,
         key: str,
         streams: HostedRoute,
-        running: RunningAnswers,
+        running: RunningCompletions,
         services: Services,
         access: RouteAccess,
     ) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from headgate_gateway.protocol.appends import AppendOutcome
     from headgate_gateway.protocol.lifecycle import CreationOutcome
-    from headgate_gateway.protocol.streams.state import Stamp, StreamState
+    from headgate_gateway.protocol.streams.state import Stamp
     from headgate_gateway.streams.active_stream import Watcher
     from headgate_gateway.streams.route import HostedRoute
 
@@ -56,7 +56,7 @@ class StreamEnd(NamedTuple):
     closed_by: str | None
 
 
-class AnswerStreams:
+class CompletionStreams:
     """The streams below `folder` of one route to a log, all with one time to live."""
 
     def __init__(self, route: HostedRoute, folder: str, ttl_s: int) -> None:
@@ -64,6 +64,11 @@ class AnswerStreams:
         self.folder = folder
         self.is_shared = route.table.is_shared  # other processes write to the log, too
         self._ttl_s = ttl_s
+
+    @property
+    def heartbeat_s(self) -> float:
+        """The silence after which a reader gets a comment."""
+        return self.route.feeds.source.settings.heartbeat
 
     def path(self, name: str) -> str:
         """Return the path of the stream with this name, for clients."""
@@ -82,20 +87,17 @@ class AnswerStreams:
             return path
         return path.removeprefix(f"{self.folder}/") if path.startswith(f"{self.folder}/") else None
 
-    async def create(self, name: str, content_type: str, body: bytes = b"") -> CreationOutcome:
-        """Create a stream, or return the one of this type that is there. Raises HeadgateError."""
-        return await self._create(name, content_type, body, self._ttl_s)
-
-    async def create_beside(self, name: str, content_type: str, body: bytes) -> CreationOutcome:
-        """Create a stream beside an answer, which is stored for a little longer, or return it.
-
-        Raises HeadgateError.
-        """
-        return await self._create(name, content_type, body, self._spared_ttl_s)
-
-    async def _create(
-        self, name: str, content_type: str, body: bytes, ttl_s: int
+    async def create(
+        self, name: str, content_type: str, body: bytes = b"", *, is_beside: bool = False
     ) -> CreationOutcome:
+        """Create a stream, or return the one of this type that is there. Raises HeadgateError.
+
+        One beside a completion is stored for a little longer.
+        """
+        ttl_s = self._ttl_s
+        if is_beside:
+            ttl_s += SPARE_S
+            ttl_s = min(ttl_s, self.route.lifecycle.lifetimes.max_s or ttl_s)
         request = CreateRequest(body, content_type, Lifetime(ttl_s=ttl_s), False, None)
         return await self.route.writes.create(self.full_name(name), request)
 
@@ -105,11 +107,11 @@ class AnswerStreams:
         Raises HeadgateError.
         """
         with contextlib.suppress(ConfigurationConflict):  # it has the TTL of other settings
-            created = await self.create_beside(name, content_type, body)
+            created = await self.create(name, content_type, body, is_beside=True)
             if created.new:
                 return created
         await self.delete(name)
-        return await self.create_beside(name, content_type, body)
+        return await self.create(name, content_type, body, is_beside=True)
 
     async def add(self, name: str, content_type: str, body: bytes) -> None:
         """Append to a stream beside an answer, which is created if it is not there.
@@ -119,12 +121,7 @@ class AnswerStreams:
         try:
             await self.append(name, content_type, [body])
         except StreamNotFound:
-            await self.create_beside(name, content_type, body)
-
-    @property
-    def _spared_ttl_s(self) -> int:
-        ttl_s = self._ttl_s + SPARE_S
-        return min(ttl_s, self.route.lifecycle.lifetimes.max_s or ttl_s)
+            await self.create(name, content_type, body, is_beside=True)
 
     async def touch(self, name: str) -> None:
         """Restart the countdown of a stream, if there is one. Raises HeadgateError."""
@@ -178,25 +175,23 @@ class AnswerStreams:
 
     async def end(self, name: str) -> StreamEnd | None:
         """Return the end of a stream; None if there is none. Raises HeadgateError."""
+        table = self.route.table
         try:
-            state = await self._state(name)
+            state = table.present(await table.load(self.full_name(name)))
         except StreamNotFound:
             return None
         closed_by = None if state.closed_by is None else state.closed_by.producer_id
         return StreamEnd(state.tail, state.closed, state.offset, state.stream_id, closed_by)
 
+    def has_live_readers(self, name: str) -> bool:
+        """Return whether somebody follows a stream live here."""
+        active = self.route.table.peek(self.full_name(name))
+        return active is not None and any(feed.has_readers for feed in active.feeds)
+
     def watch(self, name: str, watcher: Watcher) -> Callable[[], None]:
         """Call `watcher` with each change of a stream, also by others; return how to end that."""
         table = self.route.table
         return table.following.watch(table.get(self.full_name(name)), watcher)
-
-    async def _state(self, name: str) -> StreamState:
-        table = self.route.table
-        return table.present(await table.load(self.full_name(name)))
-
-    async def read(self, name: str, offset: str) -> bytes:
-        """Return the data after an offset, up to the length of one read. Raises HeadgateError."""
-        return (await self._read(name, offset))[0]
 
     async def chunks(
         self, name: str, position: int, end: StreamEnd | None
@@ -206,12 +201,12 @@ class AnswerStreams:
         Each comes with the position at which it ends; there is nothing without an end.
         """
         while end is not None and position < end.tail:
-            body, next_offset = await self._read(name, end.offset_of(position))
+            body, next_offset = await self.read(name, end.offset_of(position))
             position = parse_offset(next_offset, NEXT_OFFSET).position
             yield body, position
 
-    async def _read(self, name: str, offset: str) -> tuple[bytes, str]:
-        """Return the data after an offset, and where to read on."""
+    async def read(self, name: str, offset: str) -> tuple[bytes, str]:
+        """Return the data after an offset, and where to read on. Raises HeadgateError."""
         read = parse_target(f"{self.path(name)}?offset={offset}")
         if isinstance(read, HeadgateError):
             raise type(read)(read.detail)

@@ -1,4 +1,4 @@
-"""The upkeep of a route's answers: abandoned ones are ended, and streams beside them live on."""
+"""The upkeep of a route's completions: the abandoned ones end, streams beside them live on."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from headgate_gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from headgate_gateway.features.models.answers import ModelAnswers
-    from headgate_gateway.features.models.running import RunningAnswers
+    from headgate_gateway.features.models.completion import RunningCompletions
+    from headgate_gateway.features.models.completions import ModelCompletions
     from headgate_gateway.streams.stream_table import Remover
 
-LOOK_S = 5.0  # between looks at answers without an end
+LOOK_S = 5.0  # between looks at completions without an end
 
 
-class AnswerUpkeep(Background):
-    """The care for the answers of one route, beside their requests.
+class CompletionUpkeep(Background):
+    """The care for the completions of one route, beside their requests.
 
-    After the start it ends those that an earlier process left. The record beside an answer is
-    deleted with it, and a read of the answer restarts its countdown, too.
+    After the start it ends those that an earlier process left. The record beside a completion
+    is deleted with it, and a read of the completion restarts its countdown, too.
     """
 
-    def __init__(self, answers: ModelAnswers, running: RunningAnswers) -> None:
-        self._answers = answers
-        self._streams = answers.streams
+    def __init__(self, completions: ModelCompletions, running: RunningCompletions) -> None:
+        self._completions = completions
+        self._streams = completions.streams
         self._running = running
         self._tasks: set[asyncio.Task[object]] = set()
 
@@ -78,43 +78,43 @@ class AnswerUpkeep(Background):
             log.warning("answers.ended", route=streams.route.prefix, count=ended)
         while True:
             await asyncio.sleep(LOOK_S)
-            for name in list(self._answers.gateways.unended):
+            for name in list(self._completions.stored.unended):
                 await self._finish(name)
 
     async def _finish(self, name: str) -> bool:
-        """End the last answer in a stream, or delete what is beside one that is gone.
+        """End the last completion in a stream, or delete what is beside one that is gone.
 
         Return whether it was not over. The next look tries again if that fails.
         """
         try:
-            return await self._answers.finish_abandoned(name)
+            return await self._completions.finish_abandoned(name)
         except RecordDamaged:
             return False  # somebody else's stream, whose name ends like those of records
         except HeadgateError:
             pass
-        except Exception:  # noqa: BLE001 - other answers wait for this
+        except Exception:  # noqa: BLE001 - other completions wait for this
             log.exception("answers.not_ended", stream=self._streams.path(name))
-        self._answers.gateways.unended.add(name)
+        self._completions.stored.unended.add(name)
         return False
 
     def _on_removal(self, path: str, stream_id: int, remover: Remover) -> None:
-        """Stop the answer whose stream is gone; the gateway that deleted it deletes the rest."""
-        name = self._answer_at(path)
+        """Stop the completion of a deleted stream; the gateway that deleted it deletes the rest."""
+        name = self._name_at(path)
         if name is None or remover == "successor":
             return
-        running = self._running.answers.get(self._streams.path(name))
-        if running is not None:  # an answer under way deletes what is beside it when it ends
+        running = self._running.at.get(self._streams.path(name))
+        if running is not None:  # a completion under way deletes what is beside it when it ends
             running.stop_deleted(stream_id)
         elif remover == "here":
             self._spawn(self._finish(name))
 
     def _on_renewal(self, path: str) -> None:
-        name = self._answer_at(path)
+        name = self._name_at(path)
         if name is not None:
             self._spawn(self._touch_record(name))
 
-    def _answer_at(self, path: str) -> str | None:
-        """Return the name of the answers' stream at a path; None for others."""
+    def _name_at(self, path: str) -> str | None:
+        """Return the name of the completions' stream at a path; None for others."""
         name = self._streams.name_at(path)
         return None if name is None or name.endswith(RECORD) else name
 

@@ -10,13 +10,13 @@ from typing_extensions import override
 
 from headgate_gateway.access.principal import account_of
 from headgate_gateway.errors import MethodNotAllowed, StreamNotFound
-from headgate_gateway.features.models.live_answer import WholeResponse
+from headgate_gateway.features.models.completion import WholeResponse
+from headgate_gateway.features.models.ends import ABORTED
 from headgate_gateway.features.models.provider.requests import (
-    AnswerRequest,
+    CompletionRequest,
     RequestBody,
     owner_of_account,
 )
-from headgate_gateway.features.models.record import ABORTED
 from headgate_gateway.features.proxies import responses
 from headgate_gateway.features.proxies.route import AUTHORIZATION, METHOD, URL
 from headgate_gateway.protocol.http import cache_status
@@ -127,7 +127,7 @@ class ProxyHandlers(RouteOperations):
         answer_request = await self._answer_request(request, route)
         if isinstance(answer_request, Response):
             return RouteAnswer.of(answer_request, cache_status.OTHER_METHOD)
-        answer = await route.answers.answer_to(answer_request)
+        answer = await route.completions.completion_for(answer_request)
         request.limit_grace(0.0)
         try:
             head = await answer.wait_for_head()
@@ -143,7 +143,7 @@ class ProxyHandlers(RouteOperations):
 
     async def _answer_request(
         self, request: Request, route: ProxyRoute
-    ) -> AnswerRequest | Response:
+    ) -> CompletionRequest | Response:
         """Return the request for the upstream, or what is wrong with it.
 
         Raises DestinationRefused.
@@ -169,7 +169,7 @@ class ProxyHandlers(RouteOperations):
                 body = await request_body.whole(
                     request, self._services, still_admitted, may_be_coded=True, counted=counted
                 )
-        return AnswerRequest(
+        return CompletionRequest(
             owner_of_account(account_of(exchange_of(request).principal)),
             None,
             destination.origin,
@@ -225,7 +225,7 @@ class ProxyHandlers(RouteOperations):
         except StreamNotFound:
             return deleted()
         await in_task()
-        await route.answers.stored.delete(name)
+        await route.completions.stored.delete(name)
         await answer.wait_for_end()
         return deleted()
 

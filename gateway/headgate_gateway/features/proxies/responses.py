@@ -17,7 +17,7 @@ from headgate_gateway.routes.answers import RouteAnswer
 
 if TYPE_CHECKING:
     from headgate_gateway.errors import HeadgateError
-    from headgate_gateway.features.models.live_answer import WholeResponse
+    from headgate_gateway.features.models.completion import WholeResponse
 
 CONTENT_TYPE, OUTCOME, STATUS = "Upstream-Content-Type", "Upstream-Outcome", "Upstream-Status"
 # Errors of this server by the codes of the protocol; all others have their own codes in capitals.

@@ -9,16 +9,15 @@ from typing_extensions import override
 
 from headgate_gateway.errors import StreamNotFound
 from headgate_gateway.features.errors import AnswerTooLong
-from headgate_gateway.features.models.answer import StoredResponse
-from headgate_gateway.features.models.answer_route import AnswerRoute
-from headgate_gateway.features.models.live_answer import WholeResponse
+from headgate_gateway.features.models.completion import StoredResponse, WholeResponse
+from headgate_gateway.features.models.completion_route import CompletionRoute
 from headgate_gateway.features.models.provider.client import (
     ProviderClient,
     ProviderResponse,
     body_parts,
     unread,
 )
-from headgate_gateway.features.models.provider.requests import AnswerProvider
+from headgate_gateway.features.models.provider.requests import CompletionProvider
 from headgate_gateway.features.models.record import ResponseEntry
 from headgate_gateway.features.proxies import responses
 from headgate_gateway.features.proxies.guard import EXPIRES, SECRET, SIGNATURE
@@ -32,9 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from headgate_gateway.access.contract import RouteAccess
-    from headgate_gateway.features.models.live_answer import Answer
-    from headgate_gateway.features.models.provider.requests import AnswerRequest
-    from headgate_gateway.features.models.running import RunningAnswers
+    from headgate_gateway.features.models.completion import Completion, RunningCompletions
+    from headgate_gateway.features.models.provider.requests import CompletionRequest
     from headgate_gateway.features.proxies.guard import UrlSignatures
     from headgate_gateway.protocol.requests import Read
     from headgate_gateway.routes.services import Services
@@ -70,7 +68,7 @@ class PlainParts:
         return unread(self._response.content)[: self._left]
 
 
-class ProxiedProvider(AnswerProvider):
+class ProxiedProvider(CompletionProvider):
     """The allowed hosts as the provider of a proxy's answers."""
 
     def __init__(self, settings: ProxySettings, outgoing: str) -> None:
@@ -94,7 +92,7 @@ class ProxiedProvider(AnswerProvider):
         )
 
     @override
-    async def call(self, request: AnswerRequest) -> ProviderResponse:
+    async def call(self, request: CompletionRequest) -> ProviderResponse:
         body = request.body.sent or None
         return await self.client.send(
             request.path, request.method, request.target, request.fields, body
@@ -102,7 +100,7 @@ class ProxiedProvider(AnswerProvider):
 
     @override
     async def read_response(
-        self, response: ProviderResponse, _request: AnswerRequest
+        self, response: ProviderResponse, _request: CompletionRequest
     ) -> StoredResponse | WholeResponse:
         """Return a successful response to store, or the beginning of another one."""
         content_type = response.headers.get("Content-Type", "")
@@ -126,7 +124,7 @@ _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _CREDENTIALS = tuple(f"{name}=" for name in (EXPIRES, SIGNATURE, SECRET))  # in a query
 
 
-class ProxyRoute(AnswerRoute):
+class ProxyRoute(CompletionRoute):
     """A prefix at which requests for other hosts are sent, and below which responses are read."""
 
     operations = "headgate_gateway.features.proxies.proxy_handlers:ProxyHandlers"
@@ -137,7 +135,7 @@ class ProxyRoute(AnswerRoute):
         provider: ProxiedProvider,
         signatures: UrlSignatures,
         streams: HostedRoute,
-        running: RunningAnswers,
+        running: RunningCompletions,
         services: Services,
         access: RouteAccess,
     ) -> None:
@@ -163,23 +161,23 @@ class ProxyRoute(AnswerRoute):
         query = split(rest)[1]
         return f"{self.streams.path(name)}?{query}" if query else self.streams.path(name)
 
-    async def find(self, name: str) -> Answer:
+    async def find(self, name: str) -> Completion:
         """Return the response with this id. Raises StreamNotFound."""
-        answer = await self.answers.find(name) if _ID.fullmatch(name) else None
-        if answer is None or not answer.request.is_plain:
+        completion = await self.completions.find(name) if _ID.fullmatch(name) else None
+        if completion is None or not completion.request.is_plain:
             raise StreamNotFound("there is no stream with this id")
-        return answer
+        return completion
 
     @staticmethod
-    async def fields(answer: Answer, *, is_at_end: bool) -> str:
+    async def fields(completion: Completion, *, is_at_end: bool) -> str:
         """Return the header lines about a response, with its outcome where its end is reached."""
-        head = await answer.wait_for_head()
+        head = await completion.wait_for_head()
         assert not isinstance(head, WholeResponse), "nobody has the URL of one that is not stored"
         lines = f"{responses.CONTENT_TYPE}: {dict(head.fields)['Content-Type']}\r\n"
         if is_at_end:
-            await answer.wait_for_end()
-            if answer.outcome is not None:  # else it is not known here, since this server stops
-                lines += f"{responses.OUTCOME}: {answer.outcome}\r\n"
+            await completion.wait_for_end()
+            if completion.outcome is not None:  # else it is not known here, since this server stops
+                lines += f"{responses.OUTCOME}: {completion.outcome}\r\n"
         return lines
 
     @override

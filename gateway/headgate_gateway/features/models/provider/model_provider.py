@@ -11,10 +11,9 @@ from headgate.dialects.progress import is_cut_json
 from headgate.events import BOM, EventSplitter, EventTooLong, events_of, parse
 from headgate_gateway.errors import OriginBroken, OriginTimeout
 from headgate_gateway.features.errors import AnswerTooLong
-from headgate_gateway.features.models.answer import StoredResponse
-from headgate_gateway.features.models.live_answer import WholeResponse
+from headgate_gateway.features.models.completion import StoredResponse, WholeResponse
 from headgate_gateway.features.models.provider.client import body_parts
-from headgate_gateway.features.models.provider.requests import AnswerProvider
+from headgate_gateway.features.models.provider.requests import CompletionProvider
 from headgate_gateway.features.models.provider.responses import head_of, is_storable, whole_body
 from headgate_gateway.protocol.bodies.content import EVENTS_TYPE
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from headgate_gateway.features.models.provider.client import ProviderClient, ProviderResponse
-    from headgate_gateway.features.models.provider.requests import AnswerRequest
+    from headgate_gateway.features.models.provider.requests import CompletionRequest
     from headgate_gateway.settings import ModelSettings
 
 
@@ -77,7 +76,7 @@ class AnswerEvents:
             yield [*events_of(rest)]
 
 
-class ModelProvider(AnswerProvider):
+class ModelProvider(CompletionProvider):
     """The provider of a model route."""
 
     def __init__(self, settings: ModelSettings, upstream: ProviderClient) -> None:
@@ -86,12 +85,12 @@ class ModelProvider(AnswerProvider):
         self._longest = settings.max_answer_size  # bytes of an answer
 
     @override
-    async def call(self, request: AnswerRequest) -> ProviderResponse:
+    async def call(self, request: CompletionRequest) -> ProviderResponse:
         return await self._upstream.call(request.target, request.fields, request.body.sent)
 
     @override
     async def read_response(
-        self, response: ProviderResponse, request: AnswerRequest
+        self, response: ProviderResponse, request: CompletionRequest
     ) -> StoredResponse | WholeResponse:
         head = head_of(response)
         if is_storable(response) and response.content_type == EVENTS_TYPE:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -27,10 +27,12 @@ if TYPE_CHECKING:
 
     from multidict import CIMultiDict, MultiMapping
 
-    from headgate_gateway.features.models.answer import StoredResponse
-    from headgate_gateway.features.models.live_answer import Answer, WholeResponse
+    from headgate_gateway.features.models.completion import (
+        Completion,
+        StoredResponse,
+        WholeResponse,
+    )
     from headgate_gateway.features.models.provider.client import ProviderResponse
-    from headgate_gateway.features.models.unread import Leave
     from headgate_gateway.runtime.limits import BodyCount
 
 
@@ -66,7 +68,10 @@ def digest_of(target: str, body: bytes) -> str:
 OF_OTHER_ANSWER = "Last-Event-ID is of another answer: leave it out"
 
 
-class AnswerRequest(NamedTuple):
+Leave: TypeAlias = Literal["stop-unnamed", "stop", "go-on"]
+
+
+class CompletionRequest(NamedTuple):
     """A request for an answer: only its `owner` may join it, nobody if that is b"".
 
     `path` and `target`, the path with its query, are below the upstream's URL. `fields` are the
@@ -92,9 +97,15 @@ class AnswerRequest(NamedTuple):
     method: str = "POST"
     last_event_id: str | None = None
 
-    def may_join(self, answer: Answer) -> bool:
-        """Return whether this request joins an answer to an earlier one with its key."""
-        return self.last_event_id is not None or not answer.frees_key
+    def may_join(self, completion: Completion) -> bool:
+        """Return whether this request joins the completion of an earlier one with its key."""
+        return self.last_event_id is not None or not completion.frees_key
+
+    def stops_unread(self, leave: Leave) -> bool:
+        """Return whether its completion is stopped once nobody reads it, by the setting `leave`."""
+        is_named = self.idempotency_key or self.stream
+        stops = leave == "stop" or (leave == "stop-unnamed" and not is_named)
+        return stops and not self.in_background
 
     def check_begin(self, offset: str | None) -> None:
         """Raise StreamGone if its client has events, but not of the answer before the offset.
@@ -123,7 +134,7 @@ def sent_keys(headers: MultiMapping[str]) -> list[str]:
     return sorted(keys)
 
 
-class AnswerProvider(ABC):
+class CompletionProvider(ABC):
     """The provider of a route's answers, which is called once for each."""
 
     def __init__(self, prefix: str, leave: Leave) -> None:
@@ -132,12 +143,12 @@ class AnswerProvider(ABC):
         self.leave = leave
 
     @abstractmethod
-    async def call(self, request: AnswerRequest) -> ProviderResponse:
+    async def call(self, request: CompletionRequest) -> ProviderResponse:
         """Return the response to a request once its head has come. Raises HeadgateError."""
 
     @abstractmethod
     async def read_response(
-        self, response: ProviderResponse, request: AnswerRequest
+        self, response: ProviderResponse, request: CompletionRequest
     ) -> StoredResponse | WholeResponse:
         """Return a response as it is to be stored, or whole if it is not. Raises HeadgateError."""
 
@@ -175,7 +186,7 @@ def has_key(headers: MultiMapping[str]) -> bool:
     return any(field in headers for field in _KEY_FIELDS)
 
 
-def with_key(asked: AnswerRequest, headers: MultiMapping[str]) -> AnswerRequest:
+def with_key(asked: CompletionRequest, headers: MultiMapping[str]) -> CompletionRequest:
     """Return a request with its Idempotency-Key, or one of its prefix and what it asks for.
 
     No field has a line end, so no key that a client sends is equal to one that is made here.

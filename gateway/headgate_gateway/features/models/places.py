@@ -1,8 +1,7 @@
-"""The answers that run now and have readers here, of all routes of this process."""
+"""The places of completions that run at once, and of requests that are passed on."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import secrets
 from collections import Counter, OrderedDict
@@ -13,10 +12,7 @@ from typing import TYPE_CHECKING
 from headgate_gateway.errors import ClientLimitReached, LimitReached
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-    from headgate_gateway.features.models.live_answer import LiveAnswer
-
+    from collections.abc import Iterator
 
 # Keys that a provider has accepted: 1.5 MB with their digests. One that was dropped counts for its
 # client's address until it is accepted again.
@@ -34,7 +30,7 @@ class TakenPlace:
         self.party = party
 
 
-class AnswerPlaces:
+class CompletionPlaces:
     """The places of answers that run at once, of which one party has some at most.
 
     Anybody can make up keys of a provider. So a key counts for the address of its client until the
@@ -153,7 +149,7 @@ class AnswerPlaces:
         return blake2b(owner, key=self._secret, digest_size=16).digest()
 
 
-class PassedPlaces(AnswerPlaces):
+class PassedPlaces(CompletionPlaces):
     """The places of requests that are passed on at once and do not ask for an answer.
 
     Embeddings and polls of an application so take no places of its answers. A provider may let
@@ -162,41 +158,3 @@ class PassedPlaces(AnswerPlaces):
 
     _when_full = "max_passed is reached: as many requests are passed on as may be at once"
     _client_setting, _advice = "max_client_passed", "wait for a request to end"
-
-
-class RunningAnswers:
-    """The running answers, and those that are being looked up, by the paths of their streams.
-
-    They outlive their route: after a reload, a request with the same key finds them here.
-    """
-
-    def __init__(self) -> None:
-        self.answers: dict[str, LiveAnswer] = {}
-        self.opening: dict[str, asyncio.Future[None]] = {}
-
-    @contextlib.contextmanager
-    def reserved(self, path: str) -> Iterator[None]:
-        """Make other requests for the answer at a path wait until the block ends."""
-        opened = self.opening[path] = asyncio.get_running_loop().create_future()
-        try:
-            yield
-        finally:
-            del self.opening[path]
-            opened.set_result(None)
-
-    @contextlib.asynccontextmanager
-    async def looked_up(self, path: str) -> AsyncIterator[LiveAnswer | None]:
-        """Enter with the running answer at a path; with None, others wait until the block ends."""
-        while (running := self.answers.get(path)) is None:
-            opening = self.opening.get(path)
-            if opening is None:
-                with self.reserved(path):
-                    yield None
-                return
-            await asyncio.wait([opening])
-        yield running
-
-    def drop(self, path: str, answer: LiveAnswer) -> None:
-        """Drop an answer, unless another one with the same path is listed."""
-        if self.answers.get(path) is answer:
-            del self.answers[path]

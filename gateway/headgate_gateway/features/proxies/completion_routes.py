@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from headgate.dialects.contract import provider
 from headgate_gateway.access.contract import RouteAccess
 from headgate_gateway.errors import StartError
-from headgate_gateway.features.models.answer_route import AnswerRoute
+from headgate_gateway.features.models.completion import RunningCompletions
+from headgate_gateway.features.models.completion_route import CompletionRoute
 from headgate_gateway.features.models.route import ModelGuard, ModelRoute
-from headgate_gateway.features.models.running import RunningAnswers
 from headgate_gateway.features.proxies.guard import ProxyGuard, UrlSignatures
 from headgate_gateway.features.proxies.route import ProxiedProvider, ProxyRoute
 from headgate_gateway.settings.arrays.model_route import (
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from headgate_gateway.settings import ProxySettings, Settings
 
 
-class AnswerRoutes:
+class CompletionRoutes:
     """The maker of a process's routes that write answers, which remembers the answers that run."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._running = RunningAnswers()
+        self._running = RunningCompletions()
 
     def make(
         self,
@@ -45,7 +45,7 @@ class AnswerRoutes:
         routes: Sequence[StreamRoute],
         authorities: Authorities,
         earlier: Sequence[FeatureRoute] = (),
-    ) -> list[AnswerRoute]:
+    ) -> list[CompletionRoute]:
         """Make the routes of the settings; those of `earlier` that fit are used again.
 
         `routes` are the routes of streams. Raises StartError for a key that cannot be read.
@@ -60,13 +60,13 @@ class AnswerRoutes:
         routes: Sequence[StreamRoute],
         authorities: Authorities,
         earlier: Sequence[FeatureRoute],
-    ) -> AnswerRoute:
+    ) -> CompletionRoute:
         """Return a route with its access: at once if it is new, else once the reload is made."""
         services, kinds = self._services, settings.auth_of(table)
         verifier = authorities.verifier(kinds, services.admitted.end, services.credential_uses)
         guard: TokenGuard | None
         parts: tuple[object, ...]
-        make: Callable[..., AnswerRoute]
+        make: Callable[..., CompletionRoute]
         if isinstance(table, ModelSettings):
             key, family = _provider_key(table), provider(table.dialect)
             guard = ModelGuard(table.prefix, verifier, family, has_own_key=bool(key))
@@ -82,9 +82,9 @@ class AnswerRoutes:
             )
         access = RouteAccess(guard, is_private=True)
         streams = _streams(settings, table, routes)
-        answer_routes = (it for it in earlier if isinstance(it, AnswerRoute))
+        completion_routes = (it for it in earlier if isinstance(it, CompletionRoute))
         made_of = streams, parts
-        found = (it for it in answer_routes if (it.streams.route, it.made_of) == made_of)
+        found = (it for it in completion_routes if (it.streams.route, it.made_of) == made_of)
         if (route := next(found, None)) is not None:
             route.prepare(access)
             return route

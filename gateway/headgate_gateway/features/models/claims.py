@@ -1,14 +1,14 @@
-"""The claim of one gateway to write an answer, which is part of the log.
+"""The claim of one gateway to write a completion, which is part of the log.
 
 The gateway that appends the request to the record of a name has the claim. Each append names its
-stream by the id, and carries the epoch of its answer as a producer (PROTOCOL.md section 5.2.1).
-Each answer has two: one for the gateway that writes it, and the next for its end, which any gateway
-may write. So an answer has one end, and a writer whose answer was ended by another gateway is
+stream by the id, and carries the epoch of its completion as a producer (PROTOCOL.md section 5.2.1).
+Each has two: one for the gateway that writes it, and the next for its end, which any gateway may
+write. So a completion has one end, and a writer whose completion was ended by another gateway is
 refused from then on. In a log of one process nobody else can write: the claim needs no stamps.
 
-The events and the record are two streams, and the end of an answer comes to the record last. Until
-then its events say how it has ended, to any gateway that finds them ended: by the event that parts
-it from the next, or, where they are closed, by the producer that has closed them.
+The events and the record are two streams, and the end of a completion comes to the record last.
+Until then its events say how it has ended, to any gateway that finds them ended: by the event that
+parts it from the next, or, where they are closed, by the producer that has closed them.
 """
 
 from __future__ import annotations
@@ -17,23 +17,20 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar, get_args
 
-from headgate_gateway.errors import (
-    ConfigurationConflict,
-    HeadgateError,
-    LogUnavailable,
-    StreamNotFound,
-)
+from headgate_gateway.errors import ConfigurationConflict, LogUnavailable, StreamNotFound
 from headgate_gateway.features.models import record
-from headgate_gateway.features.models.record import EndEntry, Outcome, content_type_of
+from headgate_gateway.features.models.ends import Outcome
 from headgate_gateway.features.models.streams import ClaimLost
+from headgate_gateway.protocol.streams.offsets import parse_offset
 from headgate_gateway.protocol.streams.state import Stamp
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from headgate_gateway.features.models.record import Entry, RequestEntry, StreamRecord
-    from headgate_gateway.features.models.shared.gateways import Gateways
-    from headgate_gateway.features.models.streams import AnswerStreams, StreamEnd
+    from headgate.dialects.progress import AnswerProgress
+    from headgate_gateway.features.models.ends import Ending
+    from headgate_gateway.features.models.record import EndEntry, Entry, RequestEntry
+    from headgate_gateway.features.models.streams import CompletionStreams, StreamEnd
     from headgate_gateway.later import Later
     from headgate_gateway.protocol.appends import AppendOutcome
 
@@ -41,15 +38,18 @@ PRODUCER = "headgate.answers"
 _CLOSERS: dict[str, Outcome] = {f"{PRODUCER}.{it}": it for it in get_args(Outcome)}
 # Claims that a request loses to other gateways in a row; after each it finds what they have begun.
 MOST_CLAIMS = 20
+TAKEN, ENDED = "another gateway has begun the answer", "another gateway has ended the answer"
 
 T = TypeVar("T")
 
 
 class ClaimedStream:
-    """A stream of an answer as its only writer appends to it."""
+    """A stream of a completion as its only writer appends to it."""
 
-    def __init__(self, streams: AnswerStreams, name: str, content_type: str, number: int) -> None:
-        """Append to the answer with this number in its stream."""
+    def __init__(
+        self, streams: CompletionStreams, name: str, content_type: str, number: int
+    ) -> None:
+        """Append to the completion with this number in its stream."""
         self.name = name
         self.stream_id: int | None = None  # once it is created
         self._content_type = content_type
@@ -70,10 +70,10 @@ class ClaimedStream:
         close: bool,
         tail: int | None = None,
     ) -> Later[AppendOutcome]:
-        """Append what ends the answer, with a `tail` only if the stream still ends there.
+        """Append what ends the completion, with a `tail` only if the stream still ends there.
 
         A stream that it closes with an `outcome` has that from then on (`closed_with`). The
-        result has nothing `stored` if another gateway has ended the answer already, and raises
+        result has nothing `stored` if another gateway has ended it already, and raises
         HeadgateError, ClaimLost.
         """
         producer = f"{PRODUCER}.{outcome}" if close and outcome is not None else PRODUCER
@@ -93,74 +93,52 @@ class ClaimedStream:
         )
 
 
-class ClaimedStreams:
-    """The streams of an answer as its only writer appends to them: its own, and the record."""
+class Claim:
+    """The claim to write a completion, with its two streams: the events, and the record."""
 
     def __init__(
-        self, streams: AnswerStreams, name: str, request: RequestEntry, number: int
+        self, streams: CompletionStreams, name: str, request: RequestEntry, number: int
     ) -> None:
+        """Write the completion with this number in its stream."""
         self.name = name
-        self.events = ClaimedStream(streams, name, content_type_of(request), number)
+        self.request = request
+        content_type = record.content_type_of(request)
+        self.events = ClaimedStream(streams, name, content_type, number)
         self.record = ClaimedStream(streams, record.record_name(name), record.CONTENT_TYPE, number)
-        self._request = request
+        self._closes = not request.is_in_named_stream
         self._streams = streams
 
-    async def record_end(self, entry: EndEntry) -> None:
-        """Append the end to the record. Raises HeadgateError, ClaimLost."""
-        closes = not self._request.is_in_named_stream
-        appended = await self.record.append_end([record.encoded(entry)], close=closes)
-        if not appended.stored:
-            raise ClaimLost("another gateway has ended the answer")
+    # The begin
 
+    async def acquire(self, record_id: int | None, *, is_first: bool) -> None:
+        """Append the request to the record of a shared log, which has this id, or raise ClaimLost.
 
-class Claim(ClaimedStreams):
-    """The claim of this gateway to write an answer."""
-
-    def __init__(self, gateways: Gateways, name: str, request: RequestEntry, number: int) -> None:
-        super().__init__(gateways.streams, name, request, number)
-        self._gateways = gateways
-
-    async def acquire(self, found: StreamRecord) -> None:
-        """Append the request to the record of a shared log, as it was found, or raise ClaimLost.
-
-        In the log of one process it has been taken already: nobody else looks the name up.
+        That of a first completion replaces one without a stored completion. In the log of one
+        process the claim has been taken already: nobody else looks the name up.
         """
-        if not self._streams.is_shared:
-            return
-        await self._gateways.ensure_alive()
+        body = record.encoded(self.request)
         try:
-            if found.answers:
-                await self._append_request(found)
-            else:
-                await self._create_record(found)
+            if not is_first:
+                self.record.stream_id = record_id
+                if not (await self.record.append([body])).stored:
+                    raise ClaimLost(TAKEN)
+                return
+            if record_id is not None:
+                await self._streams.delete(self.record.name, record_id)
+            created = await self._streams.create(
+                self.record.name, record.CONTENT_TYPE, body, is_beside=True
+            )
+        except ConfigurationConflict:
+            raise ClaimLost(ENDED) from None
         except StreamNotFound:
             raise ClaimLost("the record was deleted by another gateway") from None
-        except (HeadgateError, asyncio.CancelledError):
-            self.end_later()  # it may have been appended
-            raise
-
-    async def _append_request(self, found: StreamRecord) -> None:
-        self.record.stream_id = found.stream_id
-        appended = await self.record.append([record.encoded(self._request)])
-        if not appended.stored:
-            raise ClaimLost("another gateway has begun the next answer")
-
-    async def _create_record(self, found: StreamRecord) -> None:
-        """Create the record with the request in place of one without a stored answer."""
-        name, body = self.record.name, record.encoded(self._request)
-        if found.stream_id is not None:
-            await self._streams.delete(name, found.stream_id)
-        try:
-            created = await self._streams.create_beside(name, record.CONTENT_TYPE, body)
-        except ConfigurationConflict:
-            raise ClaimLost("another gateway has ended the answer") from None
         if not created.new:
-            raise ClaimLost("another gateway has begun the answer")
+            raise ClaimLost(TAKEN)
         self.record.stream_id = created.state.stream_id
 
     async def create_streams(self) -> None:
-        """Create the streams of the answer that are not there yet. Raises HeadgateError."""
-        if self._request.is_in_named_stream:  # one without a record would be somebody else's
+        """Create the streams of the completion that are not there yet. Raises HeadgateError."""
+        if self.request.is_in_named_stream:  # one without a record would be somebody else's
             await self._add_request()
             await self._create_events()
             return
@@ -173,19 +151,19 @@ class Claim(ClaimedStreams):
                 raise failure
 
     async def _add_request(self) -> None:
-        """Append the request to the record, unless the claim has done that."""
+        """Append the request to the record, unless `acquire` has done that."""
         if not self._streams.is_shared:
-            add = self._streams.add if self._request.position else self._streams.replace
-            await add(self.record.name, record.CONTENT_TYPE, record.encoded(self._request))
+            add = self._streams.add if self.request.position else self._streams.replace
+            await add(self.record.name, record.CONTENT_TYPE, record.encoded(self.request))
 
     async def _create_events(self) -> None:
-        """Create the stream of events, replacing one whose failed answer has freed its key.
+        """Create the stream of events, replacing one whose failed completion has freed its key.
 
         In a shared log also in place of one without a record.
         """
-        if self._request.position:
+        if self.request.position:
             return
-        content_type = content_type_of(self._request)
+        content_type = record.content_type_of(self.request)
         with suppress(ConfigurationConflict):  # it is closed
             created = await self._streams.create(self.name, content_type)
             if created.new:
@@ -206,24 +184,47 @@ class Claim(ClaimedStreams):
         """
         end = await self._streams.end(self.record.name)
         if end is None or end.stream_id != self.record.stream_id or end.is_closed:
-            raise ClaimLost("another gateway has ended the answer")
+            raise ClaimLost(ENDED)
+
+    # The end
 
     def add_to_record(self, entry: Entry) -> Later[AppendOutcome]:
         """Append an entry, in the order of calls; the result need not be awaited."""
         return self.record.append([record.encoded(entry)])
 
+    async def append_end(
+        self, ended: Ending, progress: AnswerProgress, position: int, *, tail: int | None = None
+    ) -> list[bytes]:
+        """Append the failure, and close the stream or part the completion from the next.
+
+        Return the events that say the failure, after its own ones up to `position`. Raises
+        ClaimLost if something else was appended.
+        """
+        events = []
+        if ended.failure is not None and ended.failure != progress.failure:  # else it is said
+            number = progress.next_number
+            events = [self.request.dialect.failure_event(ended.failure, number)]
+        parting = record.parting(self.request, ended, progress.usage)
+        appended = [*events, *parting]
+        stored = await self.events.append_end(
+            appended, ended.outcome, close=self._closes, tail=tail
+        )
+        end = parse_offset(stored.next_offset, "the tail").position
+        is_ours = bool(stored.stored) or not any(appended)  # another end may be as long as this one
+        if not is_ours or end != position + sum(map(len, appended)):
+            raise ClaimLost(ENDED)
+        return events
+
+    async def record_end(self, entry: EndEntry) -> None:
+        """Append the end to the record. Raises HeadgateError, ClaimLost."""
+        appended = await self.record.append_end([record.encoded(entry)], close=self._closes)
+        if not appended.stored:
+            raise ClaimLost(ENDED)
+
     async def withdraw(self) -> None:
-        """Delete the streams of an answer that has no response to store. Raises HeadgateError."""
+        """Delete the streams of a completion without a response to store. Raises HeadgateError."""
         await self.delete_record()
         await self._streams.delete(self.name, self.events.stream_id)
-
-    async def adopted_end(self) -> EndEntry | None:
-        """Return the end that another gateway has written, or None. Raises HeadgateError."""
-        return await self._gateways.end_of(self.name)
-
-    def end_later(self) -> None:
-        """Leave the end of the answer to later: the log could not be written."""
-        self._gateways.unended.add(self.name)
 
     async def delete_record(self) -> None:
         """Delete the record of a stream that is gone. Raises HeadgateError."""

@@ -1,38 +1,39 @@
-"""The common part of routes that write answers into the streams of another route."""
+"""The common part of routes that write completions into the streams of another route."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from typing_extensions import override
 
 from headgate_gateway.features.console.inspected_streams import RUNS
 from headgate_gateway.features.models import counts
-from headgate_gateway.features.models.answers import ModelAnswers
-from headgate_gateway.features.models.running import AnswerPlaces
-from headgate_gateway.features.models.streams import AnswerStreams
-from headgate_gateway.features.models.upkeep import AnswerUpkeep
+from headgate_gateway.features.models.completions import ModelCompletions
+from headgate_gateway.features.models.ends import Outcome
+from headgate_gateway.features.models.places import CompletionPlaces
+from headgate_gateway.features.models.streams import CompletionStreams
+from headgate_gateway.features.models.upkeep import CompletionUpkeep
 from headgate_gateway.protocol.http.forwarding import IdentityHeaders
 from headgate_gateway.routes.contract import StreamRoute
 from headgate_gateway.telemetry import traffic_metrics
+from headgate_gateway.telemetry.metrics import Sample
 from headgate_gateway.telemetry.traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from headgate_gateway.access.contract import RouteAccess
-    from headgate_gateway.features.models.provider.requests import AnswerProvider
-    from headgate_gateway.features.models.running import RunningAnswers
+    from headgate_gateway.features.models.completion import RunningCompletions
+    from headgate_gateway.features.models.provider.requests import CompletionProvider
     from headgate_gateway.routes.feature import RouteFeature
     from headgate_gateway.routes.services import Services
     from headgate_gateway.runtime.write_journal import Write
     from headgate_gateway.settings import ModelSettings, ProxySettings
     from headgate_gateway.streams.route import HostedRoute
-    from headgate_gateway.telemetry.metrics import Sample
 
 
-class AnswerRoute(StreamRoute):
-    """A prefix below which answers begin; it has no streams itself, but writes another route's."""
+class CompletionRoute(StreamRoute):
+    """A prefix below which completions begin; their streams are those of another route."""
 
     has_streams = False
     made_of: tuple[object, ...]  # besides its streams: other parts make another route
@@ -40,13 +41,13 @@ class AnswerRoute(StreamRoute):
     def __init__(
         self,
         settings: ModelSettings | ProxySettings,
-        provider: AnswerProvider,
+        provider: CompletionProvider,
         streams: HostedRoute,
-        running: RunningAnswers,
+        running: RunningCompletions,
         services: Services,
         access: RouteAccess,
     ) -> None:
-        """Store the answers of `provider` in `streams`."""
+        """Store the completions of `provider` in `streams`."""
         self.prefix = settings.prefix
         self.access = access
         self.clock = services.clock
@@ -54,16 +55,16 @@ class AnswerRoute(StreamRoute):
         self.traffic = Traffic()
         self._next_access = access
         folder = settings.streams.removeprefix(streams.prefix).removeprefix("/")
-        self.streams = AnswerStreams(streams, folder, settings.ttl)
-        self.answers = ModelAnswers(
+        self.streams = CompletionStreams(streams, folder, settings.ttl)
+        self.completions = ModelCompletions(
             provider,
             self.streams,
-            AnswerPlaces(settings.max_answers, settings.max_client_answers),
+            CompletionPlaces(settings.max_answers, settings.max_client_answers),
             running,
             services.clock,
         )
-        self.features: dict[str, RouteFeature] = {RUNS: self.answers.listed}
-        self._upkeep = AnswerUpkeep(self.answers, running)
+        self.features: dict[str, RouteFeature] = {RUNS: self.completions.listed}
+        self._upkeep = CompletionUpkeep(self.completions, running)
 
     def prepare(self, access: RouteAccess) -> None:
         """Prepare the access that `commit` puts in force."""
@@ -91,25 +92,34 @@ class AnswerRoute(StreamRoute):
 
     @override
     def samples(self) -> Iterator[Sample]:
-        """Yield the metrics of the route and of its answers."""
+        """Yield the metrics of the route and of its completions."""
         yield from traffic_metrics.samples(self.prefix, self.traffic)
         if self.access.guard is not None:
             yield from traffic_metrics.decisions(self.prefix, self.traffic)
-        yield from counts.samples(self.prefix, self.answers)
+        route, completions = (self.prefix,), self.completions
+        yield Sample(counts.RUNNING, route, len(completions.running))
+        for outcome in get_args(Outcome):
+            yield Sample(counts.ENDED, (*route, outcome), completions.stored.outcomes[outcome])
+        yield Sample(counts.JOINED, route, completions.joined_requests)
+        yield Sample(counts.REFUSED, route, completions.places.refused_requests)
+        for tokens in completions.stored.tokens:
+            of = *route, tokens.model
+            yield Sample(counts.TOKENS, (*of, "input"), tokens.input)
+            yield Sample(counts.TOKENS, (*of, "output"), tokens.output)
 
     @override
     async def open(self) -> None:
         """End what an earlier process has left."""
-        self.answers.gateways.start()
+        self.completions.gateways.start()
         self._upkeep.start()
 
     @override
     async def drain(self) -> None:
-        """Wait until all running answers are over; when cancelled, end them with a reason."""
-        await self.answers.drain()
+        """Wait until all running completions are over; when cancelled, end them with a reason."""
+        await self.completions.drain()
 
     @override
     async def close(self) -> None:
         """End what still runs."""
         await self._upkeep.stop()
-        await self.answers.close()
+        await self.completions.close()

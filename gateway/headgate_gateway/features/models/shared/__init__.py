@@ -1,1 +1,0 @@
-"""Answers of models in a log that several gateways write to."""
