@@ -13,7 +13,6 @@ import re
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from headgate.events import events_of
 from headgate_gateway.errors import drop_frames
 from headgate_gateway.features.models.ends import DELETED
 from headgate_gateway.features.models.record import EndEntry, ResponseEntry
@@ -72,6 +71,79 @@ class CompletionReader(Protocol):
         """Take the next events, with ids, up to a position; return False if it has to read them."""
 
 
+class WaitingReaders:
+    """The readers that have all of a completion that is there, and wait for more."""
+
+    def __init__(self, streams: CompletionStreams) -> None:
+        self._streams = streams
+        self._waiting: dict[asyncio.Future[None], CompletionReader | None] = {}
+        self._noted_at = 0.0  # when readers were last notified (loop time)
+        self._silence: asyncio.TimerHandle | None = None  # while there are readers
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def wait(self, reader: CompletionReader | None) -> None:
+        """Wait until the reader has to look what there is; a request has none."""
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[None] = loop.create_future()
+        self._waiting[waiting] = reader
+        if self._silence is None:
+            self._watch_silence(loop.time())
+        try:
+            await waiting
+        finally:
+            self._waiting.pop(waiting, None)
+
+    def push(self, events: Sequence[bytes], position: int) -> None:
+        """Push durable events that end at `position`; wake the readers that do not take them."""
+        self._noted_at = asyncio.get_running_loop().time()
+        begin, numbered = position - sum(map(len, events)), b""
+        for waiting, reader in list(self._waiting.items()):
+            if reader is not None and reader.position == begin:
+                numbered = numbered or with_ids(events, begin, reader.offset_of)
+                if numbered and reader.push(numbered, position):
+                    continue
+            self._wake(waiting)
+
+    def wake(self, *, are_last: bool = False) -> None:
+        """Let each reader look again what there is; no others come if they `are_last`."""
+        self._noted_at = asyncio.get_running_loop().time()
+        if self._silence is not None and are_last:
+            self._silence.cancel()
+        for waiting in list(self._waiting):
+            self._wake(waiting)
+
+    def wake_requests(self) -> None:
+        """Wake the requests that wait in `reach`, and no readers: these would get a comment."""
+        for waiting, reader in list(self._waiting.items()):
+            if reader is None:
+                self._wake(waiting)
+
+    def _wake(self, waiting: asyncio.Future[None]) -> None:
+        del self._waiting[waiting]
+        if not waiting.done():
+            waiting.set_result(None)
+
+    def _watch_silence(self, since: float) -> None:
+        """Look a heartbeat after `since` (loop time) whether readers have had nothing meanwhile.
+
+        One timer serves all readers and events: one for each event would take a twentieth of all
+        time.
+        """
+        at = since + self._streams.heartbeat_s
+        self._silence = asyncio.get_running_loop().call_at(at, self._end_silence)
+
+    def _end_silence(self) -> None:
+        """Notify the readers after a heartbeat without news, and look again while there are any."""
+        self._silence = None
+        if not self._waiting:
+            return
+        if asyncio.get_running_loop().time() >= self._noted_at + self._streams.heartbeat_s:
+            self.wake()
+        self._watch_silence(self._noted_at)
+
+
 class Completion:
     """A completion in a stream. One that nobody writes any more is read from its record."""
 
@@ -99,10 +171,8 @@ class Completion:
             self._response = asyncio.get_running_loop().create_future()
         self._cut: HeadgateError | None = None  # why the readers get neither more nor an end
         self._latest: Sequence[bytes] = ()  # durable events
-        self._waiting: dict[asyncio.Future[None], CompletionReader | None] = {}
+        self._readers = WaitingReaders(streams)
         self._task: asyncio.Task[None] | None = None
-        self._noted_at = 0.0  # when readers were last notified (loop time)
-        self._silence: asyncio.TimerHandle | None = None  # while there are readers
 
     def add(self, entry: Entry) -> None:
         """Take the next entry of its record."""
@@ -111,11 +181,6 @@ class Completion:
         elif isinstance(entry, EndEntry):
             self.end, self.position = entry, entry.position
             self.frees_key = entry.frees_key is True
-
-    @property
-    def is_stored(self) -> bool:
-        """True if it got a response to store and is over."""
-        return self.head is not None and self.end is not None
 
     @property
     def is_over(self) -> bool:
@@ -135,7 +200,7 @@ class Completion:
     @property
     def has_readers(self) -> bool:
         """True while readers that have all durable bytes wait for more."""
-        return bool(self._waiting)
+        return bool(self._readers)
 
     def stop(self, failure: EarlyEnd) -> None:
         """End the call to the provider, and the completion with this failure."""
@@ -167,13 +232,6 @@ class Completion:
         """Return the latest durable events if they begin at a position, else nothing."""
         return self._latest if self.position - sum(map(len, self._latest)) == position else ()
 
-    async def read(
-        self, offset_of: Callable[[int], str], position: int, longest: int
-    ) -> list[bytes]:
-        """Return stored events after a position, which are not longer. Raises HeadgateError."""
-        data, _ = await self.streams.read(self.name, offset_of(position))
-        return [*events_of(data[:longest])]  # reads end after whole events
-
     async def wait_beyond(self, position: int, reader: CompletionReader | None = None) -> None:
         """Return once there are durable bytes after `position`, or the completion is over.
 
@@ -184,15 +242,7 @@ class Completion:
         if self.position > position or self.is_over:
             return
         if self._cut is None:
-            loop = asyncio.get_running_loop()
-            waiting: asyncio.Future[None] = loop.create_future()
-            self._waiting[waiting] = reader
-            if self._silence is None:
-                self._watch_silence(loop.time())
-            try:
-                await waiting
-            finally:
-                self._waiting.pop(waiting, None)
+            await self._readers.wait(reader)
         position = position if reader is None else reader.position
         if self._cut is not None and self.position <= position:
             raise self._cut
@@ -214,34 +264,7 @@ class Completion:
 
     def wake_readers(self) -> None:
         """Let each reader that waits look again what there is."""
-        self._noted_at = asyncio.get_running_loop().time()
-        if self._silence is not None and self.is_over:
-            self._silence.cancel()
-        for waiting in list(self._waiting):
-            self._wake(waiting)
-
-    def _wake(self, waiting: asyncio.Future[None]) -> None:
-        del self._waiting[waiting]
-        if not waiting.done():
-            waiting.set_result(None)
-
-    def _watch_silence(self, since: float) -> None:
-        """Look a heartbeat after `since` (loop time) whether readers have had nothing meanwhile.
-
-        One timer serves all readers and events: one for each event would take a twentieth of all
-        time.
-        """
-        at = since + self.streams.heartbeat_s
-        self._silence = asyncio.get_running_loop().call_at(at, self._end_silence)
-
-    def _end_silence(self) -> None:
-        """Notify the readers after a heartbeat without news, and look again while there are any."""
-        self._silence = None
-        if not self._waiting:
-            return
-        if asyncio.get_running_loop().time() >= self._noted_at + self.streams.heartbeat_s:
-            self.wake_readers()
-        self._watch_silence(self._noted_at)
+        self._readers.wake(are_last=self.is_over)
 
     # What comes of it
 
@@ -258,14 +281,7 @@ class Completion:
     def _note(self, events: Sequence[bytes], position: int) -> None:
         """Note durable events that end at `position`, and push them to the readers that wait."""
         self.position, self._latest = position, events
-        self._noted_at = asyncio.get_running_loop().time()
-        begin, numbered = position - sum(map(len, events)), b""
-        for waiting, reader in list(self._waiting.items()):
-            if reader is not None and reader.position == begin:
-                numbered = numbered or with_ids(events, begin, reader.offset_of)
-                if numbered and reader.push(numbered, position):
-                    continue
-            self._wake(waiting)
+        self._readers.push(events, position)
 
     def _note_deleted(self) -> None:
         """Let the readers raise an error, since the end of the completion cannot be stored."""

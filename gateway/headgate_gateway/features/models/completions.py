@@ -34,7 +34,7 @@ from headgate_gateway.features.models.store import (
     read_record,
 )
 from headgate_gateway.features.models.streams import ClaimLost
-from headgate_gateway.features.models.writer import CompletionReaders, WrittenCompletion
+from headgate_gateway.features.models.writer import UnreadWatch, WrittenCompletion
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -283,12 +283,12 @@ class ModelCompletions:
         self, request: CompletionRequest, claim: Claim, place: TakenPlace
     ) -> WrittenCompletion:
         """Start a completion whose claim this gateway has."""
-        readers = None
+        unread = None
         if request.stops_unread(self.provider.leave):
-            readers = CompletionReaders(lambda: self.is_closing)
+            unread = UnreadWatch(lambda: self.is_closing)
         found = IndexedCompletion(claim.name, claim.request.position)
         index = partial(self._index.add, request.owner, found)
-        completion = WrittenCompletion(claim, self.stored, index, readers)
+        completion = WrittenCompletion(claim, self.stored, index, unread)
         # In place of one that is followed here, whose readers still get the events from the log.
         self._all_running.at[self.streams.path(claim.name)] = completion
         self.running.add(completion)

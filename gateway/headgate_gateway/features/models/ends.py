@@ -1,4 +1,4 @@
-"""How a completion ends: one table, for the gateway that writes it and for any that ends it later.
+"""The ends of completions: one table, for the gateway that writes one and any that ends it later.
 
 `docs/models.md` has the same table for operators.
 """

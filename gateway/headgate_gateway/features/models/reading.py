@@ -10,7 +10,7 @@ import msgspec
 from typing_extensions import override
 
 from headgate.dialects.progress import EarlyEnd, cursor_in
-from headgate.events import parse
+from headgate.events import events_of, parse
 from headgate.json_values import NOT_JSON
 from headgate_gateway.errors import BadRequest, StreamGone
 from headgate_gateway.features.models.completion import with_ids
@@ -77,8 +77,8 @@ class CompletionBody(PushingSource):
             begin = self.position
             unread = completion.position - begin
             if unread > 0:
-                found = completion.latest_after(begin) or await completion.read(
-                    self.offset_of, begin, unread
+                found = completion.latest_after(begin) or await _read(
+                    completion, self.offset_of, begin, unread
                 )
                 events = with_ids(found, begin, self.offset_of)
                 self.position += sum(map(len, found))
@@ -113,7 +113,7 @@ class StoredEvents:
         completion = self._completion
         position, end = completion.request.position, completion.position
         while position < end:
-            events = await completion.read(self._offset_of, position, end - position)
+            events = await _read(completion, self._offset_of, position, end - position)
             position += sum(map(len, events))
             yield events
             await asyncio.sleep(0)  # the log may be in memory, and others want their turn
@@ -149,3 +149,11 @@ class StoredEvents:
         async for events in self._parts():
             found = self._completion.request.dialect.object_after(found, b"".join(events))
         return None if found is None else msgspec.json.encode(found)
+
+
+async def _read(
+    completion: Completion, offset_of: Callable[[int], str], position: int, longest: int
+) -> list[bytes]:
+    """Return stored events after a position, which are not longer. Raises HeadgateError."""
+    data, _ = await completion.streams.read(completion.name, offset_of(position))
+    return [*events_of(data[:longest])]  # reads end after whole events

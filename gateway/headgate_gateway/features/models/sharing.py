@@ -180,13 +180,7 @@ class FollowedCompletion(Completion):
             if length:
                 self._note([*events_of(data[:length])], position - len(data) + length)
             else:
-                self._note_whole()
-
-    def _note_whole(self) -> None:
-        """Wake the requests that wait in `reach`, and no readers: these would get a comment."""
-        for waiting, reader in list(self._waiting.items()):
-            if reader is None:
-                self._wake(waiting)
+                self._readers.wake_requests()
 
 
 class Gateways(Background):

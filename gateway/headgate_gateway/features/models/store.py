@@ -81,7 +81,7 @@ class StreamRecord(NamedTuple):
     @property
     def stored(self) -> list[Completion]:
         """The completions that got a response to store and are over."""
-        return [it for it in self.completions if it.is_stored]
+        return [it for it in self.completions if it.head is not None and it.end is not None]
 
     @property
     def is_unfinished(self) -> bool:

@@ -86,25 +86,25 @@ class WrittenCompletion(Completion):
         claim: Claim,
         store: CompletionStore,
         on_response_id: Callable[[str], Awaitable[None]],
-        readers: CompletionReaders | None,
+        unread: UnreadWatch | None,
     ) -> None:
         """Await `on_response_id` before a reader gets the id that the provider gave.
 
-        Stop the call once the `readers` have all left.
+        Stop the call once all readers have left, as `unread` finds.
         """
         super().__init__(claim.name, claim.request, store.streams, is_live=True)
         self.claim = claim
         self._store = store
         self._progress = claim.request.dialect.progress()
         self.counts = CompletionCounts(usage=self._progress.usage)
-        self._on_response_id = on_response_id
-        self._has_response_id = claim.request.dialect.retrieval is None  # or needs none
+        has_ids = claim.request.dialect.retrieval is not None
+        self._on_response_id = on_response_id if has_ids else None  # until it has come
         self._head_entry: Awaitable[AppendOutcome] | None = None  # in the record, not yet durable
         self._appended_to = claim.request.position  # durable or not
         self._stopped_by: EarlyEnd | None = None
         self._is_ending = False
         self._is_end_appended = False  # by this gateway, to the events
-        self._readers = readers
+        self._unread = unread
 
     def start(self, call: Call) -> asyncio.Task[None]:
         """Start a task that awaits `call`, which creates the streams and requests the response."""
@@ -113,9 +113,9 @@ class WrittenCompletion(Completion):
 
     @override
     def begin_reading(self, request: Request) -> None:
-        if self._readers is not None:
+        if self._unread is not None:
             request.limit_grace(0.0)
-            self._readers.begin(request, self)
+            self._unread.begin(request, self)
 
     @override
     def stop(self, failure: EarlyEnd) -> None:
@@ -209,9 +209,10 @@ class WrittenCompletion(Completion):
             self._progress.add(event)
         self.frees_key = self._progress.is_refused
         self.counts.count(len(parts), len(data), self._store.clock())
-        if not self._has_response_id and (found := self.request.dialect.response_id(data)):
-            self._has_response_id = True
-            await self._on_response_id(found)
+        on_id = self._on_response_id
+        if on_id is not None and (found := self.request.dialect.response_id(data)):
+            self._on_response_id = None
+            await on_id(found)
         stored = await appended
         if self._head_entry is not None:  # without it nobody would find the events
             await self._head_entry
@@ -235,8 +236,8 @@ class WrittenCompletion(Completion):
             self._leave(error)
         finally:
             self.end = self._end_entry(ended._replace(outcome=outcome))
-            if self._readers is not None:
-                self._readers.close()
+            if self._unread is not None:
+                self._unread.close()
             self.wake_readers()
 
     async def _write_end(self, ended: Ending) -> None:
@@ -288,7 +289,7 @@ class WrittenCompletion(Completion):
         self._store.unended.add(self.name)
 
 
-class CompletionReaders:
+class UnreadWatch:
     """The readers of one completion here: those at its route, and live ones of its stream.
 
     The completion is stopped once nobody has read it for UNREAD_S, unless its route is closing.
