@@ -40,7 +40,7 @@ class CompletionParts(Protocol):
     def parts(self) -> AsyncGenerator[Sequence[bytes]]:
         """Yield the parts that have come together.
 
-        Raises HeadgateError behind all of them where the response is broken.
+        Raises HeadgateError after all of them where the response is broken.
         """
 
     def unread(self) -> bytes:
@@ -266,7 +266,7 @@ class Completion:
         """Let each reader that waits look again what there is."""
         self._readers.wake(are_last=self.is_over)
 
-    # What comes of it
+    # Progress
 
     def _set_response(self, response: ResponseEntry | WholeResponse) -> None:
         if self._response is not None and not self._response.done():

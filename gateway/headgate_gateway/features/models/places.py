@@ -21,7 +21,7 @@ _REFUSING = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 
 class TakenPlace:
-    """The place of a running answer, which counts for `party`: its owner, or a client's address."""
+    """The place of a running completion; `party` is its owner, or a client's address."""
 
     __slots__ = ("owner", "party")
 
@@ -31,7 +31,7 @@ class TakenPlace:
 
 
 class CompletionPlaces:
-    """The places of answers that run at once, of which one party has some at most.
+    """The places of completions that run at once, of which one party has some at most.
 
     Anybody can make up keys of a provider. So a key counts for the address of its client until the
     provider has accepted it, and one address leaves half of the places to others.
@@ -41,7 +41,7 @@ class CompletionPlaces:
     _client_setting, _advice = "max_client_answers", "wait for an answer to end"
 
     def __init__(self, most: int, most_of_owner: int) -> None:
-        """Let so many answers run at once, in all and for one owner."""
+        """Let so many completions run at once, in all and for one owner."""
         self.refused_requests = 0
         self._most, self._most_of_owner = most, most_of_owner
         self._most_of_address = min(most_of_owner, max(1, most // 2))
@@ -76,7 +76,7 @@ class CompletionPlaces:
     def for_decoding(self, owner: bytes, address: str, *, may_join: bool) -> Iterator[bytes | str]:
         """Enter with a place while a body is decoded, and with the party that it counts for.
 
-        A request that `may_join` a running answer needs no place then. So one such body of each
+        A request that `may_join` a running completion needs no place then. So one such body of each
         party is decoded where all places are taken. Raises as `acquired` does.
         """
         party = self._party_of(owner, address)
@@ -150,9 +150,9 @@ class CompletionPlaces:
 
 
 class PassedPlaces(CompletionPlaces):
-    """The places of requests that are passed on at once and do not ask for an answer.
+    """The places of requests that are passed on at once and do not ask for a completion.
 
-    Embeddings and polls of an application so take no places of its answers. A provider may let
+    Embeddings and polls of an application so take no places of its completions. A provider may let
     anybody read something with any key: this accepts the key for these places alone.
     """
 

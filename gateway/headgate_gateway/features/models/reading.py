@@ -97,7 +97,7 @@ class CompletionBody(PushingSource):
 
     @override
     def release(self) -> None:
-        """Do nothing: the answer goes on without this reader."""
+        """Do nothing: the completion goes on without this reader."""
 
 
 class StoredEvents:

@@ -1,6 +1,6 @@
-"""The record beside a stream of answers: a JSON stream with requests, responses and ends.
+"""The record beside a stream of completions: a JSON stream with requests, responses and ends.
 
-A later request with the same `Idempotency-Key` finds the answer by its record, also after a
+A later request with the same `Idempotency-Key` finds the completion by its record, also after a
 restart.
 """
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from headgate_gateway.features.models.streams import CompletionStreams
 
 CONTENT_TYPE = JSON_TYPE
-RECORD = "/record"  # after the name of the answer's stream
+RECORD = "/record"  # after the name of the completion's stream
 
 
 class RequestEntry(msgspec.Struct, frozen=True, tag="request", tag_field="entry"):
     """The request: `digest` is of its path and body, and `began_at` is in epoch seconds.
 
-    An answer `in_background` goes on at the provider when its connection ends; one that `is_plain`
-    has any bytes, which are stored as they come, and its `path` is the URL of its host. It begins
-    at a `position` of its stream. An `owner` and a `key` are recorded for a named stream only,
-    which stays open for more answers: digests of the owner and of the Idempotency-Key, which only
-    that owner can compute. In a log of several gateways, the `writer` is the one that has begun the
-    answer.
+    A completion `in_background` goes on at the provider when its connection ends; one that
+    `is_plain` has any bytes, which are stored as they come, and its `path` is the URL of its host.
+    It begins at a `position` of its stream. An `owner` and a `key` are recorded for a named stream
+    only, which stays open for more completions: digests of the owner and of the Idempotency-Key,
+    which only that owner can compute. In a log of several gateways, the `writer` is the one that
+    has begun the completion.
     """
 
     path: str
@@ -54,12 +54,12 @@ class RequestEntry(msgspec.Struct, frozen=True, tag="request", tag_field="entry"
 
     @property
     def dialect(self) -> Dialect:
-        """The dialect of the answer."""
+        """The dialect of the completion."""
         return dialect_at(self.path)
 
     @property
     def is_in_named_stream(self) -> bool:
-        """True if more answers may follow in the stream."""
+        """True if more completions may follow in the stream."""
         return self.owner is not None
 
 
@@ -71,9 +71,9 @@ class ResponseEntry(msgspec.Struct, frozen=True, tag="response", tag_field="entr
 
 
 class EndEntry(msgspec.Struct, frozen=True, tag="end", tag_field="entry"):
-    """The end of the answer at a `position` of its stream, and when, in epoch seconds.
+    """The end of the completion at a `position` of its stream, and when, in epoch seconds.
 
-    `reason` says why the answer is not complete. An answer that `frees_key` is joined by no request
+    `reason` says why it is not complete. A completion that `frees_key` is joined by no request
     after its end: the provider ended it without the last event, or began it with an error.
     """
 
@@ -86,7 +86,7 @@ class EndEntry(msgspec.Struct, frozen=True, tag="end", tag_field="entry"):
 
 
 class PartingEvent(msgspec.Struct, frozen=True):
-    """The data of the event behind an answer in a named stream."""
+    """The data of the event after a completion in a named stream."""
 
     outcome: Outcome
     usage: TokenUsage
@@ -103,12 +103,12 @@ _PARTING = b"event: %b\ndata: " % PARTING_NAME
 
 
 def content_type_of(request: RequestEntry) -> str:
-    """Return the content type of the stream with the answer to a request."""
+    """Return the content type of the stream with the completion to a request."""
     return DEFAULT_CONTENT_TYPE if request.is_plain else EVENTS_TYPE
 
 
 def record_name(name: str) -> str:
-    """Return the name of the record's stream, for the name of the answer's."""
+    """Return the name of the record's stream, for the name of the completion's."""
     return f"{name}{RECORD}"
 
 
@@ -120,7 +120,7 @@ def owner_digest(owner: bytes, message: str) -> str:
 async def delete_record(
     streams: CompletionStreams, name: str, record_id: int | None = None
 ) -> None:
-    """Delete the record beside the stream of an answer, if it is there.
+    """Delete the record beside the stream of a completion, if it is there.
 
     With the id of a record only where that is the present one. Raises HeadgateError.
     """
@@ -170,7 +170,7 @@ def parting_in(events: bytes) -> int:
     return len(events) if found < 0 else found
 
 
-def parting_behind(events: bytes) -> tuple[PartingEvent, int] | None:
+def parting_after(events: bytes) -> tuple[PartingEvent, int] | None:
     """Return the parting event with which `events` end, and its length; None if there is none."""
     begin = events.rfind(_PARTING)
     if begin < 0:

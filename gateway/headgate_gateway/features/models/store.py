@@ -54,9 +54,9 @@ class TokenCounts:
             yield Tokens(model, sent, received)
 
     def add(self, model: str | None, usage: TokenUsage) -> None:
-        """Count the tokens of an answer.
+        """Count the tokens of a completion.
 
-        An answer without any counts no model: the provider may not have one of this name.
+        A completion without any counts no model: the provider may not have one of this name.
         """
         if not (usage.input_tokens or usage.output_tokens):
             return
@@ -196,7 +196,7 @@ class CompletionStore:
         claim = Claim(self.streams, last.name, request, len(found.completions) - 1)
         claim.events.stream_id, claim.record.stream_id = end.stream_id, found.stream_id
         progress, latest = await self._events(last, end)
-        parted = record.parting_behind(latest) if request.is_in_named_stream else None
+        parted = record.parting_after(latest) if request.is_in_named_stream else None
         if parted is not None:  # only the record lacks its end
             event, length = parted
             position = end.tail - length

@@ -1,4 +1,4 @@
-"""The streams of answers in a log of our own, by the operations that an answer needs."""
+"""The streams of completions in a log of our own, by the operations that a completion needs."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from headgate_gateway.streams.route import HostedRoute
 
 
-# A read restarts the countdown of an answer, which is stored within a minute; only then are those
-# of the streams beside the answer restarted. So these are stored for longer, by twice as much.
+# A read restarts the countdown of a completion, which is stored within a minute; only then are
+# those of the streams beside it restarted. So these are stored for longer, by twice as much.
 SPARE_S = 2 * int(MOST_SLACK_S)
 
 
 class ClaimLost(Exception):
-    """Another gateway has begun the answer, or has ended it."""
+    """Another gateway has begun the completion, or has ended it."""
 
 
 class StreamEnd(NamedTuple):
@@ -102,7 +102,7 @@ class CompletionStreams:
         return await self.route.writes.create(self.full_name(name), request)
 
     async def replace(self, name: str, content_type: str, body: bytes) -> CreationOutcome:
-        """Create a stream beside an answer, in place of one that may be there.
+        """Create a stream beside a completion, in place of one that may be there.
 
         Raises HeadgateError.
         """
@@ -114,7 +114,7 @@ class CompletionStreams:
         return await self.create(name, content_type, body, is_beside=True)
 
     async def add(self, name: str, content_type: str, body: bytes) -> None:
-        """Append to a stream beside an answer, which is created if it is not there.
+        """Append to a stream beside a completion, which is created if it is not there.
 
         Raises HeadgateError.
         """
@@ -154,7 +154,7 @@ class CompletionStreams:
 
         A read may begin at each message. The result is the outcome once the commit is durable; it
         raises HeadgateError. With a `stream_id` only the stream with this id takes them; an append
-        with the `stamp` of an earlier writer, or behind another `tail`, raises ClaimLost.
+        with the `stamp` of an earlier writer, or after another `tail`, raises ClaimLost.
         """
         body = messages[0] if len(messages) == 1 else b"".join(messages)
         is_whole = len(messages) < 2 and content_type != JSON_TYPE  # its body is its record
