@@ -23,6 +23,7 @@ from headgate_admin.record.recorder import Recorder
 from headgate_admin.streams.client import StreamClient
 from headgate_gateway.errors import HeadgateError
 from headgate_gateway.telemetry import metrics
+from headgate_gateway.telemetry.health import by_name
 from headgate_gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -135,10 +136,8 @@ async def readyz(request: web.Request) -> web.Response:
     The status is "degraded" while a log serves reads alone.
     """
     health = await request.app[SOURCE].health()
-    ready = all(reason is None for reason in health.checks.values())
-    # A log has a check and a note where it is away for some workers, and read-only for others.
-    failing = {name: reason for name, reason in health.checks.items() if reason is not None}
-    checks = {**health.checks, **health.notes, **failing}
+    ready = all(check.cause is None for check in health.checks)
+    checks = by_name((*health.checks, *health.notes))
     status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
     verdict = ("degraded" if health.is_degraded else "ready") if ready else "not ready"
     if "verbose" in request.query:

@@ -197,6 +197,7 @@ _KINDS: dict[int, type[StreamError]] = {
 }
 OUTSIDE = "streams are below"  # begins Headgate's reason at any other path
 NO_BASE = ProtocolError._advice
+UNLIKE = {"", "content_type_mismatch"}  # codes of the refusal; other servers send none
 OTHER_TYPE = "Leave out the `content_type` of the writer, or write to another stream."
 NO_SUBSCRIPTION = "Create the subscription first, or correct its id or the URL of the client."
 NO_LIST = (
@@ -232,7 +233,7 @@ def refusal(  # noqa: PLR0913 - what a response has
         advice = NO_LIST
     elif kind is StreamNotFound and (method == "PUT" or reason.startswith(OUTSIDE)):
         advice = NO_BASE
-    elif kind is Conflict and method == "POST" and not code and EXPECTED_SEQ not in headers:
+    elif kind is Conflict and method == "POST" and code in UNLIKE and EXPECTED_SEQ not in headers:
         advice = OTHER_TYPE
     elif kind is BadRequest and offset is not None:
         advice, reason = NO_OFFSET, reason + _offset_named(offset)

@@ -84,7 +84,7 @@ def _detail(content_type: str, text: str) -> tuple[str, str]:
         with contextlib.suppress(ValueError, RecursionError):
             problem = json.loads(text)
             if isinstance(problem, dict):
-                error = problem.get("error")
+                code, error = str(problem.get("code") or ""), problem.get("error")
                 if isinstance(error, dict) and "code" in error:
                     code, problem = str(error["code"]), {"detail": error.get("message")}
                 text = str(problem.get("detail") or problem.get("title") or "")

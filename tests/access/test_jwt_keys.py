@@ -15,6 +15,7 @@ from headgate_gateway.access.authorities import Authorities
 from headgate_gateway.errors import KeysUnavailable, Unauthenticated
 from headgate_gateway.outbound import client
 from headgate_gateway.settings import Settings
+from headgate_gateway.telemetry.health import by_name
 from tests.access.forging import AUDIENCE, EC, ED, ISSUER, NOW, OTHER_ED, good, jwks
 from tests.support.log_lines import capture_logs
 from tests.support.outbound import OutboundRequests
@@ -113,7 +114,7 @@ async def test_issuer_keys_are_fetched_in_the_background_at_the_start(issuer: Is
     await until(lambda: issuer.keys.keys is not None)
     assert await issuer.is_known(good())
     assert issuer.asked == 1
-    assert issuer.authorities.notes() == {f"http://127.0.0.1:{issuer.port}/jwks": None}
+    assert by_name(issuer.authorities.notes()) == {f"http://127.0.0.1:{issuer.port}/jwks": None}
 
 
 async def test_a_token_that_comes_before_the_issuer_keys_waits_for_them(issuer: Issuer) -> None:
@@ -230,7 +231,7 @@ async def test_a_token_is_unavailable_rather_than_refused_before_any_keys_were_f
                     await issuer.verifier.verify(good(), NOW)
         told = issuer.keys.trouble or ""
         assert trouble in told
-        assert "canary" not in f"{lines}{issuer.authorities.notes()}"
+        assert "canary" not in f"{lines}{by_name(issuer.authorities.notes())}"
         assert issuer.asked == 1
 
 
@@ -275,7 +276,7 @@ async def test_a_dead_issuer_ends_no_reader_and_is_used_again_once_back(
     await until(lambda: issuer.keys.keys is not None)
     await issuer.die()
     await issuer.keys._fetch()
-    assert issuer.authorities.notes() == {
+    assert by_name(issuer.authorities.notes()) == {
         f"http://127.0.0.1:{issuer.port}/jwks": "cannot be connected to: Connection refused"
     }
     assert await issuer.is_known(good())
@@ -318,7 +319,7 @@ async def test_an_issuer_key_file_is_read_again_when_it_changes(tmp_path: Path) 
     ann = await verifier.verify(good(), NOW)
     authorities.start()
     path.write_bytes(b"{}")
-    await until(lambda: authorities.notes()[str(path)] == f"{path} is no JSON Web Key Set")
+    await until(lambda: by_name(authorities.notes())[str(path)] == f"{path} is no JSON Web Key Set")
     assert ended == []
     path.write_bytes(jwks([EC]))
     await until(lambda: ended == [ann])

@@ -17,6 +17,7 @@ from headgate_gateway.access.tokens_file import StaticTokens, parse_tokens
 from headgate_gateway.errors import StartError, Unauthenticated
 from headgate_gateway.settings import Settings, load
 from headgate_gateway.small_files import LARGEST_FILE, LOOK_AGAIN_S
+from headgate_gateway.telemetry.health import by_name
 from tests.support.log_lines import capture_logs
 from tests.support.tokens_files import static_token
 from tests.support.waiting import until
@@ -50,7 +51,7 @@ class Watched:
         new.replace(self.path)
 
     def trouble(self) -> str | None:
-        return self.authorities.notes()[str(self.path)]
+        return by_name(self.authorities.notes())[str(self.path)]
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import starmap
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -18,22 +20,46 @@ from headgate_gateway.features.questions.process_source import Health, Setup
 from headgate_gateway.process.admin_listener import AdminBounds, with_admin_bounds
 from headgate_gateway.process.reloader import Reloader
 from headgate_gateway.settings import Settings
+from headgate_gateway.telemetry.health import (
+    ACCESS_FILE,
+    CERTIFICATE_FILE,
+    STARTING,
+    STOPPING,
+    Cause,
+    HealthNote,
+)
 from headgate_gateway.telemetry.metrics import Histogram, Metric, Sample, counter, gauge, histogram
 from headgate_gateway.telemetry.traffic import DELIVERY_SECONDS, READERS
 from tests.support.admin_server import AdminServer
 from tests.support.given_settings import sections
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from headgate_gateway.features.questions.contract import Answer, Question
     from headgate_gateway.features.questions.process_source import ProcessReport, ProcessSource
     from headgate_gateway.telemetry.metrics import Snapshot
 
 
+def health_of(
+    checks: Mapping[str, str | None] = MappingProxyType({}),
+    notes: Mapping[str, str | None] = MappingProxyType({}),
+) -> Health:
+    """The health with these sentences by the names of parts; one that is a code has no reason."""
+    return Health(*(tuple(starmap(_note, it.items())) for it in (checks, notes)))
+
+
+def _note(name: str, why: str | None) -> HealthNote:
+    cause = Cause(why) if why in {STARTING, STOPPING} else Cause.of("", why)
+    kind, _, subject = name.partition(" ")
+    if name.startswith("/"):
+        kind, subject = CERTIFICATE_FILE if name.endswith(".pem") else ACCESS_FILE, name
+    return HealthNote(kind, subject, cause)
+
+
 @dataclass
 class Switchboard:
-    """A source that tells what a test has set."""
+    """A source that tells what a test has set: checks and notes by their names, as in `readyz`."""
 
     state: dict[str, str | None] = field(default_factory=dict)
     notes: dict[str, str | None] = field(default_factory=dict)
@@ -44,7 +70,7 @@ class Switchboard:
     before_drain: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 
     async def health(self) -> Health:
-        return Health(self.state, self.notes)
+        return health_of(self.state, self.notes)
 
     async def measure(self) -> Snapshot:
         return self.numbers

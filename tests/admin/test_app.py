@@ -81,7 +81,7 @@ async def client(aiohttp_client: AiohttpClient, switchboard: Switchboard) -> Tes
             {"log /v1/stream": "is away"},
             {"log /v1/stream": "full"},
             503,
-            {"log /v1/stream": "is away"},
+            {"log /v1/stream": "is away; full"},
         ),
         ({}, {"log /v1/stream": "full"}, 200, {"log /v1/stream": "full"}),
     ],

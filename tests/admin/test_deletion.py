@@ -74,7 +74,7 @@ class Console:
 
         def found() -> list[str]:
             events = api(self.server, "events?limit=1000", VIEWER)["events"]
-            return [it["sentence"] for it in events if it["key"].startswith(name)]
+            return [it["sentence"] for it in events if it["cause"].startswith(name)]
 
         wait_until(lambda: bool(found()), f"{name} is an event")
         return found()[0]

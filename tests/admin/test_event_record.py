@@ -30,8 +30,10 @@ DOWN, UP = "origin.down http://a", "origin.up http://a"
 
 
 def seen(key: str, at: float = 0.0, ends: str = "", *, lasts: bool = False) -> JournalEvent:
+    cause, _, subject = (key or ends).partition(" ")
+    ended, sentence = ends.partition(" ")[0], f"about {key}" if key else ""
     return JournalEvent(
-        0, key, ends, "origin", "bad", f"about {key}", None, NOW + at, NOW + at, lasts
+        0, cause, subject, ended, "origin", "bad", sentence, None, NOW + at, NOW + at, lasts
     )
 
 
@@ -68,7 +70,7 @@ def test_the_oldest_events_are_dropped_at_their_bound() -> None:
     record = EventRecord(most=3)
     for number in range(4):
         record.add([seen(f"{number}", number * 100)])
-    assert [event.key for event in record.after(0)] == ["1", "2", "3"]
+    assert [event.cause for event in record.after(0)] == ["1", "2", "3"]
 
 
 def test_events_of_another_gateway_are_taken_once_and_follow_its_changes() -> None:
@@ -100,19 +102,19 @@ def test_events_are_shared_for_minutes_and_the_newest_ones_alone() -> None:
     record = EventRecord()
     record.add(seen(f"{number}", number) for number in range(MOST_SHARED + 1))
     shared = record.shared(NOW + MOST_SHARED)
-    assert [event.key for event in shared] == [f"{it}" for it in range(1, MOST_SHARED + 1)]
+    assert [event.cause for event in shared] == [f"{it}" for it in range(1, MOST_SHARED + 1)]
     assert record.shared(NOW + MOST_SHARED + SHARED_FOR_S) == ()
 
 
 def test_a_query_chooses_by_each_condition_and_says_when_it_is_cut() -> None:
     record = EventRecord()
     record.add([seen("a"), seen("b", 200), seen("c", 400)])
-    assert [it.key for it in record.select(EventQuery(text="ABOUT B")).events] == ["b"]
-    assert [it.key for it in record.select(EventQuery(since=NOW + 200)).events] == ["b", "c"]
+    assert [it.cause for it in record.select(EventQuery(text="ABOUT B")).events] == ["b"]
+    assert [it.cause for it in record.select(EventQuery(since=NOW + 200)).events] == ["b", "c"]
     assert record.select(EventQuery(kind="worker")).events == ()
     assert record.select(EventQuery(route="/x")).events == ()
     cut = record.select(EventQuery(limit=2))
-    assert ([it.key for it in cut.events], cut.last, cut.is_cut) == (["b", "c"], 3, True)
+    assert ([it.cause for it in cut.events], cut.last, cut.is_cut) == (["b", "c"], 3, True)
 
 
 def test_a_journal_sends_events_until_they_are_acknowledged() -> None:
@@ -124,7 +126,7 @@ def test_a_journal_sends_events_until_they_are_acknowledged() -> None:
     journal.note("origin.down", {"server": "http://a", "reason": "x"})
     assert journal.events_after(0).events == (first,)
     (second,) = journal.events_after(first.sequence).events
-    assert (second.count, second.key) == (1, first.key)
+    assert (second.count, second.subject) == (1, first.subject)
     assert journal.events_after(second.sequence).events == ()
 
 
@@ -134,7 +136,7 @@ def test_a_journal_drops_the_oldest_events_that_nobody_takes_and_counts_them() -
         journal.note("origin.down", {"server": f"http://{number}"})
     assert journal.dropped == 2
     first = journal.events_after(0).events
-    assert (len(first), first[0].key) == (MOST_AT_ONCE, "origin.down http://2")
+    assert (len(first), first[0].subject) == (MOST_AT_ONCE, "http://2")
 
 
 def test_each_rule_is_of_a_line_that_the_code_logs_and_has_no_address_of_a_client() -> None:

@@ -30,7 +30,7 @@ def begun(server: Headgate, key: str) -> list[dict[str, Any]]:
 
     def found() -> list[dict[str, Any]]:
         events = api(server, "events?limit=1000")["events"]
-        return [event for event in events if event["key"].startswith(key)]
+        return [event for event in events if f"{event['cause']} {event['subject']}".startswith(key)]
 
     wait_until(lambda: bool(found()), f"{key} is an event")
     return found()

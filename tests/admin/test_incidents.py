@@ -31,13 +31,20 @@ from headgate_admin.record.route_traffic import RouteTraffic
 from headgate_gateway.__main__ import cli
 from headgate_gateway.features.questions.contract import FeatureAnswer
 from headgate_gateway.features.questions.loudest import LoudestList, StreamLoad
-from headgate_gateway.features.questions.process_source import STARTING, Health
+from headgate_gateway.features.questions.process_source import Health
 from headgate_gateway.features.questions.subscriptions import SubscriptionPage, SubscriptionSummary
 from headgate_gateway.settings import Route, Settings
+from headgate_gateway.telemetry.health import (
+    ACCESS_FILE,
+    CERTIFICATE_FILE,
+    STARTING,
+    Cause,
+    HealthNote,
+)
 from headgate_gateway.telemetry.metrics import Distribution, Sample, counter, gauge, histogram
 from headgate_gateway.tls.certificate_files import FILES_OK
 from tests.admin.browser.every_page import PATHS
-from tests.admin.consoles import NOW, VIEWER, Switchboard, console
+from tests.admin.consoles import NOW, VIEWER, Switchboard, console, health_of
 from tests.support.log_lines import capture_logs
 
 if TYPE_CHECKING:
@@ -103,8 +110,12 @@ USED_UP = check("quota /r", "507", "/r", "warning")._replace(alert=QUOTA)
 REFUSED = IncidentFinding(
     ("alert", "HeadgateRequestsRefused max_storage_size"), "warning", "refused", "Refused."
 )
-FILE = check("/c.pem", "/c.pem is no certificate", level="warning")
-SETTINGS = check("settings", "tls.certificate is wrong: /c.pem is no certificate")
+FILE = check("/c.pem", "/c.pem is no certificate", level="warning")._replace(
+    about=HealthNote(CERTIFICATE_FILE, "/c.pem")
+)
+SETTINGS = check("settings", "it is no certificate")._replace(
+    about=HealthNote("settings", cause=Cause("not_readable"))
+)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +154,7 @@ def test_an_incident_that_has_ended_is_shown_for_an_hour_unless_it_begins_again(
 
 def test_an_end_is_never_in_the_future_and_a_start_never_ends_as_an_incident() -> None:
     incidents = Incidents()
-    starts = tuple(health_findings(Health({"worker 1/2": STARTING}, {})))
+    starts = tuple(health_findings(health_of({"worker 1/2": STARTING})))
     for now, found in ((0.0, [check("a", ""), *starts]), (900.0, []), (400.0, [])):
         incidents.update(now, found)
     assert [(it.id, it.since, it.ended_at) for it in incidents.ended] == [("check a", 0.0, 400.0)]
@@ -319,7 +330,7 @@ def test_a_ratio_of_rates_needs_attention_beyond_its_bound(
     alerts = ActiveAlerts(settings)
     for now, samples in ((0.0, first), (5.0, then), (150.0, then)):
         alerts.look(now, samples)
-    found = [it.sentence for it in findings(Health({}, {}), [], alerts, settings, {})]
+    found = [it.sentence for it in findings(Health(), [], alerts, settings, {})]
     assert found == ([words] if words else [])
 
 
@@ -402,41 +413,41 @@ ISSUERS = [
 ]
 ACCESS = {"credentials": {"tokens_file": "/etc/tokens.toml", "jwt_issuers": ISSUERS}}
 FREE = gauge("headgate_storage_free_bytes", "", "route")
-ONE_FINDING: dict[str, tuple[dict[str, Any], Sample, dict[str, str | None], Level, str]] = {
+ONE_FINDING: dict[str, tuple[dict[str, Any], Sample, tuple[HealthNote, ...], Level, str]] = {
     "a refused certificate": (
         TLS,
         Sample(FILES_OK, ("tls.certificate",), 0.0),
-        {CERTIFICATE: "the certificate in new.pem expired 9 days ago"},
+        (HealthNote(CERTIFICATE_FILE, CERTIFICATE, Cause("not_used", {"reason": "too old"})),),
         *("warning", "HeadgateCertificateFilesRefused"),
     ),
     "an expired certificate": (
         TLS,
         Sample(FILES_OK, ("tls.certificate",), 0.0),
-        {CERTIFICATE: "the certificate in use expired 9 days ago"},
+        (HealthNote(CERTIFICATE_FILE, CERTIFICATE, Cause("invalid", {"reason": "expired"})),),
         *("bad", "HeadgateCertificateExpired"),
     ),
     "a refused tokens file": (
         ACCESS,
         Sample(FILE_OK, ("credentials.tokens_file",), 0.0),
-        {"/etc/tokens.toml": "line 3 is wrong"},
+        (HealthNote(ACCESS_FILE, "/etc/tokens.toml", Cause("refused", {"reason": "line 3"})),),
         *("warning", "HeadgateAccessFileRefused"),
     ),
     "refused keys of the second issuer": (
         ACCESS,
         Sample(FILE_OK, ("credentials.jwt_issuers[1].jwks",), 0.0),
-        {"/etc/second.json": "line 3 is wrong"},
+        (HealthNote(ACCESS_FILE, "/etc/second.json", Cause("refused", {"reason": "line 3"})),),
         *("warning", "HeadgateAccessFileRefused"),
     ),
     "a log that serves reads alone": (
         {},
         Sample(gauge("headgate_storage_up", "", "route"), ("/v1/stream",), 0),
-        {"log /v1/stream": "Redis has fewer replicas than min-replicas-to-write"},
+        (HealthNote("log", "/v1/stream", Cause("read_only", {"reason": "too few replicas"})),),
         *("bad", "HeadgateLogDown"),
     ),
     "a disk that is nearly full": (
         {"storage": "file:./streams"},
         Sample(FREE, ("/v1/stream",), 1 << 20),
-        {},
+        (),
         *("bad", "HeadgateDiskNearlyFull"),
     ),
 }
@@ -449,7 +460,7 @@ def test_an_alert_and_the_check_of_the_same_are_one_finding(name: str) -> None:
     alerts = ActiveAlerts(settings)
     for now in (1000.0, 1000.0 + 5):
         alerts.look(now, [sample])
-    (found,) = findings(Health({}, notes), [sample], alerts, settings, {})
+    (found,) = findings(Health((), notes), [sample], alerts, settings, {})
     assert (found.level, found.alert) == (level, alert)
 
 
@@ -537,7 +548,7 @@ async def test_an_alert_names_its_stream_or_subscription_and_leads_there(
     for now, counted in ((0.0, reads(0, 0)), (5.0, samples), (150.0, samples), (300.0, samples)):
         alerts.look(now, counted)
     subjects = await subjects_of(Switchboard(answers=lambda _: answers), alerts, settings)
-    (found,) = findings(Health({}, {}), [], alerts, settings, subjects)
+    (found,) = findings(Health(), [], alerts, settings, subjects)
     assert found.sentence == words
     assert replace(found.next(""), advice="") == step
 

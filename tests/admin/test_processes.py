@@ -8,6 +8,7 @@ import pytest
 
 from headgate_admin.record.processes import ProcessRecord
 from headgate_gateway.features.questions.process_source import ProcessReport, Restarts
+from headgate_gateway.telemetry.health import Cause
 from headgate_gateway.telemetry.metrics import OF_PROCESSES, Sample
 from headgate_gateway.web.metrics import LAG
 from tests.admin.asking import api, page
@@ -53,8 +54,8 @@ def test_a_ready_server_of_one_process_is_serving_and_shows_its_figures(tmp_path
 
 
 def report(pid: int, numbers: Snapshot | None, name: str = "worker 1") -> ProcessReport:
-    problem = None if numbers is not None else "does not answer"
-    return ProcessReport(name, pid, problem, Restarts(), numbers)
+    cause = None if numbers is not None else Cause("silent")
+    return ProcessReport(name, pid, cause, Restarts(), numbers)
 
 
 def used(seconds: float, late: int) -> Snapshot:

@@ -16,6 +16,7 @@ from headgate_cdn.render import render
 from headgate_gateway.protocol.cache_headers import stream_tag
 from headgate_gateway.purge.purges import Purges
 from headgate_gateway.settings import PurgedCache
+from headgate_gateway.telemetry.health import by_name
 from tests.purge.double import file_of
 from tests.support.event_loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories
 from tests.support.http1 import ask
@@ -117,8 +118,8 @@ async def test_the_gateway_reports_a_worker_without_workers_cache_as_taking_no_p
     purges.open()
     try:
         purges.purge(PREFIX, f"{PREFIX}/a")
-        await until(lambda: any(purges.notes().values()), "the failure to be shown")
-        (note,) = purges.notes().values()
+        await until(lambda: any(by_name(purges.notes()).values()), "the failure to be shown")
+        (note,) = by_name(purges.notes()).values()
         assert note is not None
         assert "answers 501: it takes no purges" in note
     finally:

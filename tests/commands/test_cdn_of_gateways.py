@@ -89,12 +89,12 @@ def test_all_files_of_a_target_come_from_a_gateway(gateway: Gateway, tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (("nginx",), 2, "headgate: nginx needs the host name that readers use: give --host.\n"),
+        (("nginx",), 2, "headgate: nginx needs the host name that readers use: give --host (400 "),
         (("bunny", *AT), 2, "headgate: bunny may give a reader with credentials the copy of "),
         (
             ("nginx", *AT, "--cache-size", "1G"),
             2,
-            "headgate: --cache-size must be in B, KiB, MiB or GiB: write 1GiB.\n",
+            "headgate: --cache-size must be in B, KiB, MiB or GiB: write 1GiB (400 ",
         ),
         (("ngnix", *AT), 2, "headgate: there is no target 'ngnix'; the nearest is nginx: "),
     ],

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from headgate_gateway.origin import servers
+from headgate_gateway.telemetry.health import by_name
 from tests.support.log_lines import capture_logs
 from tests.support.raw_origin import RawOrigin, Wire, answer
 from tests.support.serving import EDGE, Serving, edge_serving, get
@@ -33,7 +34,7 @@ def origin_of(good: set[str]) -> RawOrigin:
 
 def is_failing(gateway: Serving) -> bool:
     """Return whether note and gauge say that the origin is failing; they have to agree."""
-    note = gateway.edge.notes()[f"origin {EDGE}"]
+    note = by_name(gateway.edge.notes())[f"origin {EDGE}"]
     gauge = [
         it.number for it in gateway.edge.samples() if it.metric.name == "headgate_origin_failing"
     ]
@@ -95,7 +96,7 @@ async def test_an_origin_that_hangs_is_failing_although_every_client_gives_up(
             client.abort()
             await until(lambda: gateway.edge.origin.requests.count == 0)
         assert is_failing(gateway) is fails
-        note = gateway.edge.notes()[f"origin {EDGE}"]
+        note = by_name(gateway.edge.notes())[f"origin {EDGE}"]
         assert note is None or "has answered nothing, so that clients gave up, for" in note
         hangs.clear()
         assert (await gateway.ask(get(f"{EDGE}/b"))).status == 200

@@ -11,6 +11,7 @@ from headgate_gateway.features.questions.contract import AnswerFailure, PeerMetr
 from headgate_gateway.features.questions.streams import ListStreams, StreamDescription, StreamOrder
 from headgate_gateway.logs.contract import Log
 from headgate_gateway.logs.memory import MemoryLog
+from headgate_gateway.telemetry.health import by_name
 from tests.support.serving import PREFIX, Serving, get, post, put, serving
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ async def test_a_log_without_abilities_stores_serves_and_counts_a_stream() -> No
         assert numbers["headgate_storage_up"] == 1
         assert numbers["headgate_streams_created_total"] == 1
         assert "headgate_commit_appends" not in numbers
-        assert gateway.route.notes() == {}
+        assert by_name(gateway.route.notes()) == {}
         answer = await gateway.inspector.answer(ShareMetrics("here", "{}"))
         assert answer == PeerMetrics({})
 

@@ -9,6 +9,7 @@ import pytest
 from headgate_gateway.logs.counts import RECORD_BYTES, STREAM_BYTES
 from headgate_gateway.logs.memory import MemoryLog
 from headgate_gateway.logs.sqlite.log import SqliteLog
+from headgate_gateway.telemetry.health import by_name
 from tests.logs.contract import reclaimed
 from tests.support.serving import PREFIX, Serving, get, post, put, request, serving, serving_with
 
@@ -51,9 +52,9 @@ async def test_a_log_in_memory_takes_bytes_up_to_its_quota_and_not_one_more() ->
         assert (await gateway.ask(put("s"))).status == 201
         assert (await gateway.ask(put("t"))).status == 201
         (await gateway.ask(post("s", b"x" * 11))).assert_problem(507)
-        assert gateway.route.notes().keys() == {f"quota {PREFIX}"}
+        assert by_name(gateway.route.notes()).keys() == {f"quota {PREFIX}"}
         assert (await gateway.ask(post("s", b"x" * 10))).status == 204
-        assert gateway.route.notes().keys() == {f"quota {PREFIX}"}
+        assert by_name(gateway.route.notes()).keys() == {f"quota {PREFIX}"}
         (await gateway.ask(put("u"))).assert_problem(507)
         assert refused(gateway) == [2]
         assert gateway.route.writes.figures.failed == 1
@@ -64,9 +65,9 @@ async def test_the_note_of_a_full_log_stays_until_there_is_more_room() -> None:
     async with serving(log) as gateway:
         await filled(gateway)
         assert (await gateway.ask(put("t"))).status == 201
-        assert gateway.route.notes().keys() == {f"quota {PREFIX}"}
+        assert by_name(gateway.route.notes()).keys() == {f"quota {PREFIX}"}
         log.quota.limit(2 * QUOTA)
-        assert gateway.route.notes() == {}
+        assert by_name(gateway.route.notes()) == {}
 
 
 async def test_a_full_log_takes_neither_appends_nor_streams_and_all_else(log: Log) -> None:
@@ -79,13 +80,13 @@ async def test_a_full_log_takes_neither_appends_nor_streams_and_all_else(log: Lo
         )
         assert len((await gateway.ask(get("s?offset=-1"))).body) >= 256 * 1024
         assert (await gateway.ask(post("s", b"", "Stream-Closed: true"))).status == 204
-        (note,) = gateway.route.notes().values()
+        (note,) = by_name(gateway.route.notes()).values()
         assert note is not None
         assert "max_storage_size" in note
-        assert set(gateway.route.readiness().values()) == {None}
+        assert set(by_name(gateway.route.readiness()).values()) == {None}
         assert (await gateway.ask(request("DELETE", "s"))).status == 204
         await reclaimed(log)
-        assert gateway.route.notes() == {}
+        assert by_name(gateway.route.notes()) == {}
         assert await filled(gateway) >= count - 2
 
 
@@ -105,7 +106,7 @@ async def test_records_that_are_too_old_make_room_in_a_full_log() -> None:
         gateway.clock.advance(80)
         gateway.elapsed.advance(80)
         await gateway.route.sweeper.round()
-        assert gateway.route.notes() == {}
+        assert by_name(gateway.route.notes()) == {}
         assert (await gateway.ask(request("DELETE", "s"))).status == 204
         assert await filled(gateway) == count
         assert log.quota.used <= QUOTA
@@ -119,7 +120,7 @@ async def test_a_full_log_takes_streams_again_once_its_records_are_too_old(log: 
             clock.advance(91)  # up to an eighth more than the age is kept
         await gateway.route.sweeper.round()
         await reclaimed(log)
-        assert gateway.route.notes() == {}
+        assert by_name(gateway.route.notes()) == {}
         assert (await gateway.ask(put("t", body=PIECE))).status == 201
         assert (await gateway.ask(post("s", PIECE))).status == 204
 

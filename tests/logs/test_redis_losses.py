@@ -88,7 +88,9 @@ async def test_a_removal_lost_in_a_crash_is_reported_and_noted_for_a_while(
         async with crashing(server):
             await log.commit([removed(change.state)])
         assert await found(log) == ["yes"]
-        assert "lacks the last writes" in (log.loss() or "")
+        loss = log.loss()
+        assert loss is not None
+        assert "lacks the last writes" in loss.sentence
         monkeypatch.setattr(losses, "SHOWN_S", 0.0)
         assert log.loss() is None
 

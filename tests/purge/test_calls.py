@@ -18,6 +18,7 @@ from headgate_gateway.protocol.cache_headers import stream_tag
 from headgate_gateway.purge.drivers import driver_of
 from headgate_gateway.purge.purges import Purges
 from headgate_gateway.settings import PurgedCache
+from headgate_gateway.telemetry.health import by_name
 from tests.purge.double import NOW_S, SUCCESS, Double, file_of, refusal
 from tests.support.log_lines import capture_logs
 from tests.support.raw_origin import answer
@@ -120,7 +121,7 @@ async def test_a_stream_purge_sends_the_documented_call_of_each_cache(kind: str)
         places = {"nginx": f"{here} for streams.example.com", "varnish": here}
         places["cloudflare-worker"] = here
         place = places.get(kind) or KINDS[kind]["zone"]
-        assert purges.notes() == {f"purge {kind} {place}": None}
+        assert by_name(purges.notes()) == {f"purge {kind} {place}": None}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -196,11 +197,11 @@ async def test_any_response_other_than_success_is_a_failed_purge_with_its_reason
         double.last = refused
         purges.purge(PREFIX, PATH)
         await until(lambda: counted(purges, kind)["failed"] == 1)
-        (note,) = purges.notes().values()
+        (note,) = by_name(purges.notes()).values()
         assert note is not None
         assert note.startswith("it ")
         assert reason in note
-        assert "1 purge waits" in note
+        assert "purges that wait: 1" in note
         assert TOKEN not in note
         assert len(double.calls) == 1  # also where it points elsewhere
 
@@ -230,7 +231,7 @@ async def test_of_two_caches_of_one_kind_at_one_server_the_failing_one_is_shown_
             purges.open()
             purges.purge(PREFIX, PATH)
             await until(lambda: len(lines) == 1 and counted(purges, kind)["done"] == 1)
-            notes = purges.notes()
+            notes = by_name(purges.notes())
             await purges.close()
         places = (one, other)
         if kind == "nginx":
@@ -249,7 +250,7 @@ async def test_a_cache_configured_twice_is_healthy_only_when_both_purges_succeed
         purges.open()
         purges.purge(PREFIX, PATH)
         await until(lambda: counted(purges, "varnish")["failed"] == 1)
-        (note,) = purges.notes().values()
+        (note,) = by_name(purges.notes()).values()
         assert note is not None
         await purges.close()
 

@@ -101,7 +101,7 @@ def test_a_failed_purge_is_shown_as_waiting_until_varnish_is_back() -> None:
     with headgate(environment=purging("varnish", port)) as gateway:
         create(gateway.port, "s")
         assert ask(gateway.port, "DELETE", f"{PREFIX}/s").status == 204
-        refused = f"[-] {note} it cannot be connected to: Connection refused; 1 purge waits"
+        refused = f"[-] {note} it cannot be connected to: Connection refused; purges that wait: 1"
         wait_until(lambda: refused in noted(gateway.admin_port))
         with cache("varnish", port, gateway.port):
             wait_until(lambda: f"[+] {note} ok" in noted(gateway.admin_port))
@@ -158,7 +158,7 @@ def test_a_closed_stream_is_stored_for_a_minute_by_caches_whose_purges_fail(
     ):
         create(gateway.port, "s")
         assert lifetimes(gateway.port, "s") == (*MINUTE, "public, max-age=60")
-        wait_until(lambda: "1 purge waits" in noted(gateway.admin_port), within_s=SOON_S)
+        wait_until(lambda: "purges that wait: 1" in noted(gateway.admin_port), within_s=SOON_S)
         create(gateway.port, "other")
         assert lifetimes(gateway.port, "other") == (*MINUTE, "public, max-age=60")
 
@@ -172,5 +172,5 @@ def test_the_debian_nginx_purge_module_is_reported_as_too_old() -> None:
     ):
         create(port, "s")
         assert ask(port, "DELETE", f"{PREFIX}/s").status == 204
-        why = "it answers 404: it needs ngx_cache_purge 2.4 or newer; 1 purge waits"
+        why = "it answers 404: it needs ngx_cache_purge 2.4 or newer; purges that wait: 1"
         wait_until(lambda: why in noted(gateway.admin_port))

@@ -16,6 +16,7 @@ from headgate_gateway.purge.purge_queue import GIVE_UP_S, Copies
 from headgate_gateway.purge.purger import Purger
 from headgate_gateway.purge.purges import Purges, longest_copy_s
 from headgate_gateway.settings import PurgedCache, Route
+from headgate_gateway.telemetry.health import by_name
 from tests.purge.double import NOW_S, SUCCESS, Double, file_of, refusal
 from tests.support.gated_log import turns
 from tests.support.log_lines import capture_logs
@@ -63,16 +64,24 @@ async def working(url: str, *, retry_for_s: float = GIVE_UP_S) -> AsyncIterator[
         await outbound.close()
 
 
+def sentence(cache: Cache) -> str:
+    cause = cache.purger.cause()
+    assert cause is not None
+    return cause.sentence
+
+
 async def test_a_failed_purge_is_retried_until_it_is_done_and_logged_once() -> None:
     with capture_logs() as lines:
         async with Double() as double, working(double.url) as cache:
             double.answers = [refusal("500 Oops")] * 3
             cache.purger.purge(X)
             await until(lambda: cache.counts["failed"] >= 1)
-            shown = cache.purger.why_unhealthy()
+            shown = sentence(cache)
             await until(lambda: cache.counts["done"] == 1)
-            assert shown == ("it answers 500; 1 purge waits, and readers may get what is no more")
-            assert cache.purger.why_unhealthy() is None
+            assert shown == (
+                "it answers 500; purges that wait: 1, and readers may get what is no more"
+            )
+            assert cache.purger.cause() is None
             assert cache.counts == {"failed": 3, "done": 1}
             assert [call.body for call in double.calls] == [double.calls[0].body] * 4
     assert lines == [
@@ -99,9 +108,7 @@ async def test_a_purge_is_retried_until_the_server_of_the_cache_is_up() -> None:
     async with working(f"http://localhost:{port}") as cache:
         cache.purger.purge(X)
         await until(lambda: cache.counts["failed"] >= 2)
-        note = cache.purger.why_unhealthy()
-        assert note is not None
-        assert note.startswith("it cannot be connected to: Connection refused; 1 purge waits")
+        assert sentence(cache).startswith("it cannot be connected to: Connection refused; purges")
         async with Double(port):
             await until(lambda: cache.counts["done"] == 1)
 
@@ -114,7 +121,7 @@ async def test_a_purge_call_without_a_response_fails_at_its_timeout(
         double.goes.clear()
         cache.purger.purge(X)
         await until(lambda: cache.counts["failed"] >= 1)
-        assert (cache.purger.why_unhealthy() or "").startswith("it did not answer within 0.05 s")
+        assert sentence(cache).startswith("it did not answer within 0.05 s")
         double.goes.set()
 
 
@@ -139,7 +146,7 @@ async def test_a_purge_call_that_breaks_off_fails_with_a_reason_in_words(
             play.go()
         cache.purger.purge(X)
         await until(lambda: cache.counts["failed"] >= 1)
-        assert (cache.purger.why_unhealthy() or "").startswith(f"{reason}; 1 purge waits")
+        assert sentence(cache).startswith(f"{reason}; purges that wait: 1")
 
 
 async def test_purges_that_arrive_before_a_retry_are_sent_in_the_same_call() -> None:
@@ -272,13 +279,13 @@ async def test_an_unexpected_exception_is_a_failed_purge_logged_once_and_is_retr
             cache.purger.driver = driver._replace(call=fail)
             cache.purger.purge(X)
             await until(lambda: cache.counts["failed"] >= 2)
-            assert cache.purger.why_unhealthy() == (
-                "it could not be asked (ZeroDivisionError); 1 purge waits, and readers may get "
-                "what is no more"
+            assert sentence(cache) == (
+                "it could not be asked (ZeroDivisionError); purges that wait: 1, and readers may "
+                "get what is no more"
             )
             cache.purger.driver = driver
             await until(lambda: cache.counts["done"] == 1)
-            assert cache.purger.why_unhealthy() is None
+            assert cache.purger.cause() is None
     told = [(line["event"], line.get("exc_info", False)) for line in lines]
     assert told == [("purge.broken", True), ("purge.failed", False), ("purge.recovered", False)]
 
@@ -304,7 +311,7 @@ async def test_reading_an_endless_purge_response_stops_at_the_limit() -> None:
     async with RawOrigin(play) as origin, working(origin.url) as cache:
         cache.purger.purge(X)
         await until(lambda: cache.counts["failed"] >= 1)
-        assert (cache.purger.why_unhealthy() or "").startswith("it answers with what is no JSON")
+        assert sentence(cache).startswith("it answers with what is no JSON")
 
 
 async def test_beyond_the_limit_the_whole_route_is_purged_and_a_line_is_logged(
@@ -399,7 +406,7 @@ async def test_without_configured_caches_a_purge_does_nothing() -> None:
     purges.purge("/r", "/r/x")
     await purges.drain()
     await purges.close()
-    assert (purges.notes(), purges.samples()) == ({}, ())
+    assert (by_name(purges.notes()), purges.samples()) == ({}, ())
 
 
 async def test_a_purge_call_waits_for_the_settle_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from headgate_gateway.protocol.cache_headers import PurgeTrust, stream_tag
 from headgate_gateway.purge.purger import CHECKED_EVERY_S, NEEDED_S, TRUSTED_S
 from headgate_gateway.purge.purges import UNKNOWN_S, Purges
 from headgate_gateway.settings import PurgedCache
+from headgate_gateway.telemetry.health import by_name
 from tests.purge.double import Double, file_of, refusal
 from tests.support.gated_log import turns
 from tests.support.manual_clock import ManualClock
@@ -92,7 +93,7 @@ async def test_one_failing_cache_ends_the_trust_in_the_field_that_both_go_by() -
         bad.last = refusal("403 No")
         purges.purge(PREFIX, f"{PREFIX}/s")
         await until(lambda: not purges.trust().fields)
-        assert any(purges.notes().values())
+        assert any(by_name(purges.notes()).values())
 
 
 async def test_purges_are_checked_before_the_minute_is_over_and_not_when_nobody_needs_it() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from headgate_gateway.telemetry.health import by_name
 from tests.reloading.reloadable import STREAMS, Reloadable, reloadable, token_entry
 from tests.reloading.test_reload_of_workers import configured
 from tests.support.certificates import Authority
@@ -44,7 +45,7 @@ async def told(at: Reloadable) -> Told:
     await written.look()
     await written.look()
     (sample,) = (it for it in at.gateway.reloader.samples() if it.metric.name == METRIC)
-    return Told((await at.gateway.health()).notes["settings"], bool(sample.number))
+    return Told(by_name((await at.gateway.health()).notes)["settings"], bool(sample.number))
 
 
 def settings(folder: Path) -> tuple[dict[str, object], dict[str, object]]:

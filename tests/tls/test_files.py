@@ -15,6 +15,7 @@ from headgate_gateway.errors import StartError
 from headgate_gateway.settings import Settings, TlsFiles
 from headgate_gateway.settings.reading.toml_file import spell
 from headgate_gateway.settings.reading.values import Mistaken
+from headgate_gateway.telemetry.health import by_name
 from headgate_gateway.tls.certificate import Certificate, read_certificate
 from headgate_gateway.tls.certificate_files import CertificateFiles
 from tests.admin.consoles import Clock
@@ -47,6 +48,12 @@ def test_a_key_with_a_password_is_refused_instead_of_asking_for_it(tmp_path: Pat
     paths = pair._replace(key=encrypted(pair.key)).write(tmp_path)
     with pytest.raises(StartError, match="must be a key without a password"):
         CertificateFiles(files_of(paths), Clock())
+
+
+def note_of(files: CertificateFiles) -> str | None:
+    """Return the sentence about a certificate and its files."""
+    (sentence,) = by_name(files.notes()).values()
+    return sentence
 
 
 @pytest.mark.parametrize("missing", ["certificate", "key"])
@@ -201,13 +208,13 @@ async def test_an_unfit_certificate_is_refused_while_the_former_is_valid(
     assert files.trouble == trouble  # or it would be logged again
     assert f"the certificate in {paths.certificate} {why}" in trouble
     assert files.context is former
-    assert files.note() == f"{trouble}; the one read before stays in use"
+    assert note_of(files) == f"{trouble}; the one read before stays in use"
     with pytest.raises(StartError, match=why):
         CertificateFiles(files_of(paths), clock, files.certificate)
     clock.now += 86_400 * 3  # the former one expires
     await files.look()
     assert files.context is not former
-    assert bool(files.note()) == why.startswith("expired")  # the others may serve by now
+    assert bool(note_of(files)) == why.startswith("expired")  # the others may serve by now
 
 
 async def test_a_certificate_without_names_is_replaced_by_its_renewal(tmp_path: Path) -> None:
@@ -257,13 +264,13 @@ async def test_a_certificate_for_the_hosts_replaces_one_for_others(tmp_path: Pat
     paths = authority.issue(**given).write(tmp_path)
     clock.now = read_certificate(str(paths.certificate)).starts_s + 86_400 + 1
     files = CertificateFiles(files_of(paths)._replace(hosts=("localhost",)), clock)
-    said = files.note()
+    said = note_of(files)
     assert said is not None
     assert said.endswith("other.example, and not for localhost, so clients refuse it")
     authority.issue().replace(paths)
     for _ in range(3):
         await files.look()
-    assert files.note() is None
+    assert note_of(files) is None
 
 
 @pytest.mark.usefixtures("processes")

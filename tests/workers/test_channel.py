@@ -7,6 +7,7 @@ import pytest
 
 from headgate_gateway.features.questions.process_source import Health
 from headgate_gateway.settings import Settings
+from headgate_gateway.telemetry.health import Cause, HealthNote
 from headgate_gateway.telemetry.metrics import Sample, counter, least
 from headgate_gateway.workers.channel import (
     LOOK,
@@ -24,7 +25,10 @@ from headgate_gateway.workers.channel import (
 )
 
 REPORT = WorkerReport(
-    Health({"server": None, "log /r": "the disk is full"}, {"origin /o": None}),
+    Health(
+        (HealthNote("server"), HealthNote("log", "/r", Cause("away", {"reason": "it is full"}))),
+        (HealthNote("origin", "/o"), HealthNote("quota", "/r", Cause("full", {"used": 2}), (1, 2))),
+    ),
     (Sample(counter("c_total", "C.", "route"), ("/r",), 3), Sample(least("up", "Up."), (), 0)),
 )
 

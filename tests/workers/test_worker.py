@@ -31,7 +31,7 @@ class LookingGateway:
         self.looks += 1
 
     async def health(self) -> Health:
-        return Health({}, {})
+        return Health()
 
     def numbers(self) -> tuple[()]:
         return ()
@@ -43,11 +43,11 @@ async def test_a_worker_reads_the_write_journals_at_every_message() -> None:
     gateway, stop = LookingGateway(), asyncio.Event()
     listening = asyncio.create_task(worker._listen(there, cast("Gateway", gateway), stop))
     here.send(WorkerRequest(1, ReportStatus()))
-    assert await here.receive() == WorkerReply(1, WorkerReport(Health({}, {}), ()))
+    assert await here.receive() == WorkerReply(1, WorkerReport(Health(), ()))
     assert gateway.looks == 1
     here.send(LOOK)
     here.send(WorkerRequest(2, ReportStatus()))
-    assert await here.receive() == WorkerReply(2, WorkerReport(Health({}, {}), ()))
+    assert await here.receive() == WorkerReply(2, WorkerReport(Health(), ()))
     assert gateway.looks == 3
     await here.close()
     await listening

@@ -16,6 +16,7 @@ import pytest
 from headgate_gateway.features.questions.process_source import Health
 from headgate_gateway.runtime.write_journal import share_memory
 from headgate_gateway.settings import Settings
+from headgate_gateway.telemetry.health import Cause, HealthNote
 from headgate_gateway.workers import worker_slot
 from headgate_gateway.workers import worker_slot as slots
 from headgate_gateway.workers.channel import (
@@ -56,7 +57,7 @@ async def test_a_worker_that_reads_no_messages_is_sent_no_more_wake_messages() -
 # ---------------------------------------------------------------- one that does not answer
 
 QUICK_S = 0.002
-WELL = WorkerReport(Health({"server": None}, {}), ())
+WELL = WorkerReport(Health((HealthNote("server"),)), ())
 
 
 class Held(NamedTuple):
@@ -159,7 +160,7 @@ async def test_a_worker_that_does_not_serve_yet_is_not_killed_for_missing_answer
 ) -> None:
     async with held(monkeypatch, 2) as worker:
         await worker.asked()
-        worker.slot.why_unhealthy = "killed by SIGKILL, starting again"
+        worker.slot.cause = Cause("ended", {"reason": "killed by SIGKILL"})
         for _ in range(20):
             assert await worker.slot.report() is None
         assert worker.slot.hangs == 0
@@ -185,10 +186,11 @@ async def test_a_stopped_worker_process_is_replaced_by_one_that_serves(
     first = slot._process.pid
     os.kill(first, signal.SIGSTOP)
     await until(lambda: slot.restarts.total > 0, within_s=50)
-    told = slot.why_unhealthy
-    await until(lambda: slot.why_unhealthy is None, within_s=50)
+    told = slot.cause
+    await until(lambda: slot.cause is None, within_s=50)
     assert slot.hangs >= 1
-    assert told == "did not answer 2 times in a row, and was killed, starting again"
+    assert told is not None
+    assert told.sentence == "did not answer 2 times in a row, and was killed, starting again"
     assert slot._process.pid != first
     slot.stop()
     async with asyncio.timeout(60):

@@ -18,13 +18,18 @@ from msgspec.structs import replace
 
 from headgate_admin.alerting.views import sentence
 from headgate_admin.model.overview import NextStep
-from headgate_gateway.features.questions.process_source import STARTING
 from headgate_gateway.monitoring.quantities import Gauge, Ratio, seconds
-from headgate_gateway.monitoring.rules import ACCESS_FILE, CERTIFICATE_FILE
 from headgate_gateway.settings import redacted_origin
 from headgate_gateway.settings.log_kinds.file import folder
 from headgate_gateway.settings.log_kinds.redis import WITHOUT_FILE
 from headgate_gateway.settings.reading.files import whole
+from headgate_gateway.telemetry.health import (
+    ACCESS_FILE,
+    CERTIFICATE_FILE,
+    STARTING,
+    Cause,
+    HealthNote,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -52,7 +57,7 @@ class IncidentFinding(NamedTuple):
     another finding has caused below that.
     """
 
-    key: tuple[str, str]  # its kind, of a closed set, and its subject
+    key: tuple[str, str]  # what has found it, and a name
     level: Level
     title: str  # in a few words
     sentence: str
@@ -65,6 +70,7 @@ class IncidentFinding(NamedTuple):
     caused_by: str = ""  # the `id` of another present finding
     advice: str = ""  # what an alert's rule says on its causes
     step: NextStep | None = None  # None for that of its rule or its kind
+    about: HealthNote = HealthNote("")
 
     @property
     def id(self) -> str:
@@ -146,15 +152,14 @@ def with_causes(found: Sequence[IncidentFinding]) -> Iterator[IncidentFinding]:
 def _has_caused(cause: IncidentFinding, it: IncidentFinding) -> bool:
     """Return whether a finding is only what another one has caused.
 
-    A full disk stops its log, a used-up quota has appends refused, and settings cannot be read
-    because of a file that they name.
+    A full disk stops its log, a used-up quota has appends refused, and a start would refuse the
+    settings, too, because of a file that they name.
     """
     if it.alert == "HeadgateLogDown":
         return cause.alert == DISK and cause.route == it.route
     if it.id == "alert HeadgateRequestsRefused max_storage_size":
         return cause.alert == QUOTA
-    file = cause.key[1]
-    return it.key == ("check", "settings") and file.startswith("/") and file in it.sentence
+    return it.about.kind == "settings" and cause.about.kind in FILES
 
 
 def _checks_and_alerts(
@@ -163,13 +168,13 @@ def _checks_and_alerts(
     settings: Settings,
     subjects: Mapping[tuple[str, str], Subject],
 ) -> Iterator[IncidentFinding]:
-    checks = {item.key[1]: item for item in health_findings(health)}
+    checks = {item.id: item for item in health_findings(health)}
     for name, item in checks.items():
-        rule = _rule_of(item, alerts.rules, settings)
+        rule = _rule_of(item, alerts.rules)
         checks[name] = item if rule is None else item._replace(alert=rule.name)
     for alert in alerts.active:
         is_critical = alert.is_firing and alert.rule.severity == "critical"
-        same = [name for name in checks if is_about(alert, name, settings)]
+        same = [name for name, item in checks.items() if is_about(alert, item.about, settings)]
         for name in same:
             if is_critical:
                 checks[name] = checks[name]._replace(level="bad")
@@ -209,6 +214,11 @@ def _of_alert(alert: ActiveAlert, settings: Settings, subject: Subject | None) -
         is_symptom=rule.is_symptom,
         advice=rule.description,
         step=step,
+        about=HealthNote(
+            rule.check or rule.part or "server",
+            " ".join(labels.values()),
+            Cause(rule.name, {**labels, "value": alert.value}),
+        ),
     )
 
 
@@ -220,71 +230,68 @@ def with_origin(words: str, prefix: str | None, settings: Settings) -> str:
     return words
 
 
-def _rule_of(item: IncidentFinding, rules: Iterable[Alert], settings: Settings) -> Alert | None:
-    """Return the rule about the subject of a health check; of several the one that is as severe.
+def _rule_of(item: IncidentFinding, rules: Iterable[Alert]) -> Alert | None:
+    """Return the rule about the kind of a health check; of several the one that is as severe.
 
     A refused certificate is a warning while the former one is in use: it has not expired.
     """
-    name, is_bad = item.key[1], item.level == "bad"
-    certificates = {whole(it) for it in (settings.tls.certificate, settings.admin.tls.certificate)}
-    if name in certificates:
-        name = CERTIFICATE_FILE
-    elif name.startswith("/"):
-        name = ACCESS_FILE
+    is_bad = item.level == "bad"
     for rule in sorted(rules, key=lambda it: (it.severity == "critical") != is_bad):
-        if rule.check is not None and name.startswith(rule.check.partition("{")[0]):
+        if rule.check == item.about.kind:
             return rule
     return None
 
 
-def is_about(alert: ActiveAlert, check: str, settings: Settings) -> bool:
-    """Return whether a health check is about the same as an alert."""
+def is_about(alert: ActiveAlert, note: HealthNote, settings: Settings) -> bool:
+    """Return whether a health note is about the same as an alert."""
     labels = dict(alert.labels)
-    if alert.rule.check in {CERTIFICATE_FILE, ACCESS_FILE}:
-        value = settings.value_at(labels["setting"])
-        # The name of a check on a file is its absolute path; other keys of an issuer have a URL.
-        return bool(value) and "://" not in value and check == whole(value)
-    if alert.rule.check is None:
+    if alert.rule.check != note.kind:
         return False
-    name = alert.rule.check.format(**labels)
-    return check == name or check.startswith(f"{name} ")
+    if note.kind in FILES:
+        value = settings.value_at(labels["setting"])
+        # The subject is an absolute path; other keys of an issuer have a URL.
+        return bool(value) and "://" not in value and note.subject == whole(value)
+    # That of a purge is a cache and its place, and the metrics of workers do not name one.
+    whose = labels.get("route", labels.get("cache", ""))
+    return whose in {"", note.subject, note.subject.partition(" ")[0]}
 
 
 def health_findings(health: Health) -> Iterator[IncidentFinding]:
-    """Yield a finding for each check that fails, and for notes that clients feel."""
-    for name, reason in health.checks.items():
-        if reason is not None:
-            yield _check(name, reason, "bad")
-    for name, reason in health.notes.items():
-        if reason is not None:
-            yield _check(name, reason, "bad" if is_felt(name, reason) else "warning")
+    """Yield a finding for each part with a check that fails, or a note.
 
-
-def is_felt(note: str, reason: str) -> bool:
-    """Return whether readers or writers feel what the note is about.
-
-    Data are lost, a log takes no writes, an origin is unreachable, a cache in front still has what
-    was deleted, or nobody can connect for lack of a certificate, or because clients refuse the one
-    in use.
+    A note is a warning unless clients feel what it says.
     """
-    felt = ("certificate for ", "log ", "loss ", "origin ", "purge ")
-    return note.startswith(felt) or reason.startswith("the certificate in use ")
+    found: dict[str, IncidentFinding] = {}
+    for note in (*health.checks, *health.notes):
+        if note.cause is not None:
+            is_bad = note in health.checks or note.is_felt
+            item = _check(note, note.cause, "bad" if is_bad else "warning")
+            if (same := found.get(item.id)) is not None:  # another cause, or that of other workers
+                words = f"{same.sentence}; {note.sentence}"
+                item = (same if same.level == "bad" else item)._replace(sentence=words)
+            found[item.id] = item
+    yield from found.values()
 
 
-def _check(name: str, reason: str, level: Level) -> IncidentFinding:
-    what, _, of = name.partition(" ")
-    route = of if of.startswith("/") else None
-    words = reason if reason.startswith(name) else f"{what if route else name}: {reason}"
-    if what in _TITLES:
-        title = f"{_TITLES[what]} ({of})" if of else _TITLES[what]
-    else:
-        title = f"{PurePath(name).name} refused" if name.startswith("/") else f"{name}: see below"
-    note = A_START if reason == STARTING else ""
-    return IncidentFinding(("check", name), level, title, words, route, note=note)
+def _check(note: HealthNote, cause: Cause, level: Level) -> IncidentFinding:
+    kind, of = note.kind, note.subject
+    route = of if of.startswith("/") and kind not in FILES else None
+    words = note.sentence or ""
+    if cause.code not in NAMING_FILES:
+        words = f"{kind if route else note.name}: {words}"
+    title = f"{PurePath(of).name} refused" if kind in FILES else f"{note.name}: see below"
+    if kind in TITLES:
+        title = f"{TITLES[kind]} ({of})" if of else TITLES[kind]
+    begins = A_START if cause.code == STARTING else ""
+    return IncidentFinding(
+        ("check", note.name), level, title, words, route, note=begins, about=note
+    )
 
 
-# By the first word of a check or note.
-_TITLES = {
+FILES = {CERTIFICATE_FILE, ACCESS_FILE}
+NAMING_FILES = {"refused", "not_used"}  # causes whose sentences begin with the file
+# By the kind of a check or note.
+TITLES = {
     "clock": "clock was set",
     "log": "log takes no appends",
     "loss": "data lost",
@@ -304,7 +311,8 @@ def redis_findings(samples: Iterable[Sample]) -> Iterator[IncidentFinding]:
             (route,) = sample.values
             title = f"no append-only file ({route})"
             yield IncidentFinding(
-                (sample.metric.name, route), "warning", title, WITHOUT_FILE, route
+                *((sample.metric.name, route), "warning", title, WITHOUT_FILE, route),
+                about=HealthNote("log", route, Cause("without_file")),
             )
 
 
@@ -333,7 +341,11 @@ class Failovers:
             lost = next(it for it in _LOST if it in losses)
             words = f"The Redis of {route} has restarted or failed over: {_LOST[lost]}."
             title = f"Redis failed over ({route})"
-            yield IncidentFinding(("failover", route), "warning", title, words, route, since=now)
+            yield IncidentFinding(
+                *(("failover", route), "warning", title, words, route),
+                since=now,
+                about=HealthNote("log", route, Cause("failover", {"lost": lost})),
+            )
 
 
 # The worst first; one worker that can tell is enough.

@@ -103,6 +103,7 @@ class Incidents:
     def _attention(self, it: IncidentFinding, symptoms: Sequence[IncidentFinding]) -> Attention:
         found = Attention(
             id=it.id,
+            about=it.about,
             level=it.level,
             title=it.title,
             sentence=it.sentence,
@@ -119,7 +120,7 @@ class Incidents:
         return replace(
             it,
             level=min((it.level, *(symptom.level for symptom in symptoms)), key=_ORDER.__getitem__),
-            symptoms=tuple(Symptom(of.sentence, self._begun[of.id]) for of in symptoms),
+            symptoms=tuple(Symptom(it.sentence, self._begun[it.id], it.about) for it in symptoms),
         )
 
     def _end(

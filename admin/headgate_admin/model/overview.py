@@ -8,6 +8,7 @@ import msgspec
 
 from headgate_admin.model.kinds import HealthState, Level, Span, StateLevel, Transport
 from headgate_gateway.telemetry.event_journal import EventLevel
+from headgate_gateway.telemetry.health import HealthNote
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -59,6 +60,7 @@ class Symptom(msgspec.Struct, frozen=True):
 
     sentence: str
     since: float
+    about: HealthNote
 
 
 class NextStep(msgspec.Struct, frozen=True):
@@ -86,6 +88,7 @@ class Attention(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: str = ""
+    about: HealthNote = HealthNote("")
     level: Level
     title: str = ""  # in a few words
     sentence: str

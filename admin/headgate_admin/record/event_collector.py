@@ -66,14 +66,15 @@ class EventCollector:
 
 
 def _of_finding(item: IncidentFinding, now: float, *, is_over: bool) -> JournalEvent:
-    key = f"attention {item.id}"
+    cause = item.key[0] if item.about.cause is None else item.about.cause.code
     return JournalEvent(
         sequence=0,
-        key="" if is_over else key,
-        ends=key if is_over else "",
+        cause=cause,
+        subject=item.about.subject,
+        ends=cause if is_over else "",
         kind="attention",
         level=item.level,
-        sentence=item.sentence,
+        sentence="" if is_over else item.sentence,
         route=item.route,
         at=now,
         last_at=now,

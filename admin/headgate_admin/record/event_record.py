@@ -32,14 +32,16 @@ MOST_MARKS = 20  # in a chart; more of them would overlap
 class ConsoleEvent(msgspec.Struct, frozen=True, kw_only=True):
     """A thing that was found or done, from `at` to `last_at`, `count` times within minutes.
 
+    `cause` is the name of the log line or of the incident, and `subject` what it is about.
     `sequence` grows with each change of an event, whose `id` stays. `lasts` says that it goes on;
     `ended_at` is None for events without a duration, and for those whose end nobody saw.
     """
 
     sequence: int
     id: int = 0
-    key: str  # the same for the same thing
     kind: EventKind
+    subject: str
+    cause: str
     level: EventLevel
     sentence: str
     route: str | None = None
@@ -49,6 +51,11 @@ class ConsoleEvent(msgspec.Struct, frozen=True, kw_only=True):
     lasts: bool = False
     count: int = 1
     gateway: str = ""  # the one that shared it; empty for those of this gateway
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The cause and subject, equal for the same thing."""
+        return self.cause, self.subject
 
     @property
     def lasted(self) -> float | None:
@@ -94,8 +101,8 @@ class EventRecord:
     def __init__(self, most: int = MOST_EVENTS) -> None:
         self._most = most
         self._events: dict[int, ConsoleEvent] = {}  # by id, in the order of their sequences
-        self._by_key: dict[str, int] = {}
-        self._of_peers: dict[tuple[str, str, float], int] = {}
+        self._by_key: dict[tuple[str, str], int] = {}  # by cause and subject
+        self._of_peers: dict[tuple[str, tuple[str, str], float], int] = {}
         self._counted: dict[str, tuple[float, int]] = {}  # the names of EVENT_RULES
         self._last = 0
 
@@ -131,8 +138,8 @@ class EventRecord:
         """Record what processes have seen."""
         for occurrence in sorted(occurrences, key=lambda it: it.last_at):
             if occurrence.ends:
-                self._end(occurrence.ends, occurrence.last_at)
-            if occurrence.key:
+                self._end((occurrence.ends, occurrence.subject), occurrence.last_at)
+            if occurrence.sentence:
                 self._begin(occurrence)
 
     def shared(self, now: float) -> tuple[ConsoleEvent, ...]:
@@ -173,7 +180,7 @@ class EventRecord:
             same = self._same(new)
         if same is None:
             self._add(msgspec.convert(new, ConsoleEvent, from_attributes=True))
-            self._by_key[new.key] = self._last
+            self._by_key[new.cause, new.subject] = self._last
             return
         is_known = same.lasts and new.count == 1  # by another process, or from another line
         if is_known and (new.level, new.sentence) == (same.level, same.sentence):
@@ -191,13 +198,13 @@ class EventRecord:
 
     def _same(self, new: JournalEvent) -> ConsoleEvent | None:
         """Return the event that goes on, or was a moment ago, about the same."""
-        same = self._events.get(self._by_key.get(new.key, 0))
+        same = self._events.get(self._by_key.get((new.cause, new.subject), 0))
         is_same = same is not None and (same.lasts or new.at - same.last_at < AGAIN_S)
         return same if is_same else None
 
     def _limited(self, new: JournalEvent) -> JournalEvent:
         """Return the occurrence, or after many of its name one that stands for all others."""
-        name = new.key.partition(" ")[0]
+        name = new.cause
         since, count = self._counted.get(name, (new.at, 0))
         if new.at - since >= AGAIN_S:
             since, count = new.at, 0
@@ -205,9 +212,9 @@ class EventRecord:
         if count < MOST_OF_A_NAME:
             return new
         sentence = f"{new.sentence} {OTHERS}"
-        return replace(new, key=f"{name} *", sentence=sentence, lasts=False)
+        return replace(new, subject="*", sentence=sentence, lasts=False)
 
-    def _end(self, key: str, now: float) -> None:
+    def _end(self, key: tuple[str, str], now: float) -> None:
         event = self._events.get(self._by_key.get(key, 0))
         if event is not None and event.lasts:
             ended = max(now, event.at)
@@ -238,5 +245,5 @@ def _state(event: ConsoleEvent) -> tuple[object, ...]:
 
 def _label(event: ConsoleEvent) -> str:
     """Return the name of an event's rule in words: started, reload refused, origin down."""
-    name = event.key.partition(" ")[0].removeprefix("server.")
+    name = event.cause.removeprefix("server.")
     return name.replace(".", " ").replace("_", " ")

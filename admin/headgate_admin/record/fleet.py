@@ -17,6 +17,7 @@ from headgate_admin.record.gateways import GatewayView, Peer, parse_report, repo
 from headgate_admin.record.processes import ProcessRecord, ProcessView
 from headgate_gateway.features.questions.contract import LONGEST_FIGURES, PeerMetrics, ShareMetrics
 from headgate_gateway.telemetry import metrics
+from headgate_gateway.telemetry.health import Cause, HealthNote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -113,7 +114,11 @@ class Fleet:
                 )
                 title = "a gateway is silent"
                 key = "gateway", where
-                yield IncidentFinding(key, "bad", title, words, alert="HeadgateDown")
+                yield IncidentFinding(
+                    *(key, "bad", title, words),
+                    alert="HeadgateDown",
+                    about=HealthNote("gateway", where, Cause("silent")),
+                )
 
     def live(self, prefix: str) -> Row | None:
         """Return the last totals of a route on all gateways, with its live readers.

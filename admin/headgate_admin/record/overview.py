@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from headgate_admin.alerting.findings import TITLES
 from headgate_admin.model.kinds import RESULTS, HealthState
 from headgate_admin.model.overview import (
     Chart,
@@ -229,14 +230,11 @@ def _route(
 
 def route_state(recorder: Recorder, prefix: str, now: float) -> HealthState:
     """Return a route's state: by what is found about it, and by its last requests."""
-    checks = {**recorder.health.checks, **recorder.health.notes}
-    for what, words in (
-        ("log", "log takes no appends"),
-        ("origin", "origin unreachable or failing"),
-        ("loss", "acknowledged appends were lost"),
-    ):
-        if checks.get(f"{what} {prefix}") is not None:
-            return HealthState("bad", words)
+    notes = (*recorder.health.checks, *recorder.health.notes)
+    failing = {it.kind for it in notes if it.subject == prefix and it.cause is not None}
+    for kind in ("log", "origin", "loss"):
+        if kind in failing:
+            return HealthState("bad", TITLES[kind])
     for failure in recorder.traffic.failures(prefix, now):
         return HealthState("bad", f"the last {failure.kind} failed")
     idle_s = recorder.traffic.idle_s(prefix, now)

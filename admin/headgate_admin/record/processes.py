@@ -9,6 +9,7 @@ import msgspec
 
 from headgate_admin.model.kinds import HealthState
 from headgate_gateway.telemetry import metrics
+from headgate_gateway.telemetry.health import Cause
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,7 @@ class ProcessView(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str  # server, supervisor, worker 1
     state: HealthState
+    cause: Cause | None  # why it does not serve
     pid: int | None
     started_at: float | None  # epoch seconds
     processor: float | None  # the share of one processor since the look before
@@ -72,11 +74,12 @@ def _view(report: ProcessReport, look: _Look, before: _Look) -> ProcessView:
     if ended_at is not None:  # of the loop's clock, which counts from another moment
         ended_at += look.at - asyncio.get_running_loop().time()
     state = HealthState("good", "running")
-    if report.problem is not None:
-        state = HealthState("bad", report.problem)
+    if report.cause is not None:
+        state = HealthState("bad", report.cause.sentence)
     return ProcessView(
         name=report.name,
         state=state,
+        cause=report.cause,
         pid=report.pid,
         started_at=look.number("process_start_time_seconds"),
         processor=_processor(before, look),

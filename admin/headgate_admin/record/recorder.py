@@ -20,8 +20,9 @@ from headgate_admin.record.fleet import Fleet
 from headgate_admin.record.history import FINEST_S, History
 from headgate_admin.record.logs import RouteGauges
 from headgate_admin.record.route_traffic import RouteTraffic
-from headgate_gateway.features.questions.process_source import STARTING, STOPPING, Health
+from headgate_gateway.features.questions.process_source import Health
 from headgate_gateway.settings.reading.files import whole
+from headgate_gateway.telemetry.health import STARTING, Cause
 from headgate_gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Recorder:
         self.events = EventCollector(source)
         self.bans = BanKeeper(source, setup.clock, data_folder(setup.settings))
         self.samples: Snapshot = ()
-        self.health = Health({}, {})
+        self.health = Health()
         self.looked_at: float | None = None
 
     def use_settings(self, settings: Settings) -> None:
@@ -91,12 +92,12 @@ class Recorder:
     @property
     def saw_start(self) -> bool:
         """True if a part of the gateway was still starting at the last look."""
-        return any(why is not None and STARTING in why for why in self.health.checks.values())
+        return any(check.cause == Cause(STARTING) for check in self.health.checks)
 
     @property
     def state(self) -> HealthState:
         """The state of the gateway at the last look: that of its worst incident, or a stop."""
-        if self.health.checks.get("server") == STOPPING:
+        if self.health.is_stopping:
             return HealthState("warning", "draining")
         if self.looked_at is None:
             return HealthState("warning", "starting")
@@ -128,7 +129,7 @@ class Recorder:
         self.incidents.update(now, found, samples)
         if not self.saw_start:  # workers that start do not answer yet, which is no event
             self.events.note_findings(now, found)
-        stops = health.checks.get("server") == STOPPING
+        stops = health.is_stopping
         self.fleet.report(now, str(self._setup.settings.listen), self.state, stops=stops)
         if self.fleet.is_shared:
             question = self.fleet.question(self.events.record.shared(now), self.bans.list.decisions)

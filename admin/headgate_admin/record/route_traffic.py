@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from headgate_admin.alerting.findings import IncidentFinding, with_origin
 from headgate_admin.record.figures import COLUMN, OUTCOMES
+from headgate_gateway.telemetry.health import Cause, HealthNote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +18,7 @@ IDLE_S = 300.0  # a route without requests for as long is idle
 FAILED_S = 900.0  # a failure counts for as long if no request of its kind follows
 BEGINS, GOES_ON = 0.5, 0.1  # shares of the requests of a look
 APPENDS, OTHERS = "appends", "requests other than appends"
+_CODES = {APPENDS: "appends_fail", OTHERS: "requests_fail"}
 
 
 class Failure(NamedTuple):
@@ -83,6 +85,7 @@ class RouteTraffic:
                     since,
                     window="the last requests of this kind",
                     is_symptom=True,
+                    about=HealthNote("requests", prefix, Cause(_CODES[kind])),
                 )
 
     def idle_s(self, prefix: str, now: float) -> float | None:

@@ -19,6 +19,7 @@ from headgate_gateway.background import LONGEST_TURN_S
 from headgate_gateway.errors import StartError
 from headgate_gateway.settings.credential_kinds import KINDS, ranked, verified
 from headgate_gateway.small_files import WatchedFiles, read_file
+from headgate_gateway.telemetry.health import ACCESS_FILE, KEY_SET, Cause, HealthNote
 from headgate_gateway.telemetry.logs import log
 from headgate_gateway.telemetry.metrics import Sample, least
 
@@ -239,11 +240,12 @@ class Authorities:
         for watched in (*self._files, *self._urls):
             await watched.stop()
 
-    def notes(self) -> dict[str, str | None]:
-        """Return what is wrong with each file and URL, by name, or None where nothing is."""
-        files = {file.path: file.trouble for file in self._files}
-        urls = {keys.public_url: keys.trouble for keys in self._urls}
-        return files | urls
+    def notes(self) -> Iterator[HealthNote]:
+        """Yield what is wrong with each file and URL, or that nothing is."""
+        for file in self._files:
+            yield HealthNote(ACCESS_FILE, file.path, Cause.of("refused", file.trouble))
+        for keys in self._urls:
+            yield HealthNote(KEY_SET, keys.public_url, Cause.of("not_fetched", keys.trouble))
 
     def samples(self) -> Iterator[Sample]:
         """Yield the state of each file."""

@@ -103,7 +103,6 @@ async def files_of_gateway(
             except StreamError as refusal:
                 if refusal.status != HTTPStatus.BAD_REQUEST:
                     raise
-                # The client adds the status to the gateway's sentence, in parentheses.
-                raise Refused(refusal.reason.rpartition(" (")[0].rstrip(".")) from refusal
+                raise Refused(refusal.reason) from refusal
             files[one.file_name] = made.text
     return files

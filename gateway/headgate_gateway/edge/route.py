@@ -31,6 +31,7 @@ from headgate_gateway.rules.cached_response import stream_key
 from headgate_gateway.rules.response_rules import ResponseRules
 from headgate_gateway.rules.served_lifetimes import EVERYBODY, Recipient
 from headgate_gateway.telemetry import traffic_metrics
+from headgate_gateway.telemetry.health import Cause, HealthNote
 from headgate_gateway.telemetry.metrics import Sample
 from headgate_gateway.telemetry.rare_lines import OutageLine
 from headgate_gateway.telemetry.traffic import Traffic
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from headgate_gateway.live.contract import ParkableConnection
     from headgate_gateway.origin.answer import OriginAnswer
     from headgate_gateway.protocol.requests import Read
-    from headgate_gateway.routes.contract import Checks, ParsedPoll
+    from headgate_gateway.routes.contract import ParsedPoll
     from headgate_gateway.routes.feature import RouteFeature
     from headgate_gateway.routes.setup import RouteSetup
     from headgate_gateway.runtime.write_journal import Write
@@ -227,12 +228,12 @@ class EdgeRoute(StreamRoute):
         self.feeds.writes.start_all_over()
 
     @override
-    def notes(self) -> Checks:
-        """Return why no server of the origin can be reached, and the notes of features."""
-        notes = {f"origin {self.prefix}": self.origin.servers.why_unhealthy()}
-        for feature in self.features.values():
-            notes |= {f"{name} {self.prefix}": note for name, note in feature.notes().items()}
-        return notes
+    def notes(self) -> Iterator[HealthNote]:
+        """Yield why no server of the origin can be reached, and the notes of features."""
+        servers = self.origin.servers
+        cause = Cause.of("down" if servers.chosen is None else "failing", servers.why_unhealthy())
+        yield HealthNote("origin", self.prefix, cause)
+        yield from super().notes()
 
     @override
     def samples(self) -> Iterator[Sample]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from headgate_gateway.telemetry.health import Cause, HealthNote
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
@@ -42,19 +44,17 @@ class CertificateFailures:
         if host in self._hosts:
             self._reasons[host] = reason
 
-    def notes(self) -> dict[str, str | None]:
-        """Return the reason for each host that still lacks a certificate or its renewal."""
-        found: dict[str, str | None] = {}
+    def notes(self) -> Iterator[HealthNote]:
+        """Yield the reason for each host that still lacks a certificate or its renewal."""
         now = self._clock()
         for host, reason in list(self._reasons.items()):
             lifetimes = list(_lifetimes(self._folder, host))
             if any(lifetime.is_current(now) for lifetime in lifetimes):
                 del self._reasons[host]  # Caddy has tried again by itself
             elif any(lifetime.not_after > now for lifetime in lifetimes):
-                found[f"renewal of the certificate for {host}"] = reason
+                yield HealthNote("renewal", host, Cause.of("failed", reason))
             else:
-                found[f"certificate for {host}"] = reason
-        return found
+                yield HealthNote("certificate", host, Cause.of("missing", reason))
 
 
 def find_hosts_with_certificates(folder: Path, hosts: Sequence[str], now: float) -> list[str]:

@@ -20,23 +20,23 @@ from headgate_gateway.front.caddyfile import (
 from headgate_gateway.front.certificates import CertificateFailures, find_hosts_with_certificates
 from headgate_gateway.front.opening import CannotLoadError, load, wait_for_handshakes
 from headgate_gateway.front.sockets import open_public, open_upstream
+from headgate_gateway.telemetry.health import STARTING, Cause
 from headgate_gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from headgate_gateway.settings import Settings
+    from headgate_gateway.telemetry.health import HealthNote
 
-STARTING = "starting"
 FOLDER_MODE = 0o700  # the folder has private keys
 
 
 class Front:
     """Caddy, its sockets, and the Unix socket `upstream` by which it reaches this server.
 
-    `why_unhealthy` is the reason why Caddy does not serve, or None. `restarts` counts how often it
-    was restarted.
+    `cause` says why Caddy does not serve, or is None. `restarts` counts how often it was restarted.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Front:
 
         Raises StartError, or OSError of a socket.
         """
-        self.why_unhealthy: str | None = STARTING
+        self.cause: Cause | None = Cause(STARTING)
         self.restarts = 0
         self._opened = ExitStack()
         self._clock = clock
@@ -84,8 +84,8 @@ class Front:
         if self._keeping.done():
             await self._keeping
 
-    def notes(self) -> dict[str, str | None]:
-        """Return why hosts lack a certificate, by what is missing."""
+    def notes(self) -> Iterator[HealthNote]:
+        """Return why hosts lack a certificate, or its renewal."""
         return self._failures.notes()
 
     def terminate(self) -> None:
@@ -115,13 +115,13 @@ class Front:
     async def _keep(self) -> None:
         """Restart Caddy whenever it ends. Raises StartError if it ends before it has served."""
         await keep_running(self._run, self._note_end, self._stopping)
-        self.why_unhealthy = "stopped"
+        self.cause = Cause("stopped")
 
     def _note_end(self, ended: str, pause_s: float) -> None:
         if not self._served.is_set():
             raise StartError(f"cannot start the front: Caddy {ended}")
         self.restarts += 1
-        self.why_unhealthy = f"Caddy {ended}, starting again"
+        self.cause = Cause("ended", {"reason": f"Caddy {ended}"})
         log.error("front.ended", reason=ended, pause_s=pause_s)
 
     async def _run(self) -> str:
@@ -151,5 +151,5 @@ class Front:
         return issued + find_hosts_with_certificates(self._folder, asked, self._clock())
 
     async def _serve(self) -> None:
-        self.why_unhealthy = None
+        self.cause = None
         self._served.set()

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         ClockRecord,
         StreamState,
     )
+    from headgate_gateway.telemetry.health import Cause
     from headgate_gateway.telemetry.metrics import Histogram
 
     # Called with the number of the first of several commits, and for each commit from that one on
@@ -205,7 +206,7 @@ class Log(ABC):
         """
         return self.why_unhealthy() is not None and self.accepts_removals()
 
-    def loss(self) -> str | None:
+    def loss(self) -> Cause | None:
         """Return what acknowledged appends were lost, for as long as an operator should know."""
         return None
 

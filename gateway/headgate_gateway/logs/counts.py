@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headgate_gateway.errors import LogFull
+from headgate_gateway.telemetry.health import Cause
 from headgate_gateway.telemetry.metrics import Histogram
 
 if TYPE_CHECKING:
@@ -72,18 +73,14 @@ class Quota:
         self.used += size
         return None
 
-    def note(self) -> str | None:
+    def cause(self) -> Cause | None:
         """Return that the log is full, since a commit was refused and until there is more room.
 
-        A short commit may still fit. It leaves less room for the next one, so the note stays.
+        A short commit may still fit. It leaves less room for the next one, so the cause stays.
         """
         if self._room is None or not self.max_bytes or self.max_bytes - self.used > self._room:
             return None
-        return (
-            f"{self.used:,} bytes are used of max_storage_size, {self.max_bytes:,}: creations and "
-            "appends that do not fit get 507 until streams are deleted or max_storage_size is "
-            "raised"
-        )
+        return Cause("full", {"used": self.used, "limit": self.max_bytes})
 
 
 class CommitHistograms:

@@ -17,7 +17,7 @@ from headgate_gateway.monitoring.quantities import (
     total,
 )
 from headgate_gateway.monitoring.recordings import APPENDS
-from headgate_gateway.monitoring.rules import ACCESS_FILE, Alert, Part
+from headgate_gateway.monitoring.rules import Alert, Part
 
 MIB = 1 << 20
 # Less may be used up before the next scrape: a disk that is that full fires at once.
@@ -84,7 +84,7 @@ OF_PARTS = (
         "The former content stays in force: later revocations and additions have no effect, and"
         " a restart would fail. /readyz and the log line access.file_refused say why.",
         "access_files",
-        ACCESS_FILE,
+        "access_file",
     ),
     *CERTIFICATE_ALERTS,
     Alert(
@@ -95,7 +95,7 @@ OF_PARTS = (
         "{{ $value }} subscriptions of {{ $labels.route }} have failed for over a day.",
         "Each is tried once an hour. GET of the subscription tells last_error; nothing is lost.",
         "subscriptions",
-        "subscriptions {route}",
+        "subscriptions",
     ),
     Alert(
         "HeadgateSubscriptionLags",
@@ -169,7 +169,7 @@ OF_PARTS = (
         "The log of {{ $labels.route }} takes no appends on {{ $labels.instance }}.",
         "/readyz and the log line log.failed give the reason.",
         "log",
-        "log {route}",
+        "log",
     ),
     Alert(
         "HeadgateSlowAppends",
@@ -217,7 +217,7 @@ OF_PARTS = (
         " max_storage_size.",
         "Beyond it creations and appends get 507. Delete streams or raise max_storage_size.",
         "quota",
-        "quota {route}",
+        "quota",
     ),
     Alert(
         "HeadgateDiskFills",
@@ -239,7 +239,7 @@ OF_PARTS = (
         "After a restart or failover it lacks the last writes that it had acknowledged. The offsets"
         " of lost data get 410.",
         "redis",
-        "loss {route}",
+        "loss",
     ),
     Alert(
         "HeadgateHistoryChanged",
@@ -294,7 +294,7 @@ OF_PARTS = (
         "Readers may still get deleted streams. /readyz and the log line purge.failed give the"
         " reason.",
         "purges",
-        "purge {cache}",
+        "purge",
     ),
     _few_hits(
         "HeadgateFewHits",
@@ -332,7 +332,7 @@ OF_PARTS = (
         " {{ $labels.route }}.",
         "Requests go to the other servers of the route, if there are any.",
         "origin",
-        "origin {route}",
+        "origin",
     ),
     Alert(
         "HeadgateOriginDown",
@@ -342,7 +342,7 @@ OF_PARTS = (
         "{{ $labels.instance }} cannot reach any server of the origin of {{ $labels.route }}.",
         "Readers get what is cached, and writers get 502.",
         "origin",
-        "origin {route}",
+        "origin",
     ),
     Alert(
         "HeadgateOriginFailing",
@@ -353,7 +353,7 @@ OF_PARTS = (
         " {{ $labels.instance }} nothing but 5xx, or nothing at all.",
         "Its log says why. It can be reached, so requests still go there.",
         "origin",
-        "origin {route}",
+        "origin",
     ),
     Alert(
         "HeadgateOriginErrors",
@@ -373,6 +373,6 @@ OF_PARTS = (
         "The origin's log says why it answers 5xx; the gateway's log line origin.failed has the"
         " other failures.",
         "origin",
-        "origin {route}",
+        "origin",
     ),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from headgate_gateway.monitoring.quantities import Gauge, Threshold
-from headgate_gateway.monitoring.rules import CERTIFICATE_FILE, Alert
+from headgate_gateway.monitoring.rules import Alert
 
 DAY_S = 86_400
 EXPIRY = "headgate_tls_certificate_expiry_timestamp_seconds"
@@ -51,7 +51,7 @@ CERTIFICATE_ALERTS = (
         " client connects. /readyz and the log lines tls.files_refused and tls.certificate_invalid"
         " say which.",
         "tls",
-        CERTIFICATE_FILE,
+        "certificate_file",
     ),
     Alert(
         "HeadgateCertificateExpiresSoon",
@@ -82,7 +82,7 @@ CERTIFICATE_ALERTS = (
         " {{ $value | humanizeDuration }} ago.",
         "No client connects. Renew it by hand: the gateway reads the files by itself.",
         "tls",
-        CERTIFICATE_FILE,
+        "certificate_file",
     ),
     Alert(
         "HeadgateCertificateNotValidYet",
@@ -93,6 +93,6 @@ CERTIFICATE_ALERTS = (
         " {{ $value | humanizeDuration }}.",
         "No client connects. Compare the clock of the machine, and the files.",
         "tls",
-        CERTIFICATE_FILE,
+        "certificate_file",
     ),
 )

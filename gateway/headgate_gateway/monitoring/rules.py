@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 # One of `parts_of`: `log`, a kind of log, `quota`, `origin`, `subscriptions`, `workers`, `purges`,
 # `access_files`, `tls`.
 Part: TypeAlias = str
-# Checks of files have their paths as names; the metrics about them name the setting.
-CERTIFICATE_FILE, ACCESS_FILE = "certificate file", "access file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,7 @@ class Alert:
     summary: str
     description: str
     part: Part | None = None
-    # The name of the health check or note about the same, with labels in braces: one item together.
+    # The kind of the health notes about the same: one item together.
     check: str | None = None
     # The part of a text that the console can evaluate.
     plain_part: Threshold | None = None

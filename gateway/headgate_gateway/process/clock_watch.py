@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from headgate_gateway.streams.clock import WallClockSteps
+from headgate_gateway.telemetry.health import Cause, HealthNote
 from headgate_gateway.telemetry.logs import log
 from headgate_gateway.telemetry.metrics import Sample, counter
 
@@ -54,12 +55,10 @@ class ClockWatch:
         self._look()
         yield Sample(CLOCK_SETS, (), self._sets)
 
-    def notes(self) -> dict[str, str | None]:
-        """Return for an hour that the clock was set, as a note of the process's health."""
-        if not self._sets or self._look() - self._moved_at > NOTED_S:
-            return {"clock": None}
-        way = "forward" if self._moved > 0 else "back"
-        return {
-            "clock": f"was set {way} by {abs(self._moved):,.0f} s: rates and times that span this"
-            " moment are wrong"
-        }
+    def notes(self) -> Iterator[HealthNote]:
+        """Yield for an hour that the clock was set."""
+        cause = None
+        if self._sets and self._look() - self._moved_at <= NOTED_S:
+            way = "forward" if self._moved > 0 else "back"
+            cause = Cause("set", {"way": way, "by_s": abs(self._moved)})
+        yield HealthNote("clock", cause=cause)

@@ -13,8 +13,6 @@ from headgate_gateway.errors import StartError
 from headgate_gateway.features.composition import FeatureRoutes
 from headgate_gateway.features.console_token import ConsoleToken, console_mark
 from headgate_gateway.features.questions.process_source import (
-    STARTING,
-    STOPPING,
     Health,
     ProcessReport,
     Restarts,
@@ -33,6 +31,7 @@ from headgate_gateway.process.reconfiguration import ActiveConfiguration, Maker
 from headgate_gateway.process.reloader import Reloader
 from headgate_gateway.settings.reached import stream_tls
 from headgate_gateway.telemetry import metrics, outbound, tracing
+from headgate_gateway.telemetry.health import STARTING, STOPPING, Cause, HealthNote
 from headgate_gateway.telemetry.logs import log
 from headgate_gateway.telemetry.metrics import Sample, gauge
 from headgate_gateway.web.connections.listener import ConnectionListener
@@ -150,22 +149,20 @@ class Gateway:
 
     async def health(self) -> Health:
         """Return the health of this process and of its routes."""
-        server = STARTING if self._connections is None else None
-        if self._is_stopping:
-            server = STOPPING
-        health = Health({"server": server}, {})
+        server = STOPPING if self._is_stopping else STARTING if self._connections is None else ""
+        checks = [HealthNote("server", cause=Cause(server) if server else None)]
+        notes: list[HealthNote] = []
         for route in self._routes:
-            health.checks.update(route.readiness())
-            health.notes.update(route.notes())
+            checks += route.readiness()
+            notes += route.notes()
         if self._front is not None:
-            health.checks["front"] = self._front.why_unhealthy
-            health.notes.update(self._front.notes())
-        if self._handshakes is not None:
-            health.notes.update(self._handshakes.notes())
-        health.notes.update(self.reloader.notes())
-        health.notes.update(self._configuration.purges.notes())
-        health.notes.update(self._configuration.authorities.notes())
-        return health
+            checks.append(HealthNote("front", cause=self._front.cause))
+        active = self._configuration
+        for part in (
+            *(self._front, self._handshakes, self.reloader, active.purges, active.authorities),
+        ):
+            notes += () if part is None else part.notes()
+        return Health(tuple(checks), tuple(notes))
 
     def numbers(self) -> metrics.Snapshot:
         """Return the metrics of this process."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from headgate_gateway.process.clock_watch import ClockWatch
     from headgate_gateway.settings import Settings
+    from headgate_gateway.telemetry.health import HealthNote
 
     Reread: TypeAlias = Callable[[], Settings]
 
@@ -128,9 +129,10 @@ class Reloader:
         log.error("server.reload_refused", problems=problems, instead="the settings in force")
         return problems
 
-    def notes(self) -> dict[str, str | None]:
-        """Return what the watches have noticed."""
-        return {name: why for watch in self.watches for name, why in watch.notes().items()}
+    def notes(self) -> Iterator[HealthNote]:
+        """Yield what the watches have noticed."""
+        for watch in self.watches:
+            yield from watch.notes()
 
     def samples(self) -> Iterator[Sample]:
         """Yield how many reloads were done and refused, and the samples of the watches."""

@@ -13,6 +13,7 @@ from headgate_gateway.errors import StartError
 from headgate_gateway.settings import SettingsError
 from headgate_gateway.settings.reading.named_files import named_files
 from headgate_gateway.small_files import file_state
+from headgate_gateway.telemetry.health import Cause, HealthNote
 from headgate_gateway.telemetry.logs import log
 from headgate_gateway.telemetry.metrics import Sample, gauge
 
@@ -66,18 +67,18 @@ class WrittenSettings(Background):
         of_files, of_folders = self._problems_of_files, self._problems_of_folders
         return await asyncio.to_thread(lambda: of_files(written) or of_folders(written))
 
-    def notes(self) -> dict[str, str | None]:
-        """Return what is wrong, as a note of the process's health."""
+    def notes(self) -> Iterator[HealthNote]:
+        """Yield what is wrong, if there are files."""
         if not self._paths:
-            return {}
+            return
         if not self.problems:
-            return {"settings": None}
+            yield HealthNote("settings")
+            return
         left_out = len(self.problems) - SHOWN_PROBLEMS
         more = (f"And {left_out} more.",) if left_out > 0 else ()
         shown = " ".join((*self.problems[:SHOWN_PROBLEMS], *more))
-        if self.awaits_restart:
-            return {"settings": f"refused by the last reload, in force from a restart on: {shown}"}
-        return {"settings": f"refused as they are written now, so a restart may fail: {shown}"}
+        code = "waits_for_restart" if self.awaits_restart else "not_readable"
+        yield HealthNote("settings", cause=Cause(code, {"reason": shown}))
 
     def samples(self) -> Iterator[Sample]:
         """Yield whether the written settings can be used."""

@@ -21,6 +21,7 @@ from headgate_gateway.purge.purge_queue import (
     PurgeQueue,
 )
 from headgate_gateway.rules.directives import again_s
+from headgate_gateway.telemetry.health import Cause
 from headgate_gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -86,13 +87,11 @@ class Purger:
             return 0.0
         return max(0.0, self._succeeded_at + TRUSTED_S - now)
 
-    def why_unhealthy(self) -> str | None:
-        """Return why purges have failed, as a sentence about the cache; None if none has."""
-        failed = self.queue.failed
-        if not failed:
+    def cause(self) -> Cause | None:
+        """Return why purges have failed; None if none has."""
+        if not (failed := self.queue.failed):
             return None
-        streams = "1 purge waits" if failed == 1 else f"{failed:,} purges wait"
-        return f"it {self._reason}; {streams}, and readers may get what is no more"
+        return Cause("purges_wait", {"reason": self._reason, "count": failed})
 
     async def run(self, client: OutboundClient) -> None:
         """Send purges until `stop`, and then until all are done or have failed once more."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from headgate_gateway.protocol.cache_headers import PurgeTrust
 from headgate_gateway.purge.purge_queue import GIVE_UP_S, Copies
 from headgate_gateway.telemetry import metrics
+from headgate_gateway.telemetry.health import HealthNote
 from headgate_gateway.telemetry.metrics import Sample, counter, gauge
 
 if TYPE_CHECKING:
@@ -104,13 +105,11 @@ class Purges:
         fields = tuple(field for field, for_s in trusted.items() if for_s)
         return PurgeTrust(fields, min((trusted[field] for field in fields), default=UNKNOWN_S))
 
-    def notes(self) -> dict[str, str | None]:
-        """Return why each cache is unhealthy, or None, by name; caches may share a name."""
-        notes: dict[str, str | None] = {}
+    def notes(self) -> Iterator[HealthNote]:
+        """Yield why each cache is unhealthy, or None; caches may share a name."""
         for purger in self._purgers:
-            name = f"purge {purger.driver.kind} {purger.driver.place}"
-            notes[name] = notes.get(name) or purger.why_unhealthy()
-        return notes
+            subject = f"{purger.driver.kind} {purger.driver.place}"
+            yield HealthNote("purge", subject, purger.cause())
 
     def samples(self) -> metrics.Snapshot:
         """Return the metrics, summed over all caches of a kind."""

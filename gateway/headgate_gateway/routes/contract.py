@@ -10,10 +10,11 @@ from multidict import MultiMapping
 from headgate_gateway.access.principal import Principal
 from headgate_gateway.errors import LogUnavailable, StartError
 from headgate_gateway.protocol.streams.offsets import long_over_at
+from headgate_gateway.telemetry.health import HealthNote
 from headgate_gateway.telemetry.traffic import resume_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from headgate_gateway.access.contract import RouteAccess
     from headgate_gateway.live.contract import ParkableConnection
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from headgate_gateway.telemetry.traffic import Hits, Traffic
 
     CachedAnswer = tuple[int, bytes, bytes, Hits]  # status, head, body, and the counter of hits
-    Checks = Mapping[str, str | None]  # by name: None where all is well, else what is wrong
 
 
 class PlainGet(msgspec.Struct, frozen=True, eq=False):
@@ -132,13 +132,15 @@ class StreamRoute(Protocol):
         """
         return
 
-    def readiness(self) -> Checks:
+    def readiness(self) -> Iterable[HealthNote]:
         """Return the checks that readiness depends on; by default none."""
-        return {}
+        return ()
 
-    def notes(self) -> Checks:
-        """Return the checks for operators that readiness does not depend on; by default none."""
-        return {}
+    def notes(self) -> Iterable[HealthNote]:
+        """Return the checks that readiness does not depend on: by default those of features."""
+        for feature in self.features.values():
+            for kind, cause in feature.notes().items():
+                yield HealthNote(kind, self.prefix, cause)
 
     def samples(self) -> Iterable[Sample]:
         """Return the route's metrics as they are now."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from headgate_gateway.access.principal import Principal
     from headgate_gateway.routes.answers import RouteAnswer
     from headgate_gateway.routes.setup import RouteSetup
+    from headgate_gateway.telemetry.health import Cause
     from headgate_gateway.telemetry.metrics import Sample
 
 
@@ -79,8 +80,8 @@ class RouteFeature:
         """Return the answer to a request to a control path. Raises HeadgateError."""
         raise NotImplementedError
 
-    def notes(self) -> Mapping[str, str | None]:
-        """Return the checks for operators, by names to which the prefix is added."""
+    def notes(self) -> Mapping[str, Cause | None]:
+        """Return the checks for operators by their kinds: None where all is well."""
         return {}
 
     def samples(self) -> Iterable[Sample]:

@@ -35,6 +35,7 @@ from headgate_gateway.streams.reads import HostedReads, cached_answer
 from headgate_gateway.streams.stream_table import StreamTable
 from headgate_gateway.streams.writes import WriteQueue
 from headgate_gateway.telemetry import traffic_metrics
+from headgate_gateway.telemetry.health import Cause, HealthNote
 from headgate_gateway.telemetry.metrics import Sample
 from headgate_gateway.telemetry.traffic import Traffic
 
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from headgate_gateway.logs.contract import Log
     from headgate_gateway.protocol.requests import Read
     from headgate_gateway.protocol.responses import Response
-    from headgate_gateway.routes.contract import Checks, ParsedPoll
+    from headgate_gateway.routes.contract import ParsedPoll
     from headgate_gateway.routes.feature import RouteFeature
     from headgate_gateway.routes.setup import RouteSetup
     from headgate_gateway.settings import Route
@@ -188,23 +189,21 @@ class HostedRoute(StreamRoute):
     # As a part of the process
 
     @override
-    def readiness(self) -> Checks:
-        """Return the check of the log: why it is away, or None; none while it is read-only."""
-        log = self.table.log
-        return {} if log.is_read_only() else {f"log {self.prefix}": log.why_unhealthy()}
+    def readiness(self) -> Iterator[HealthNote]:
+        """Yield the check of the log: why it is away, or None; none while it is read-only."""
+        if not self.table.log.is_read_only():
+            yield HealthNote("log", self.prefix, Cause.of("away", self.table.log.why_unhealthy()))
 
     @override
-    def notes(self) -> Checks:
-        """Return a loss of data, and why the log takes no appends: it still serves reads."""
+    def notes(self) -> Iterator[HealthNote]:
+        """Yield a loss of data, and why the log takes no appends: it still serves reads."""
         log, quota = self.table.log, self.table.log.quota
-        notes = {
-            f"log {self.prefix}": log.why_unhealthy() if log.is_read_only() else None,
-            f"loss {self.prefix}": log.loss(),
-            f"quota {self.prefix}": None if quota is None else quota.note(),
-        }
-        for feature in self.features.values():
-            notes |= {f"{name} {self.prefix}": note for name, note in feature.notes().items()}
-        return {name: note for name, note in notes.items() if note is not None}
+        reads_only = Cause.of("read_only", log.why_unhealthy()) if log.is_read_only() else None
+        full = None if quota is None else quota.cause()
+        for kind, cause in (("log", reads_only), ("loss", log.loss()), ("quota", full)):
+            if cause is not None:
+                yield HealthNote(kind, self.prefix, cause)
+        yield from (note for note in super().notes() if note.cause is not None)
 
     @override
     def samples(self) -> Iterator[Sample]:

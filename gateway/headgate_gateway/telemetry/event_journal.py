@@ -136,11 +136,13 @@ LASTING = frozenset(rule.ends for rule in EVENT_RULES.values() if rule.ends)
 class JournalEvent(msgspec.Struct, frozen=True):
     """An event as one process saw it `count` times, from `at` to `last_at` (epoch seconds).
 
-    `key` is empty where it only ends the events with the key `ends`.
+    `cause` is the name of the log line, and `subject` what it is about. It ends an event of the
+    cause `ends` about the same; without a `sentence`, it does no more than that.
     """
 
     sequence: int
-    key: str
+    cause: str
+    subject: str
     ends: str
     kind: EventKind
     level: EventLevel
@@ -174,7 +176,7 @@ class EventJournal:
         self.process = secrets.token_hex(8)
         self.dropped = 0
         self._sequence = 0
-        self._unsent: dict[tuple[str, str], JournalEvent] = {}
+        self._unsent: dict[tuple[str, str], JournalEvent] = {}  # by cause and subject
         self._sent: list[JournalEvent] = []
 
     def note(self, event: str, fields: Mapping[str, object]) -> None:
@@ -196,7 +198,7 @@ class EventJournal:
 
     def _add(self, new: JournalEvent) -> None:
         self._sequence += 1
-        key = (new.key, new.ends)
+        key = (new.cause, new.subject)
         same = self._unsent.pop(key, None)
         if same is None and len(self._unsent) >= MOST_UNTAKEN:
             del self._unsent[next(iter(self._unsent))]
@@ -225,11 +227,11 @@ def _text(value: object) -> str:
 
 
 def _occurrence(event: str, rule: EventRule, fields: _Fields, now: float) -> JournalEvent:
-    about = "".join(f" {fields[name]}" for name in rule.about)
     return JournalEvent(
         sequence=0,
-        key=f"{event}{about}" if rule.sentence else "",
-        ends=f"{rule.ends}{about}" if rule.ends else "",
+        cause=event,
+        subject=" ".join(fields[name] for name in rule.about),
+        ends=rule.ends,
         kind=rule.kind,
         level=rule.level,
         sentence=rule.sentence.format_map(fields),

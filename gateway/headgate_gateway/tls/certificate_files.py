@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from typing_extensions import override
 
 from headgate_gateway.small_files import WatchedFiles
+from headgate_gateway.telemetry.health import CERTIFICATE_FILE, Cause, HealthNote
 from headgate_gateway.telemetry.logs import log
 from headgate_gateway.telemetry.metrics import Sample, least
 from headgate_gateway.tls.certificate import Certificate, read_certificate
@@ -89,14 +90,11 @@ class CertificateFiles(WatchedFiles[LoadedFiles]):
         """The certificate in use."""
         return self.value.certificate
 
-    def note(self) -> str | None:
-        """Return what is wrong with the certificate in use or with the present files, or None."""
+    def notes(self) -> Iterator[HealthNote]:
+        """Yield what is wrong with the certificate in use, and with the present files, or None."""
         why = self.certificate.why_refused(self._clock(), self.files.hosts)
-        found = (
-            why and f"the certificate in use {why}, so clients refuse it",
-            self.trouble and f"{self.trouble}; the one read before stays in use",
-        )
-        return "; ".join(filter(None, found)) or None
+        for cause in (Cause.of("invalid", why), Cause.of("not_used", self.trouble)):
+            yield HealthNote(CERTIFICATE_FILE, self.files.certificate, cause)
 
     def samples(self) -> Iterator[Sample]:
         """Yield the validity of the certificate in use, and whether the files are in use."""

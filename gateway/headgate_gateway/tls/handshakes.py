@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from headgate_gateway.settings import TlsFiles
+    from headgate_gateway.telemetry.health import HealthNote
 
 # Handshakes that begin in one pass of the loop: 5 ms, for which everybody else waits.
 AT_ONCE = 8
@@ -142,9 +143,9 @@ class Handshakes:
             self.failures[reason_of(error)] += 1
             raise
 
-    def notes(self) -> dict[str, str | None]:
-        """Return what is wrong with the certificate and its files, by its path, or None."""
-        return {self._certificate.files.certificate: self._certificate.note()}
+    def notes(self) -> Iterator[HealthNote]:
+        """Return what is wrong with the certificate and its files, or that nothing is."""
+        return self._certificate.notes()
 
     def samples(self) -> Iterator[Sample]:
         """Yield the failures by reason, and the samples of the certificate files."""

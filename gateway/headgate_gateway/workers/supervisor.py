@@ -15,7 +15,6 @@ import uvloop
 from headgate_gateway.errors import StartError
 from headgate_gateway.features.console_token import ConsoleToken
 from headgate_gateway.features.questions.process_source import (
-    STOPPING,
     Health,
     ProcessReport,
     Restarts,
@@ -31,12 +30,13 @@ from headgate_gateway.runtime.write_journal import share_memory
 from headgate_gateway.settings import Address
 from headgate_gateway.settings.sections.admin import AdminSettings
 from headgate_gateway.telemetry import metrics, outbound
+from headgate_gateway.telemetry.health import STOPPING, Cause, HealthNote, merged
 from headgate_gateway.telemetry.logs import log, set_level
 from headgate_gateway.workers.channel import StartMessage
-from headgate_gateway.workers.worker_slot import LAST_S, WorkerSlot
+from headgate_gateway.workers.worker_slot import LAST_S, SILENT, WorkerSlot
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from headgate_gateway.features.questions.contract import Answer, Question
     from headgate_gateway.front.front import Front
@@ -227,25 +227,25 @@ class Supervisor:
 
     async def health(self) -> Health:
         """Return the health: ready when one worker is, since it serves for the others."""
-        stopping = STOPPING if self._stop.is_set() else None
-        workers: dict[str, str | None] = {}
+        stopping = Cause(STOPPING) if self._stop.is_set() else None
+        workers: list[HealthNote] = []
         logs, notes = [], []
         for slot, report in zip(self._slots, await self._reports(), strict=True):
-            if report is None:
-                workers[f"worker {slot.number}"] = slot.why_unhealthy or "does not answer"
-                continue
-            of_worker = dict(report.health.checks)
-            workers[f"worker {slot.number}"] = of_worker.pop("server")
-            logs.append((slot.number, of_worker))
-            notes.append((slot.number, report.health.notes))
-        checks, noted = {"server": stopping, **_merged(logs)}, _merged(notes)
+            cause: Cause | None = slot.cause or SILENT
+            if report is not None:
+                server, *of_worker = report.health.checks
+                cause = server.cause
+                logs.append((slot.number, of_worker))
+                notes.append((slot.number, report.health.notes))
+            workers.append(HealthNote("worker", str(slot.number), cause))
+        checks, noted = [HealthNote("server", cause=stopping), *merged(logs)], merged(notes)
         if self._front is not None:
-            checks["front"] = self._front.why_unhealthy
-            noted.update(self._front.notes())
-        noted.update(self.reloader.notes())
-        if None in workers.values():
-            return Health(checks, {**workers, **noted})
-        return Health({**checks, **workers}, noted)
+            checks.append(HealthNote("front", cause=self._front.cause))
+            noted = (*noted, *self._front.notes())
+        noted = (*noted, *self.reloader.notes())
+        if any(it.cause is None for it in workers):
+            return Health((*checks,), (*workers, *noted))
+        return Health((*checks, *workers), noted)
 
     async def measure(self) -> Snapshot:
         """Return the metrics of all workers together and of this process."""
@@ -293,21 +293,3 @@ class Supervisor:
 def _own_numbers() -> Snapshot:
     """Return the metrics of the supervisor, which sends alerts and talks to the front."""
     return (*metrics.of_this_process(), *outbound.samples())
-
-
-def _merged(results: Iterable[tuple[int, dict[str, str | None]]]) -> dict[str, str | None]:
-    """Merge checks by name, each with the reasons of the workers that have one."""
-    reasons: dict[str, dict[str, list[int]]] = {}
-    for number, checks in results:
-        for name, reason in checks.items():
-            of_name = reasons.setdefault(name, {})
-            if reason is not None:
-                of_name.setdefault(reason, []).append(number)
-    return {
-        name: "; ".join(f"worker {_listed(who)}: {why}" for why, who in of_name.items()) or None
-        for name, of_name in reasons.items()
-    }
-
-
-def _listed(numbers: list[int]) -> str:
-    return ", ".join(map(str, numbers))

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from headgate_gateway.background import keep_running
 from headgate_gateway.errors import StartError
 from headgate_gateway.features.questions.contract import Answer
-from headgate_gateway.features.questions.process_source import STARTING, ProcessReport, Restarts
+from headgate_gateway.features.questions.process_source import ProcessReport, Restarts
 from headgate_gateway.settings.reading.given import ENVIRONMENT_PREFIX
 from headgate_gateway.telemetry import metrics
+from headgate_gateway.telemetry.health import STARTING, Cause
 from headgate_gateway.telemetry.logs import log
 from headgate_gateway.workers.channel import (
     ABANDON,
@@ -107,11 +108,12 @@ ASK_EVERY_S = 1.0
 # Half a minute without an answer. A loop that turns answers within milliseconds; but a machine that
 # swaps, or a debugger, holds one up for many seconds, and to end it costs its readers theirs.
 MOST_MISSED = 17
+SILENT = Cause("silent")
 LAST_S = 5.0  # for a worker to exit after it has said its last
 
 
 class WorkerSlot:
-    """`why_unhealthy` says why its worker does not serve. `started` is set once one has.
+    """`cause` says why its worker does not serve. `started` is set once one has.
 
     `restarts` counts the workers that were put in place of another one, and says how and when that
     one ended. `hangs` counts those of them that had hung.
@@ -130,7 +132,7 @@ class WorkerSlot:
         """
         self._on_journal_written = on_journal_written
         self.number = number
-        self.why_unhealthy: str | None = STARTING
+        self.cause: Cause | None = Cause(STARTING)
         self.started = asyncio.Event()
         self.restarts = Restarts()
         self.hangs = 0
@@ -148,14 +150,14 @@ class WorkerSlot:
     async def run(self) -> None:
         """Keep a worker running until `stop`. Raises StartError when the first cannot start."""
         await keep_running(self._run_worker, self._note_end, self._stopping)
-        self.why_unhealthy = "stopped"
+        self.cause = Cause("stopped")
 
     def _note_end(self, ended: str, pause_s: float) -> None:
         if self._refusal is not None and not self.started.is_set():
             raise StartError(self._refusal)
         now = asyncio.get_running_loop().time()
         self.restarts = Restarts(self.restarts.total + 1, ended, now)
-        self.why_unhealthy = f"{ended}, starting again"
+        self.cause = Cause("ended", {"reason": ended})
         log.error("worker.ended", worker=self.number, reason=ended, pause_s=pause_s)
 
     async def _run_worker(self) -> str:
@@ -199,7 +201,7 @@ class WorkerSlot:
         await self.started.wait()
         while True:
             await asyncio.sleep(ASK_EVERY_S)
-            if await calls.report() is None and self.why_unhealthy is None:
+            if await calls.report() is None and self.cause is None:
                 calls.missed += 1
             if calls.missed >= MOST_MISSED and not self._stopping.is_set():
                 self._end_hung(f"did not answer {calls.missed} times in a row")
@@ -207,7 +209,7 @@ class WorkerSlot:
     async def _listen(self, calls: WorkerCalls) -> None:
         while (message := await calls.channel.receive()) is not None:
             if message == READY:
-                self.why_unhealthy = None
+                self.cause = None
                 self.started.set()
             elif isinstance(message, StartFailureMessage):
                 self._refusal = message.sentence
@@ -291,8 +293,8 @@ class WorkerSlot:
         """Return the worker that is in this slot now, which has sent this report."""
         numbers = None if report is None else report.numbers
         pid = None if self._process is None else self._process.pid
-        problem = self.why_unhealthy or ("does not answer" if report is None else None)
-        return ProcessReport(f"worker {self.number}", pid, problem, self.restarts, numbers)
+        cause = self.cause or (SILENT if report is None else None)
+        return ProcessReport(f"worker {self.number}", pid, cause, self.restarts, numbers)
 
     async def query(self, question: Question) -> Answer | None:
         """Return the worker's answer, or None without one in time."""

@@ -86,7 +86,7 @@ class AppendSession:
 
     def _explained(self, refusal: StreamError) -> str | None:
         """Return what else is to be said of a refusal; None for one that says all."""
-        if "Stream-Seq" in self.headers and "Stream-Seq" in str(refusal):
+        if refusal.code == "sequence_regression":
             return f"{refusal}; both are text, so that 10 is less than 9"
         if isinstance(refusal, StreamNotFound):
             return _with_advice(refusal)

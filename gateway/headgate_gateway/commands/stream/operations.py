@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from headgate.errors import StreamError
+from headgate.errors import BadRequest, StreamError
 from headgate.following import catch_up, follow, long_poll, sse
+from headgate.names import BEGINNING, NOW
 from headgate_gateway.commands.stream.append import begun, closed, leading_to
 from headgate_gateway.commands.stream.offset_file import OffsetFile
 from headgate_gateway.tools.server.client import connect
@@ -195,7 +196,7 @@ def _begin(offset: str | None, place: OffsetFile | None) -> tuple[str | None, Hi
 
 def _option_hint(offset: str, refusal: StreamError) -> str:
     """Return where a refused offset came from, with its value if the refusal does not have it."""
-    has_value = "the offset was" in refusal.reason
+    has_value = isinstance(refusal, BadRequest) and offset not in {BEGINNING, NOW}
     return "it is that of --offset" if has_value else f"--offset was {offset or 'empty'}"
 
 

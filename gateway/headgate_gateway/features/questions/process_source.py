@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from headgate_gateway.telemetry.health import STOPPING, Cause, HealthNote, by_name
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -19,28 +21,29 @@ if TYPE_CHECKING:
     from headgate_gateway.telemetry.metrics import Snapshot
 
 
-STARTING = "starting"  # the reason while a process opens its routes and listeners
-
-STOPPING = "stopping"  # the reason of the check "server" from the beginning of a stop on
-
-
 class Health(NamedTuple):
-    """The health checks by name, each with None or what is wrong.
+    """The health checks, the first of which is that of the server.
 
     `notes` have the same form, but readiness does not depend on them.
     """
 
-    checks: dict[str, str | None]
-    notes: dict[str, str | None]
+    checks: tuple[HealthNote, ...] = ()
+    notes: tuple[HealthNote, ...] = ()
+
+    @property
+    def is_stopping(self) -> bool:
+        """True from the beginning of a stop on."""
+        return HealthNote("server", cause=Cause(STOPPING)) in self.checks
 
     @property
     def is_degraded(self) -> bool:
-        """True if a log serves reads, and takes no writes: its note is named as its check."""
-        return any(name.startswith("log ") and reason for name, reason in self.notes.items())
+        """True if a log serves reads, and takes no writes."""
+        return any(note.kind == "log" and note.cause is not None for note in self.notes)
 
     def of_file(self, path: str) -> str | None:
         """Return what is wrong with a file of the settings, or None."""
-        return self.notes.get(path) or self.notes.get(str(Path(path).absolute()))
+        found = by_name(self.notes)  # that of a file is its path
+        return found.get(path) or found.get(str(Path(path).absolute()))
 
 
 class Restarts(NamedTuple):
@@ -52,14 +55,14 @@ class Restarts(NamedTuple):
 
 
 class ProcessReport(NamedTuple):
-    """A process of the gateway: its name in it, what it does not do well, and its metrics.
+    """A process of the gateway: its name in it, why it does not serve, and its metrics.
 
     `numbers` are None for a process that did not answer in time; `pid` is None if there is none.
     """
 
     name: str
     pid: int | None
-    problem: str | None
+    cause: Cause | None
     restarts: Restarts
     numbers: Snapshot | None
 

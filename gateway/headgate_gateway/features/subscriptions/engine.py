@@ -26,6 +26,7 @@ from headgate_gateway.features.subscriptions.wakes.transitions import Wakes
 from headgate_gateway.protocol.http.paths import RESERVED
 from headgate_gateway.settings.reached import callback_base, may_call_loopback
 from headgate_gateway.settings.reading.values import Secret
+from headgate_gateway.telemetry.health import Cause
 from headgate_gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -195,11 +196,11 @@ class RouteSubscriptions:
             async for state in self.streams.states(""):
                 self.membership.match_all(self.membership.find_candidates(state), state)
 
-    def stuck(self) -> str | None:
+    def stuck(self) -> Cause | None:
         """Return how many subscriptions have failed for over a day, or None for none."""
         now = self.clock()
         number = sum(metrics.status_of(it, now) == "stuck" for it in self.by_id.values())
-        return f"{number} subscriptions have failed for over a day" if number else None
+        return Cause("stuck", {"count": number}) if number else None
 
     def samples(self) -> Iterator[Sample]:
         """Yield the metrics."""

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from headgate_gateway.routes.feature import FeatureRequest
     from headgate_gateway.routes.services import Services
     from headgate_gateway.routes.setup import RouteSetup
+    from headgate_gateway.telemetry.health import Cause
     from headgate_gateway.telemetry.metrics import Sample
     from headgate_gateway.web.requests.request import ClientConnection
 
@@ -73,7 +74,7 @@ class SubscriptionsOfRoute(RouteFeature):
         self.subscriptions.renew(SubscriptionRules.of(made.settings))
 
     @override
-    def notes(self) -> dict[str, str | None]:
+    def notes(self) -> dict[str, Cause | None]:
         return {FEATURE: self.subscriptions.stuck()}
 
     @override

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from headgate_gateway.protocol.streams.chunks import Chunk
     from headgate_gateway.protocol.streams.state import Change, ClockReading, StreamState
     from headgate_gateway.settings import Route
+    from headgate_gateway.telemetry.health import Cause
     from headgate_gateway.telemetry.metrics import Histogram
 
 ID_BITS = 62  # random, so gateways need not agree on ids
@@ -109,8 +110,8 @@ class RedisLog(Log):
         return None if why is None else LogUnavailable(CANNOT_BE_REACHED.format(why))
 
     @override
-    def loss(self) -> str | None:
-        return self._losses.note()
+    def loss(self) -> Cause | None:
+        return self._losses.cause()
 
     @override
     def new_stream_id(self) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from headgate_gateway.errors import LogUnavailable, RecordDamaged
 from headgate_gateway.logs.redis.replies import commit_state_in
+from headgate_gateway.telemetry.health import Cause
 from headgate_gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -74,13 +75,13 @@ class LossWatch:
         self._checks: dict[Primary, list[asyncio.Task[Lost]]] = {}
         self._counting: set[asyncio.Task[None]] = set()
         self.counts: dict[Lost, int] = dict.fromkeys(LOST, 0)
-        self._lost: tuple[float, str] | None = None  # when (monotonic), and what to say
+        self._lost: tuple[float, str] | None = None  # when (monotonic), and which server
 
-    def note(self) -> str | None:
+    def cause(self) -> Cause | None:
         """Return that a server lost acknowledged writes, for SHOWN_S after it was found."""
         if self._lost is None or monotonic() - self._lost[0] > SHOWN_S:
             return None
-        return self._lost[1]
+        return Cause("lost", {"server": self._lost[1]})
 
     async def close(self) -> None:
         """End all comparisons."""
@@ -140,10 +141,7 @@ class LossWatch:
         _report(lost, primary.name, history)
         self.counts[lost] += 1
         if lost == "yes":
-            lacks = (
-                "lacks the last writes that it had acknowledged before it restarted or failed over"
-            )
-            self._lost = monotonic(), f"{primary.name} {lacks}: offsets of lost data get 410"
+            self._lost = monotonic(), primary.name
 
 
 def _report(lost: Lost, server: str, history: int) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from headgate_gateway.features.subscriptions.engine import SubscriptionRules
     from headgate_gateway.features.subscriptions.shared.owned import OwnedSubscriptions
     from headgate_gateway.features.subscriptions.shared.streams import SharedStreams
+    from headgate_gateway.telemetry.health import Cause
 
 # Until all gateways report what they change, and to this one: from their next beat on.
 REPORTED_S = 2 * BEAT_S
@@ -128,7 +129,7 @@ class SharedSubscriptions(Background):
         await self.lease.resign()
         self._mailboxes.close(self.lease.name)
 
-    def stuck(self) -> str | None:
+    def stuck(self) -> Cause | None:
         """Return how many subscriptions have failed for over a day, as the owner knows."""
         return None if self.engine is None else self.engine.stuck()
 

@@ -1,0 +1,123 @@
+"""Health notes: what is wrong with a part of the server, as data, and the sentence about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec.structs import replace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Facts = dict[str, str | int | float]
+CERTIFICATE_FILE, ACCESS_FILE, KEY_SET = "certificate_file", "access_file", "key_set"
+STARTING, STOPPING = "starting", "stopping"  # a process opens its listeners, or has begun a stop
+
+# By the code of a cause. Any other has its sentence as a fact, the `reason`, from the system, from
+# a server that was asked or from a feature, or is a word.
+SENTENCES = {
+    "ended": "{reason}, starting again",
+    "silent": "does not answer",
+    "set": "was set {way} by {by_s:,.0f} s: rates and times that span this moment are wrong",
+    "invalid": "the certificate in use {reason}, so clients refuse it",
+    "not_used": "{reason}; the one read before stays in use",
+    "not_readable": "refused as they are written now, so a restart may fail: {reason}",
+    "waits_for_restart": "refused by the last reload, in force from a restart on: {reason}",
+    "full": (
+        "{used:,} bytes are used of max_storage_size, {limit:,}: creations and appends that do not"
+        " fit get 507 until streams are deleted or max_storage_size is raised"
+    ),
+    "stuck": "{count} subscriptions have failed for over a day",
+    "purges_wait": (
+        "it {reason}; purges that wait: {count:,}, and readers may get what is no more"
+    ),
+    "lost": (
+        "{server} lacks the last writes that it had acknowledged before it restarted or failed"
+        " over: offsets of lost data get 410"
+    ),
+}
+# What is before the subject, where that is not the kind: files and URLs are known by themselves.
+NAMES = {
+    **dict.fromkeys((CERTIFICATE_FILE, ACCESS_FILE, KEY_SET), ""),
+    "certificate": "certificate for",
+    "renewal": "renewal of the certificate for",
+}
+# The kinds of parts whose troubles readers or writers feel: data are lost, a log takes no writes,
+# an origin is unreachable, a cache in front still has what was deleted, or nobody can connect.
+FELT = {"certificate", "log", "loss", "origin", "purge"}
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """A code for what is wrong, and the facts for its sentence."""
+
+    code: str
+    facts: Facts = {}
+
+    @classmethod
+    def of(cls, code: str, reason: str | None) -> Cause | None:
+        """Return the cause with a reason; None without one."""
+        return None if reason is None else cls(code, {"reason": reason})
+
+    @property
+    def sentence(self) -> str:
+        """The sentence for people, made of the facts."""
+        if self.code in SENTENCES:
+            return SENTENCES[self.code].format_map(self.facts)
+        return str(self.facts.get("reason", self.code))
+
+
+class HealthNote(msgspec.Struct, frozen=True):
+    """A finding about a part of the server; without a `cause` all is well.
+
+    `kind` and `subject` name the part: a log and the prefix of its route, a worker and its number,
+    a file and its path. `workers` are those that found it, where there are several.
+    """
+
+    kind: str
+    subject: str = ""
+    cause: Cause | None = None
+    workers: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The part in words."""
+        return f"{NAMES.get(self.kind, self.kind)} {self.subject}".strip()
+
+    @property
+    def sentence(self) -> str | None:
+        """The sentence about the part, or None."""
+        if self.cause is None:
+            return None
+        who = f"worker {', '.join(map(str, self.workers))}: " if self.workers else ""
+        return f"{who}{self.cause.sentence}"
+
+    @property
+    def is_felt(self) -> bool:
+        """True if readers or writers feel what is wrong."""
+        if self.cause is None:
+            return False
+        return self.kind in FELT or (self.kind, self.cause.code) == (CERTIFICATE_FILE, "invalid")
+
+
+def by_name(notes: Iterable[HealthNote]) -> dict[str, str | None]:
+    """Return the sentences about each part, or None where all is well."""
+    found: dict[str, str | None] = {}
+    for note in notes:
+        found[note.name] = "; ".join(filter(None, (found.get(note.name), note.sentence))) or None
+    return found
+
+
+def merged(results: Iterable[tuple[int, Iterable[HealthNote]]]) -> tuple[HealthNote, ...]:
+    """Merge what workers have found, each cause with their numbers."""
+    found: dict[tuple[str, str], dict[bytes, HealthNote]] = {}
+    for number, notes in results:
+        for note in notes:
+            of_part = found.setdefault((note.kind, note.subject), {})
+            if note.cause is not None:
+                key = msgspec.json.encode(note.cause)
+                same = of_part.get(key, note)
+                of_part[key] = replace(same, workers=(*same.workers, number))
+    return tuple(
+        note for part, of_part in found.items() for note in of_part.values() or (HealthNote(*part),)
+    )
