@@ -10,7 +10,7 @@ import pytest
 from typing_extensions import override
 
 from headgate_gateway import app
-from headgate_gateway.access.reader_keys import ReaderKeys
+from headgate_gateway.access.reader_keys import MOST_FORMER, ReaderKeys
 from headgate_gateway.errors import StartError
 from headgate_gateway.settings import Route
 from headgate_gateway.store import Caches
@@ -108,6 +108,22 @@ def test_only_a_change_of_version_secret_or_revocations_clears_the_caches() -> N
     keys.update(b"t" * 32, {"/a/*": 2}, "")
     keys.update(b"t" * 32, {"/a/*": 2}, "x")
     assert len({first, *cleared.noted}) == 4
+
+
+def test_former_reader_keys_are_known_for_a_thousand_changes_and_one_secret() -> None:
+    keys = ReaderKeys(SECRET, {}, "")
+    for number in range(1, MOST_FORMER + 2):
+        assert not keys.are_former({"/*": number}, "")
+        keys.update(None, {"/*": number}, "")
+        assert not keys.are_former({"/*": number}, "")
+    assert [keys.are_former({"/*": it} if it else {}, "") for it in (0, 1, MOST_FORMER)] == [
+        False,
+        True,
+        True,
+    ]
+    assert not keys.are_former({"/*": 1}, "x")
+    keys.update(b"t" * 32, {"/*": 0}, "")
+    assert not keys.are_former({"/*": 1}, "")
 
 
 # ---------------------------------------------------------------- at the gateway

@@ -29,6 +29,8 @@ COMPARED = (ast.Eq, ast.NotEq, ast.In, ast.NotIn)
 ALLOWED = {
     "token_digest(token) in self._file().tokens": "a look-up by a hash tells nothing of the token",
     "digest not in self._accepted": "a look-up by a keyed hash tells nothing of the key",
+    "secret == self._secret": "whether a file has changed, which is ours",
+    "_digest(new, revoked) in self._former": "all of it is in a file of ours, and not secret",
     "(secret, new, revoked) == (self._secret, self._versions, self._revoked)": (
         "whether a file has changed, which is ours"
     ),

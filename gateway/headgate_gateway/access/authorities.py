@@ -116,11 +116,10 @@ class Authorities:
         self._next_turn: asyncio.Handle | None = None
         self._reader_keys: ReaderKeys | None = None if earlier is None else earlier._reader_keys
         if settings.credentials.tokens_file:
-            parse = partial(examine, guarded_routes(settings))
             self._tokens = self.watch(
                 "credentials.tokens_file",
                 settings.credentials.tokens_file,
-                parse,
+                self._examine_tokens,
                 self._on_new_tokens,
             )
         self.report = TokensReport(settings, self._tokens())
@@ -165,6 +164,20 @@ class Authorities:
             raise StartError(f"{self.settings.named(setting)}: {refusal.detail}") from refusal
         self._files.append(file)
         return lambda: file.value
+
+    def _examine_tokens(self, path: str, data: bytes) -> ExaminedTokens:
+        """Return the content of the tokens_file at a path.
+
+        Raises ValueError for a mistake, and for content that would bring back former reader keys.
+        """
+        tokens = examine(guarded_routes(self.settings), path, data)
+        keys, file = self._reader_keys, tokens.file
+        if keys is not None and keys.are_former(file.reader_keys, file.revoked):
+            raise ValueError(
+                f"{path} has revocations and versions of an earlier time, whose reader keys those "
+                "know who were revoked since: raise a version, as headgate token rotate '/*' does"
+            )
+        return tokens
 
     def keys_of(self, issuer: JwtIssuer, setting: str) -> RemoteKeys | KeysOfFile:
         """Return the keys of an issuer, from the URL or file that its setting names."""

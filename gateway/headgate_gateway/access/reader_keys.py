@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import hmac
+from collections import deque
 from functools import lru_cache
+from hashlib import sha256
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakSet
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 PARAMETER = "rk"
 KEY_BYTES = 16  # 128 bits: too many to guess; it adds 26 characters to a URL
 REMEMBERED_KEYS = 4096  # of streams that are read: 1 MB; another costs 5 us
+MOST_FORMER = 1_000  # former states of the file, 70 bytes each: three changes a day for a year
 _PURPOSE = b"headgate reader key"
 _R = TypeVar("_R", bound="Read")
 
@@ -40,23 +43,31 @@ class ReaderKeys:
     """
 
     def __init__(self, secret: bytes, versions: Mapping[str, int], revoked: str) -> None:
-        self._secret = secret
-        self._versions: list[tuple[Grant, int]] = []
-        self._revoked = ""
+        self._secret, self._versions, self._revoked = secret, _by_grant(versions), revoked
+        self._former: deque[bytes] = deque(maxlen=MOST_FORMER)
         self.caches: WeakSet[Caches] = WeakSet()  # a reload may remove some
         self.of = lru_cache(REMEMBERED_KEYS)(self._key)
-        self.update(secret, versions, revoked)
 
     def update(self, secret: bytes | None, versions: Mapping[str, int], revoked: str) -> None:
         """Set the secret, the versions and the revocations; None keeps the last secret."""
         secret = self._secret if secret is None else secret
-        new = [(Grant(streams, READ), version) for streams, version in sorted(versions.items())]
+        new = _by_grant(versions)
         if (secret, new, revoked) == (self._secret, self._versions, self._revoked):
             return
+        if secret == self._secret:
+            self._former.append(_digest(self._versions, self._revoked))
+        else:
+            self._former.clear()
         self._secret, self._versions, self._revoked = secret, new, revoked
         self.of.cache_clear()
         for cached in self.caches:
             cached.clear()
+
+    def are_former(self, versions: Mapping[str, int], revoked: str) -> bool:
+        """Return whether these would make keys again that others have replaced."""
+        new = _by_grant(versions)
+        is_changed = (new, revoked) != (self._versions, self._revoked)
+        return is_changed and _digest(new, revoked) in self._former
 
     def _key(self, path: str) -> str:
         """Compute the current key of the stream at a canonical path."""
@@ -89,6 +100,14 @@ class ReaderKeys:
             return read
         key = f"={read.reader_key}" if read.by_key else ""
         return replace(read, target=f"{read.target}&{PARAMETER}{key}")
+
+
+def _by_grant(versions: Mapping[str, int]) -> list[tuple[Grant, int]]:
+    return [(Grant(streams, READ), version) for streams, version in sorted(versions.items())]
+
+
+def _digest(versions: list[tuple[Grant, int]], revoked: str) -> bytes:
+    return sha256(repr(([(it.streams, n) for it, n in versions], revoked)).encode()).digest()
 
 
 def renewed(keys: ReaderKeys | None, read: _R) -> _R:
