@@ -24,7 +24,7 @@ ONE = TokenUsage(2, 3)
 
 
 def counted(counts: TokenCounts) -> set[tuple[str, int, int]]:
-    return {(one.model, one.input, one.output) for one in counts}
+    return {(model, *tokens) for model, tokens in counts.models.items()}
 
 
 def test_tokens_of_one_model_add_up() -> None:

@@ -102,10 +102,9 @@ class CompletionRoute(StreamRoute):
             yield Sample(counts.ENDED, (*route, outcome), completions.stored.outcomes[outcome])
         yield Sample(counts.JOINED, route, completions.joined_requests)
         yield Sample(counts.REFUSED, route, completions.places.refused_requests)
-        for tokens in completions.stored.tokens:
-            of = *route, tokens.model
-            yield Sample(counts.TOKENS, (*of, "input"), tokens.input)
-            yield Sample(counts.TOKENS, (*of, "output"), tokens.output)
+        for model, tokens in completions.stored.tokens.models.items():
+            for kind, number in zip(("input", "output"), tokens, strict=True):
+                yield Sample(counts.TOKENS, (*route, model, kind), number)
 
     @override
     async def open(self) -> None:

@@ -35,7 +35,7 @@ from headgate_gateway.features.models.provider.responses import (
     relayed_response,
     with_sdk_error,
 )
-from headgate_gateway.features.models.reading import CompletionBody, StoredEvents
+from headgate_gateway.features.models.reading import CompletionBody, position_after, response_object
 from headgate_gateway.features.models.record import ResponseEntry
 from headgate_gateway.features.models.route import ModelGuard, page_fields
 from headgate_gateway.protocol.http.header_names import STREAM_FIELD
@@ -182,8 +182,7 @@ class ModelHandlers(RouteOperations):
                 cursor = retrieval.parsed_cursor("\n".join(after))
             except ValueError as error:
                 raise BadRequest(f"{retrieval.cursor_field} {error}") from None
-            events = StoredEvents(completion, await _end(route, completion))
-            position = await events.position_after(cursor)
+            position = await position_after(cursor, completion, await _end(route, completion))
         head = await completion.wait_for_head()
         assert not isinstance(head, WholeResponse), "its response has an id, so it is stored"
         fields = [it for it in head.fields if it[0].lower() != "cache-control"]
@@ -194,8 +193,7 @@ class ModelHandlers(RouteOperations):
     @staticmethod
     async def _state(route: ModelRoute, completion: Completion) -> RouteAnswer | None:
         """Return the response object of a completion as it is now; None if it has none yet."""
-        events = StoredEvents(completion, await _end(route, completion))
-        state = await events.response_object()
+        state = await response_object(completion, await _end(route, completion))
         if state is None:
             return None
         head = ResponseEntry(HTTPStatus.OK, (("Content-Type", "application/json"), _PRIVATE))

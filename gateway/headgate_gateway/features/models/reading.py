@@ -100,55 +100,48 @@ class CompletionBody(PushingSource):
         """Do nothing: the completion goes on without this reader."""
 
 
-class StoredEvents:
-    """The durable events of a completion, read from its log."""
+async def position_after(cursor: Cursor, completion: Completion, end: StreamEnd) -> int:
+    """Return the position after the event with a cursor, in a stream that ends at `end`.
 
-    def __init__(self, completion: Completion, end: StreamEnd) -> None:
-        """Read them in a stream whose end is or was `end`."""
-        self._completion = completion
-        self._offset_of = end.offset_of
+    An event without a number has the one after its predecessor's. Raises BadRequest if there is
+    no such event yet.
+    """
+    retrieval = completion.request.dialect.retrieval
+    assert retrieval is not None, "its events have cursors"
+    position, latest = completion.request.position, -1
+    async for events in _stored(completion, end):
+        for event in events:
+            found, position = parse(event), position + len(event)
+            if found is None:
+                continue
+            its_cursor: Cursor | None = None
+            with contextlib.suppress(*NOT_JSON):
+                its_cursor = cursor_in(found.data)
+            latest = its_cursor if isinstance(its_cursor, int) else latest + 1
+            if cursor in {its_cursor, latest}:
+                return position
+            if isinstance(cursor, int) and latest > cursor:
+                return position - len(event)
+    field = retrieval.cursor_field
+    raise BadRequest(f"{field} is {cursor}, which none of the {latest + 1} events so far has")
 
-    async def _parts(self) -> AsyncIterator[list[bytes]]:
-        """Yield the events, those of one read together."""
-        completion = self._completion
-        position, end = completion.request.position, completion.position
-        while position < end:
-            events = await _read(completion, self._offset_of, position, end - position)
-            position += sum(map(len, events))
-            yield events
-            await asyncio.sleep(0)  # the log may be in memory, and others want their turn
 
-    async def position_after(self, cursor: Cursor) -> int:
-        """Return the position after the event with a cursor.
+async def response_object(completion: Completion, end: StreamEnd) -> bytes | None:
+    """Return the response object as JSON, as the events leave it; None if no event has one."""
+    found: dict[str, Any] | None = None
+    async for events in _stored(completion, end):
+        found = completion.request.dialect.object_after(found, b"".join(events))
+    return None if found is None else msgspec.json.encode(found)
 
-        An event without a number has the one after its predecessor's. Raises BadRequest if there
-        is no such event yet.
-        """
-        retrieval = self._completion.request.dialect.retrieval
-        assert retrieval is not None, "its events have cursors"
-        position, latest = self._completion.request.position, -1
-        async for events in self._parts():
-            for event in events:
-                found, position = parse(event), position + len(event)
-                if found is None:
-                    continue
-                its_cursor: Cursor | None = None
-                with contextlib.suppress(*NOT_JSON):
-                    its_cursor = cursor_in(found.data)
-                latest = its_cursor if isinstance(its_cursor, int) else latest + 1
-                if cursor in {its_cursor, latest}:
-                    return position
-                if isinstance(cursor, int) and latest > cursor:
-                    return position - len(event)
-        field = retrieval.cursor_field
-        raise BadRequest(f"{field} is {cursor}, which none of the {latest + 1} events so far has")
 
-    async def response_object(self) -> bytes | None:
-        """Return the response object as JSON, as the events leave it; None if no event has one."""
-        found: dict[str, Any] | None = None
-        async for events in self._parts():
-            found = self._completion.request.dialect.object_after(found, b"".join(events))
-        return None if found is None else msgspec.json.encode(found)
+async def _stored(completion: Completion, end: StreamEnd) -> AsyncIterator[list[bytes]]:
+    """Yield the durable events of a completion, those of one read together."""
+    position, until = completion.request.position, completion.position
+    while position < until:
+        events = await _read(completion, end.offset_of, position, until - position)
+        position += sum(map(len, events))
+        yield events
+        await asyncio.sleep(0)  # the log may be in memory, and others want their turn
 
 
 async def _read(

@@ -19,7 +19,7 @@ from headgate_gateway.features.models.record import EndEntry, RequestEntry
 from headgate_gateway.features.models.streams import ClaimLost
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
     from headgate.dialects.progress import EarlyEnd, TokenUsage
     from headgate_gateway.features.models.ends import Outcome
@@ -35,23 +35,11 @@ LONGEST_MODEL = 128
 OTHER = "other"
 
 
-class Tokens(NamedTuple):
-    """The tokens of one model."""
-
-    model: str
-    input: int
-    output: int
-
-
 class TokenCounts:
     """Counts for a bounded number of models; all others are counted as `other`."""
 
     def __init__(self) -> None:
-        self._models: dict[str, tuple[int, int]] = {}
-
-    def __iter__(self) -> Iterator[Tokens]:
-        for model, (sent, received) in self._models.items():
-            yield Tokens(model, sent, received)
+        self.models: dict[str, tuple[int, int]] = {}  # tokens of the input, and of the output
 
     def add(self, model: str | None, usage: TokenUsage) -> None:
         """Count the tokens of a completion.
@@ -61,11 +49,11 @@ class TokenCounts:
         if not (usage.input_tokens or usage.output_tokens):
             return
         name = OTHER if model is None or len(model) > LONGEST_MODEL else model
-        if name not in self._models and len(self._models) >= MOST_MODELS:
+        if name not in self.models and len(self.models) >= MOST_MODELS:
             name = OTHER
-        before = self._models.get(name, (0, 0))
+        before = self.models.get(name, (0, 0))
         added = usage.input_tokens or 0, usage.output_tokens or 0
-        self._models[name] = before[0] + added[0], before[1] + added[1]
+        self.models[name] = before[0] + added[0], before[1] + added[1]
 
 
 class StreamRecord(NamedTuple):
