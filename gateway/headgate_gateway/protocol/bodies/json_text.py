@@ -3,6 +3,12 @@
 A stream is read as long as it exists. One message that a parser throws an error on blocks
 all that come after it, so depth and digits are checked when a message is appended.
 
+A body is parsed in slices, since one of 16 MiB (the default of `max_append`) would hold up all
+other requests in one piece: for 65 ms if it is one long string, 130 ms if that has characters of
+three bytes (36 ms of them to check UTF-8), and 900 ms if it is of short strings, most of that for
+depth and digits. A bound on messages does not help: these are few. In slices a turn takes 3 to
+26 ms on the same busy machine, and all turns together take no longer than the piece.
+
 A slice is completed to whole JSON by the brackets and quotes that are open where it begins and
 where it ends, so that the decoder of short bodies can parse it. A cut lies after a comma or within
 a string: there the open brackets are all that has to be known.
