@@ -62,13 +62,13 @@ class SseReader(LiveReader, asyncio.Protocol):
         *,
         chunked: bool,
         on_lost: Callable[[asyncio.Transport], None],
-        resume_http: Callable[[asyncio.Transport], bool],
+        resume_http: Callable[[asyncio.Transport], None],
         client: ReaderClient,
         on_end: Callable[[Ended, int], None] | None = None,
     ) -> None:
         """Call `on_lost` if the connection is lost, and `resume_http` when the response has ended.
 
-        The latter serves the client's next request; False while some of the response is unsent.
+        The latter serves the client's next request.
         """
         super().__init__(position, cursor)
         self.transport = transport
@@ -136,7 +136,8 @@ class SseReader(LiveReader, asyncio.Protocol):
             if self.client.accepts_trailers:
                 trailers = source.trailers(self.position, closed=self.is_at_end())
             self.transport.write(http1.last_chunk(trailers))
-            if not (self._has_input or self.paused) and self._resume_http(self.transport):
+            if not (self._has_input or self.paused):
+                self._resume_http(self.transport)
                 return
         self.transport.close()
 

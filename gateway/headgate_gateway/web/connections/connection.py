@@ -184,12 +184,13 @@ class Connection(BaseProtocol):
         if self.owner.is_closing:
             self.owner.connections.notice_idle()
 
-    def hand_over(self, protocol: asyncio.Protocol, to: asyncio.Transport) -> None:
-        """Give the transport `to` to another protocol; this connection object ends."""
-        to.set_protocol(protocol)
-        self.owner.connections.handed_over.add(to)
+    def hand_over(self, protocol: asyncio.Protocol) -> None:
+        """Give the transport to another protocol; this connection object ends."""
+        transport, self.transport = self.transport, None
+        assert transport is not None, "else there is nothing to hand over"
+        transport.set_protocol(protocol)
+        self.owner.connections.handed_over.add(transport)
         self.enter(HANDED_OVER)
-        self.transport = None
         self.connection_lost(None)
 
     # Back-pressure

@@ -6,13 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from headgate_gateway.errors import ClientLimitReached
-from headgate_gateway.web.connections.bare_transport import BareTransport, Descriptors
 from headgate_gateway.web.connections.connection import Connection
 from headgate_gateway.web.connections.contract import Connections
 from headgate_gateway.web.connections.requests import ConnectionRequests
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Collection
 
     from headgate_gateway.errors import HeadgateError
@@ -25,7 +23,7 @@ LOOK_S = 0.05  # between two looks at the requests that a reload waits for
 
 
 class ConnectionServer:
-    """A server whose connections share handlers, fast path, limits and descriptors."""
+    """A server whose connections share handlers, fast path and limits."""
 
     def __init__(
         self, handlers: RequestHandlers, fast: FastPath, services: Services, keepalive_s: float
@@ -36,7 +34,6 @@ class ConnectionServer:
         self.keepalive_s = keepalive_s
         self.is_closing = False  # True if each response is the last of its connection
         self.connections = Connections(services)
-        self.descriptors = Descriptors(asyncio.get_running_loop(), self.connections.handed_over)
 
     def serve(self, handlers: RequestHandlers, fast: FastPath, keepalive_s: float) -> None:
         """Serve the next request of each connection by these, after a reload."""
@@ -66,40 +63,25 @@ class ConnectionServer:
         self.connections.handed_over.discard(transport)
         self.services.limits.connection_lost(self.services.quotas.connects_as(transport))
 
-    def resume_http(self, transport: asyncio.Transport) -> bool:
-        """Serve HTTP again on a connection whose SSE response is over; False with bytes unsent."""
+    def resume_http(self, transport: asyncio.Transport) -> None:
+        """Serve HTTP again on a connection whose SSE response is over."""
         if self.is_closing or transport.is_closing():
             transport.close()
-            return True
-        counts_as = self.services.quotas.connects_as(transport)
-        client: socket.socket | None = None
-        if isinstance(transport, BareTransport):
-            client = transport.detach()
-            if client is None:
-                return False
+            return
         self.connections.handed_over.discard(transport)
-        try:
-            connection = Connection(self)
-            # As after a response: the request of the SSE response was its last.
-            connection.idle_since = asyncio.get_running_loop().time()
-            connection.slot = (counts_as,)
-            if client is not None:
-                self.connections.enter(connection, client)
-                return True
-        except BaseException:
-            self.services.limits.connection_lost(counts_as)
-            if client is not None:
-                client.close()
-            raise
+        connection = Connection(self)
+        # As after a response: the request of the SSE response was its last.
+        connection.idle_since = asyncio.get_running_loop().time()
+        connection.slot = (self.services.quotas.connects_as(transport),)
         transport.set_write_buffer_limits()
         transport.set_protocol(connection)
         connection.connection_made(transport)
-        return True
 
     def stop_sweeping(self) -> None:
         """Cancel the timer, and abort the connections of SSE readers."""
         self.connections.stop_sweeping()
-        self.descriptors.close()
+        for transport in tuple(self.connections.handed_over):
+            transport.abort()
 
 
 def _traffic_of(requests: ConnectionRequests) -> Traffic | None:

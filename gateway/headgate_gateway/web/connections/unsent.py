@@ -71,9 +71,6 @@ def has_waiting(transport: Transport) -> bool:
 
 def _descriptor_of(transport: Transport) -> int:
     """Return the file descriptor of a connection; -1 if it has none any more."""
-    descriptor: int | None = transport.get_extra_info("descriptor")
-    if descriptor is not None:
-        return descriptor
     found = transport.get_extra_info("socket")
     return -1 if found is None else int(found.fileno())
 

@@ -108,7 +108,6 @@ def stream_events(
     feed = join()
     reader = None
     try:
-        transport = server.descriptors.adopt(transport)
         reader = SseReader(
             transport,
             feed.sse_readers,
@@ -126,7 +125,7 @@ def stream_events(
         reader.paused = requests.wire.writing_paused  # the client is behind already
         if requests.has_more or request.is_last:
             reader.data_received(b"")  # marks the connection to end with the response
-        requests.wire.hand_over(reader, transport)
+        requests.wire.hand_over(reader)
         feed.join(reader)
     except BaseException:
         transport.abort()  # the head is sent: an error can no longer have a status
