@@ -19,7 +19,7 @@ from headgate_gateway.telemetry.health import (
     merged,
 )
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 AWAY, FULL = Cause("away", {"reason": "timed out"}), Cause("full", {"used": 9, "limit": 8})
 FULL_WORDS = (
     "9 bytes are used of max_storage_size, 8: creations and appends that do not fit get 507 until"
