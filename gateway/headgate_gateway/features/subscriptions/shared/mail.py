@@ -19,10 +19,6 @@ class ComparisonRequest(msgspec.Struct, frozen=True, tag="compare"):
     """The sender has changed streams that it cannot report one by one, or has to another owner."""
 
 
-class ReportRequest(msgspec.Struct, frozen=True, tag="report"):
-    """There are subscriptions from now on: every gateway reports what it changes."""
-
-
 class LeaseMessage(msgspec.Struct, frozen=True, tag="lease"):
     """A notice to read the lease again: its owner changed, or changes unless the receiver beats."""
 
@@ -59,9 +55,7 @@ class HandedOnResponse(msgspec.Struct, frozen=True):
 
 
 NOT_CARRIED_OUT = HandedOnResponse(0)
-Mail: TypeAlias = (
-    ChangeReport | ComparisonRequest | ReportRequest | LeaseMessage | RelayRequest | RelayResponse
-)
+Mail: TypeAlias = ChangeReport | ComparisonRequest | LeaseMessage | RelayRequest | RelayResponse
 
 encode = msgspec.msgpack.Encoder().encode
 _decoder: msgspec.msgpack.Decoder[Mail] = msgspec.msgpack.Decoder(Mail)

@@ -53,7 +53,7 @@ class SharedStreams(RouteStreams):
 
     @override
     def observe(self, on_change: Callable[[Change], None] | None) -> None:
-        """Have all gateways report what they change; the owner leaves out what is not linked."""
+        """Have the owner take what changes; it leaves out what is not linked."""
         if on_change is not None and self._on_observe is not None:
             self._on_observe()
 

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 # Until all gateways report what they change, and to this one: from their next beat on.
 REPORTED_S = 2 * BEAT_S
-FIRST_REPORTS_S = 10.0  # by then the first subscription has its documents
 FIRST_BEAT_S = 1.0  # that a start waits for: a gateway that finds no owner delivers at once
 
 
@@ -83,8 +82,6 @@ class SharedSubscriptions(Background):
         self._failures = BeatFailures(prefix)
         self._next_beat = asyncio.Event()  # replaced by each beat
         self._hurry = asyncio.Event()
-        self._reports_until = 0.0  # loop time: changes are reported although there are no documents
-        self._sending: asyncio.Task[None] | None = None
         self._seen_owner = NOBODY  # by the latest beat
 
     @property
@@ -120,9 +117,6 @@ class SharedSubscriptions(Background):
             self._unwatch()
         for task in (self, self.comparisons, self.changed):
             await task.stop()
-        if self._sending is not None:
-            self._sending.cancel()
-            await asyncio.gather(self._sending, return_exceptions=True)
         await self.relay.close()
         await self.changed.flush()
         await self.loader.close()
@@ -247,22 +241,17 @@ class SharedSubscriptions(Background):
     # Reports of changes
 
     def on_first_subscription(self) -> None:
-        """Have all gateways report what they change from now on."""
-        if not self.changed.is_active:
-            self._report_changes()
-            self.comparisons.schedule(REPORTED_S)
-            sending = self._send_all(mail.ReportRequest())
-            self._sending = asyncio.get_running_loop().create_task(sending)
+        """Take changes from now on; the other gateways report theirs from their next beat on.
 
-    def _report_changes(self) -> None:
-        """Report changes, also before the log has the documents of the first subscription."""
-        self._reports_until = asyncio.get_running_loop().time() + FIRST_REPORTS_S
-        self._set_active()
+        They find the document of the keys, which is stored before the first subscription is made.
+        """
+        if not self.changed.is_active:
+            self._set_active()
+            self.comparisons.schedule(REPORTED_S)
 
     def _set_active(self) -> None:
         has_some = self.engine is not None and bool(self.engine.by_id)
-        is_early = asyncio.get_running_loop().time() < self._reports_until
-        self.changed.is_active = has_some or is_early or self.lease.has_documents
+        self.changed.is_active = has_some or self.lease.has_documents
 
     # Mail
 
@@ -277,16 +266,8 @@ class SharedSubscriptions(Background):
                 self.changed.add(found)
             case mail.ComparisonRequest():
                 self.comparisons.schedule()
-            case mail.ReportRequest():
-                self._report_changes()
             case mail.LeaseMessage():
                 self.lease.doubt()
                 self._hurry.set()
             case _:
                 self.relay.on_mail(found)
-
-    async def _send_all(self, message: mail.Mail) -> None:
-        """Send a message to the other gateways, as far as they can be reached."""
-        with contextlib.suppress(LogUnavailable):
-            for other in self.lease.others:
-                await self._mailboxes.send(other, mail.encode(message))
