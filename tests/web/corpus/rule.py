@@ -203,14 +203,12 @@ class _Answered:
         return fields
 
     def spans(self) -> Iterator[str]:
-        """Return the span of the request, and that of a delivery."""
+        """Return the span of the request."""
         if self.is_unread:
             return  # no span has begun
         where = "" if self.route == NO_ROUTE else f" {self.route}/{{stream}}"
         result = {"headgate.waits": True} if self.is_parked else _result(self.status, 500)
         yield f"server {self.request.method}{where} {result}"
-        if self.is_parked and self.status == 200:
-            yield "internal deliver"
 
 
 def _figure(name: str, route: str, label: str = "", value: str = "") -> str:
