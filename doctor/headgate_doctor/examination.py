@@ -142,7 +142,7 @@ async def _removed(
     finally:
         leftovers += await streams.remove()
         for name in leftovers:
-            note(f"headgate: {name} could not be removed; it expires within an hour.")
+            note(f"{name} could not be removed; it expires within an hour.")
 
 
 async def _begin(streams: OwnStreams, target: ExaminedTarget) -> TwoReads:
@@ -177,7 +177,7 @@ def _why_none(refusal: NotMade, target: ExaminedTarget) -> str:
         return f"it redirects to {_place(refusal.reply)}: give the URL where the streams are"
     if status == 429 or status >= 500:
         return str(refusal)
-    return f"it is no Durable Streams endpoint: {refusal}"
+    return f"it is not a Durable Streams endpoint: {refusal}"
 
 
 def _place(reply: ProbeReply) -> str:

@@ -9,6 +9,8 @@ import shutil
 import sys
 import textwrap
 
+import click
+
 REPORT_WIDTH = 100  # columns, or as many as a narrower terminal has
 
 
@@ -26,16 +28,18 @@ def report(text: str) -> bool:
     except BrokenPipeError:
         pass
     except OSError as cause:
-        note(f"headgate: stdout cannot be written: {cause.strerror}.")
+        note(f"stdout cannot be written: {cause.strerror}.")
         return False
     return True
 
 
 def note(sentence: str) -> None:
-    """Write a sentence to stderr, on a line of its own."""
+    """Write a sentence to stderr, on a line of its own, after the name of the command."""
+    context = click.get_current_context(silent=True)
+    name = "headgate-doctor" if context is None else context.find_root().info_name
     if sys.stderr is not None:  # its parent may have closed it
         with contextlib.suppress(OSError):
-            print(safe(sentence), file=sys.stderr, flush=True)  # noqa: T201 - the command speaks
+            print(safe(f"{name}: {sentence}"), file=sys.stderr, flush=True)  # noqa: T201 - the command speaks
 
 
 def safe(text: str) -> str:

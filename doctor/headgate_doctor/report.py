@@ -34,7 +34,7 @@ def run(url: str, target: ExaminedTarget, options: ExaminationOptions, *, as_jso
     `url` is its URL without secrets.
     """
     note(
-        f"headgate: {url} is sent at most {MOST_REQUESTS} requests, {2 * READERS} of them "
+        f"{url} is sent at most {MOST_REQUESTS} requests, {2 * READERS} of them "
         "long-polls, for streams that are created and removed again. This takes a few seconds more "
         "than a long-poll, or than the pause between two comments of an SSE response, and at most "
         f"{LONGEST_S:g} s."
@@ -47,7 +47,7 @@ def run(url: str, target: ExaminedTarget, options: ExaminationOptions, *, as_jso
     except asyncio.CancelledError:
         return TERMINATED
     except ProbeFailed as why:
-        note(f"headgate: {url} cannot be examined: {why}.")
+        note(f"{url} cannot be examined: {why}.")
         status, found = UNUSABLE, {"url": url, "error": str(why)}
         text = ""
     else:

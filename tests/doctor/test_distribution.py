@@ -23,6 +23,7 @@ from headgate_gateway.commands.doctor import cdn
 from headgate_gateway.protocol.http import cache_status, header_names
 from headgate_gateway.protocol.http.forwarding import READER_COOKIE
 from headgate_gateway.settings.setting_descriptions import describe_settings
+from tests.support.ports import free_port
 from tests.test_architecture import ROOT
 
 if TYPE_CHECKING:
@@ -74,6 +75,16 @@ def test_headgate_doctor_cdn_is_the_command_of_the_doctor() -> None:
     mounted = CliRunner().invoke(cli, ["doctor", "cdn", "--help"], prog_name="headgate")
     assert (alone.exit_code, alone.output) == (mounted.exit_code, mounted.output)
     assert vars(cdn)["doctor_cdn"] is doctor
+
+
+def test_the_doctor_speaks_by_the_name_of_the_command_that_was_typed() -> None:
+    url = f"http://127.0.0.1:{free_port()}/v1/stream"
+    for command, words, name in (
+        (doctor, [url], "headgate-doctor"),
+        (cli, ["doctor", "cdn", url], "headgate"),
+    ):
+        said = CliRunner().invoke(command, words, prog_name=name).stderr.splitlines()
+        assert [line.partition(": ")[0] for line in said] == [name, name]
 
 
 def test_without_the_distribution_headgate_doctor_cdn_says_what_installs_it(

@@ -166,5 +166,5 @@ async def test_the_doctor_names_each_stream_it_cannot_remove(gateway: Headgate) 
             await task
     assert len(notes) == MADE
     for note in notes:
-        assert note.startswith(f"headgate: {url}/v1/stream/headgate-doctor-")
+        assert note.startswith(f"{url}/v1/stream/headgate-doctor-")
         assert note.endswith(" could not be removed; it expires within an hour.")

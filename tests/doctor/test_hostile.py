@@ -51,15 +51,15 @@ def refused(body: bytes) -> bytes:
 MARKUP = b'{"detail": "<b>\\u001b[2J\\u202e\\n\\n' + b"x" * 400_000 + b'"}'
 LOOP = answer(b"", "Location: http://user:secret@h/v1/\x1b[2Jstream?token=secret#x", status="308 P")
 SERVERS: dict[str, tuple[bytes | Play, str]] = {
-    "a page": (answer(b"<html>", "Content-Type: text/html"), "no Durable Streams endpoint"),
-    "nothing there": (answer(b"", status="404 Not Found"), "no Durable Streams endpoint"),
-    "no PUT": (answer(b"", status="405 Method Not Allowed"), "no Durable Streams endpoint"),
+    "a page": (answer(b"<html>", "Content-Type: text/html"), "not a Durable Streams endpoint"),
+    "nothing there": (answer(b"", status="404 Not Found"), "not a Durable Streams endpoint"),
+    "no PUT": (answer(b"", status="405 Method Not Allowed"), "not a Durable Streams endpoint"),
     "no such method": (answer(b"", status="501 Unsupported method"), "501 Unsupported method"),
     "no name": (answer(b"{}", status="201 Created"), "201, where 201 with a Stream-Next-Offset"),
     "busy": (answer(b"", status="503 Service Unavailable"), "503 Service Unavailable"),
     "a redirect": (LOOP, "it redirects to http://h/v1/[2Jstream: give the URL"),
     "nowhere": (answer(b"", status="302 Found"), "it redirects to nowhere"),
-    "markup": (refused(MARKUP), "no Durable Streams endpoint"),
+    "markup": (refused(MARKUP), "not a Durable Streams endpoint"),
     "no HTTP": (b"SSH-2.0-x\r\n\r\n", "no HTTP is spoken there"),
     "an end": (close, "the connection was closed without a response"),
     "endless body": (endless_body, "the answer is longer than 256 KiB"),
