@@ -132,7 +132,8 @@ def test_ls_of_a_base_inside_a_route_lists_what_is_below_it(
     elsewhere = lister("ls", environment={"STREAM_URL": f"{server.url}/v2"})
     assert elsewhere.returncode == 1
     assert (
-        b"has no route for /v2/, so no list of its streams: it has /v1/stream" in elsewhere.stderr
+        f"{server.admin_url} has no route for /v2/, so no list of its streams: it has /v1/stream"
+        in elsewhere.stderr.decode()
     )
 
 

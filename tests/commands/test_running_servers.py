@@ -76,7 +76,7 @@ def test_with_several_servers_a_name_is_refused_and_a_url_is_not(
         done = plain("create", "story")
         assert done.returncode == 2
         said = done.stderr.decode()
-        assert "several servers run here: say which by STREAM_URL, or a whole URL: " in said
+        assert "several servers run here: say which by a whole URL, or STREAM_URL: " in said
         assert one.streams in said
         assert other.streams in said
         plain.output("create", f"{one.streams}/story")
@@ -107,7 +107,7 @@ def test_with_several_servers_the_url_of_an_admin_listener_says_which(
         unnamed = plain("monitor", "events")
         assert unnamed.returncode == 2
         said = " ".join(unnamed.stderr.decode().split())
-        assert "several servers run here: say which by STREAM_URL, or --admin URL: " in said
+        assert "several servers run here: say which by --admin URL, or STREAM_URL: " in said
         deleted = plain("delete", "--prefix", "s", "--yes", "--admin", other.admin_url)
         assert deleted.stderr == b"Deleted 1 stream.\n"
 
@@ -143,12 +143,33 @@ def test_a_name_that_could_be_a_stream_of_several_routes_is_refused_with_their_u
         done = plain("create", "story")
         assert (done.returncode, done.stdout) == (2, b"")
         assert (
-            f"the server {server.url} has several routes: say which by STREAM_URL, or a whole URL: "
+            f"the server {server.url} has several routes: say which by a whole URL, or STREAM_URL: "
             in " ".join(done.stderr.decode().split())
         )
         for route in ("news", "orders"):
             assert f"{server.url}/v1/{route}" in done.stderr.decode()
             plain.output("create", f"{server.url}/v1/{route}/story")
+
+
+def test_with_several_servers_the_urls_of_all_their_routes_are_named(
+    plain: CommandLine, tmp_path: Path
+) -> None:
+    with running(tmp_path) as one, with_routes(tmp_path, "/v1/news", "/v1/orders") as other:
+        urls = {one.streams, f"{other.url}/v1/news", f"{other.url}/v1/orders"}
+        for words in (("create", "story"), ("ls",)):
+            said = plain(*words).stderr.decode().rpartition("STREAM_URL:")[2]
+            assert set(said.replace(",", " ").rstrip(".\n").split()) == urls
+
+
+@pytest.mark.parametrize("words", [("config", "reload"), ("doctor", "health")])
+def test_a_server_that_the_url_of_streams_names_is_not_taken_for_another(
+    words: tuple[str, ...], plain: CommandLine, tmp_path: Path
+) -> None:
+    with running(tmp_path):
+        done = plain(*words, environment={"STREAM_URL": "http://127.0.0.1:9/v1/stream"})
+        assert done.returncode == 2
+        said = " ".join(done.stderr.decode().split())
+        assert "the admin listener of http://127.0.0.1:9/v1/stream is not known" in said
 
 
 def test_ls_and_delete_prefix_go_through_all_routes_by_whole_urls(

@@ -17,6 +17,7 @@ from headgate_gateway.commands.options.configuration import load_settings
 from headgate_gateway.commands.options.contexts import Contexts, complete_name, load_contexts
 from headgate_gateway.commands.options.typed_secrets import SecretFile
 from headgate_gateway.settings.reached import console_url
+from headgate_gateway.settings.reading.given import ENVIRONMENT_PREFIX
 from headgate_gateway.tools.server.target import (
     TOKEN_VARIABLE,
     TargetServer,
@@ -173,7 +174,7 @@ def _running_here(server: TargetServer, admin: str | None) -> TargetServer:
         return server
     if len(servers) > 1:
         or_by = "a whole URL" if admin is None else "--admin URL"
-        raise several_servers((it.streams[0] for it in servers), or_by)
+        raise several_servers((url for it in servers for url in it.streams), or_by)
     (found,) = servers
     server = replace(server, admin=found.admin, certificate=found.certificate)
     if len(found.streams) == 1:
@@ -244,14 +245,19 @@ def admin_by_settings(ctx: click.Context, config: Path | None) -> StreamTarget:
     """Return the admin API of the server with these settings on this machine, or end the command.
 
     With --context, or without a file of settings, it is the server that `named_admin` finds, before
-    the one that the environment's settings say.
+    the one that the environment's settings say. An unknown server of STREAM_URL is another than the
+    one that settings of no variable describe.
     """
     try:
         if config is not None and kept(ctx, "admin") is None and kept(ctx, "context") is None:
             server = _of_settings(config)
             return admin_of(server, ctx, server.admin)
         server = server_of(ctx, by_admin=True)
-        if not (admin_url(ctx) or server.admin or server.named_by != BASE_VARIABLE):
+        is_described = not server.is_bound or any(
+            it.startswith(ENVIRONMENT_PREFIX) for it in os.environ
+        )
+        is_known = admin_url(ctx) or server.admin or server.named_by != BASE_VARIABLE
+        if is_described and not is_known:
             server = _of_settings(None)
         return admin_of(server, ctx)
     except ValueError as cause:

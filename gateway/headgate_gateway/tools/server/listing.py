@@ -128,9 +128,8 @@ async def routes_below(admin: StreamRequests, prefix: str) -> list[tuple[str, st
             found.append((route, ""))
     if not found:
         has = ", ".join(routes[:10])
-        raise Failed(
-            f"the server has no route for {prefix}, so no list of its streams: it has {has}"
-        )
+        shown = admin.shown.removesuffix("/api")
+        raise Failed(f"{shown} has no route for {prefix}, so no list of its streams: it has {has}")
     return found
 
 

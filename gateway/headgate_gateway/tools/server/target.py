@@ -207,7 +207,7 @@ def several_servers(bases: Iterable[str], or_by: str) -> ValueError:
 
 
 def _which(several: str, bases: Iterable[str], or_by: str = "a whole URL") -> str:
-    return f"{several}: say which by {BASE_VARIABLE}, or {or_by}: {', '.join(bases)}"
+    return f"{several}: say which by {or_by}, or {BASE_VARIABLE}: {', '.join(bases)}"
 
 
 def without_secrets(url: str) -> str:
