@@ -1,1 +1,1 @@
-"""Routes to model providers: each streaming answer becomes a stream that outlives its client."""
+"""Routes to model providers: each streamed completion becomes a stream that outlives its client."""

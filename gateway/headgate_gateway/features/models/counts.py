@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from headgate_gateway.features.questions.runs import ListRuns
 
 
-# Answers that ended in this process; each takes about 700 bytes. The log has them all.
+# Completions that ended in this process; each takes about 700 bytes. The log has them all.
 MOST_ENDED = 1000
 STATUSES: dict[Outcome, RunStatus] = {
     "complete": "finished",

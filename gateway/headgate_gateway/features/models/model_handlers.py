@@ -1,4 +1,4 @@
-"""Handle requests below a model route: answers that are stored, and all else passed on."""
+"""Handle requests below a model route: completions are stored, and all else is passed on."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ class ModelHandlers(RouteOperations):
         owner, address = _owner(request, route), self._address(request, route)
         places, dialect = route.completions.places, route.family.dialect_at(split(target)[0])
         place = partial(places.for_decoding, owner, address, may_join=has_key(request.headers))
-        # Only such APIs have answers in the background.
+        # Only such APIs have completions in the background.
         may_outlive = outlives or (dialect is not None and dialect.retrieval is not None)
         with BodyCount(self._services.limits) as counted:
             sent, uncoded = await received(

@@ -71,9 +71,8 @@ class CompletionBody(PushingSource):
             if self._is_refused:
                 yield completion.request.dialect.failure_event(REFUSED, completion.next_number())
                 return
-            is_over = (
-                completion.is_over
-            )  # before the read: what is appended after it is read next time
+            # Looked up before the read: what is appended after it is read next time.
+            is_over = completion.is_over
             begin = self.position
             unread = completion.position - begin
             if unread > 0:

@@ -112,8 +112,8 @@ class ModelRoute(CompletionRoute):
             self.family.fields_with(key) if key else {},
             read_timeout_s=settings.read_timeout,
         )
-        answers = ModelProvider(settings, self.upstream)
-        super().__init__(settings, answers, streams, running, services, access)
+        completions = ModelProvider(settings, self.upstream)
+        super().__init__(settings, completions, streams, running, services, access)
 
     @override
     def checked(self, name: str) -> str:
@@ -126,7 +126,7 @@ class ModelRoute(CompletionRoute):
 
     @override
     def samples(self) -> Iterator[Sample]:
-        """Yield the metrics of the route, its answers and its provider."""
+        """Yield the metrics of the route, its completions and its provider."""
         yield from super().samples()
         yield Sample(RETRIED, (self.prefix,), self.upstream.repeated_requests)
         yield Sample(PASSED, (self.prefix,), self.passed.taken)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class CompletionRoutes:
-    """The maker of a process's routes that write answers, which remembers the answers that run."""
+    """Makes the routes of a process that write completions, and remembers those that run."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -112,7 +112,7 @@ def _signatures(proxy: ProxySettings, services: Services) -> UrlSignatures:
 def _streams(
     settings: Settings, table: ModelSettings | ProxySettings, routes: Sequence[StreamRoute]
 ) -> HostedRoute:
-    """Return the route that has the streams of a table's answers."""
+    """Return the route that has the streams of a table's completions."""
     stored_on = route_of_streams(table, settings.route_table)
     streams = next(it for it in routes if stored_on and it.prefix == stored_on.prefix)
     assert isinstance(streams, HostedRoute), "the settings allow no other"

@@ -124,24 +124,24 @@ class ProxyHandlers(RouteOperations):
         """Send a request to its upstream, and return the signed URL of the response's stream."""
         request.end_with_fin()
         await in_task()
-        answer_request = await self._answer_request(request, route)
-        if isinstance(answer_request, Response):
-            return RouteAnswer.of(answer_request, cache_status.OTHER_METHOD)
-        answer = await route.completions.completion_for(answer_request)
+        upstream_request = await self._completion_request(request, route)
+        if isinstance(upstream_request, Response):
+            return RouteAnswer.of(upstream_request, cache_status.OTHER_METHOD)
+        completion = await route.completions.completion_for(upstream_request)
         request.limit_grace(0.0)
         try:
-            head = await answer.wait_for_head()
+            head = await completion.wait_for_head()
         except asyncio.CancelledError:
-            answer.stop(ABORTED)  # nobody has its URL
+            completion.stop(ABORTED)  # nobody has its URL
             raise
         if isinstance(head, WholeResponse):
             return responses.of_upstream(head)
-        signed = route.signatures.signed(f"{route.prefix}/{answer.name}")
+        signed = route.signatures.signed(f"{route.prefix}/{completion.name}")
         location = f"{request_head.base_url(request)}{signed}"
         created = responses.created(location, dict(head.fields)["Content-Type"])
         return RouteAnswer.of(created, cache_status.OTHER_METHOD)
 
-    async def _answer_request(
+    async def _completion_request(
         self, request: Request, route: ProxyRoute
     ) -> CompletionRequest | Response:
         """Return the request for the upstream, or what is wrong with it.
@@ -187,22 +187,22 @@ class ProxyHandlers(RouteOperations):
         self, request: Request, target: str, route: ProxyRoute, name: str
     ) -> RouteAnswer | None:
         """Return the data of a stream, or None once the connection is handed over."""
-        answer = await route.find(name)
+        completion = await route.find(name)
         streams, stored = route.streams, route.stored_target(target, name)
-        known = await route.fields(answer, is_at_end=False)
+        known = await route.fields(completion, is_at_end=False)
         read = await self._hosted.get(
             request, stored, streams.route, streams.full_name(name), known
         )
         if read is None:
             return None
-        fields = await route.fields(answer, is_at_end=read.facts.closed)
+        fields = await route.fields(completion, is_at_end=read.facts.closed)
         return responses.of_stream(read, fields, is_for_any_page=self._services.lines.any_origin)
 
     async def _head(self, request: Request, route: ProxyRoute, name: str) -> RouteAnswer:
-        answer = await route.find(name)
+        completion = await route.find(name)
         streams = route.streams
         described = await self._hosted.other(request, streams.route, streams.full_name(name))
-        fields = await route.fields(answer, is_at_end=described.facts.closed)
+        fields = await route.fields(completion, is_at_end=described.facts.closed)
         return responses.of_stream(
             described, fields, is_for_any_page=self._services.lines.any_origin
         )
@@ -212,21 +212,21 @@ class ProxyHandlers(RouteOperations):
         """End a response's request; all bytes that have come stay in its stream."""
         if parse_qs(split(target)[1]).get("action") != ["abort"]:
             return responses.refusal(400, "INVALID_ACTION", "action must be abort")
-        answer = await route.find(name)
-        answer.stop(ABORTED)
-        await answer.wait_for_end()
+        completion = await route.find(name)
+        completion.stop(ABORTED)
+        await completion.wait_for_end()
         return deleted()
 
     @staticmethod
     async def _delete(route: ProxyRoute, name: str) -> Response:
         """Delete a stream, which ends its request; a missing one is not an error."""
         try:
-            answer = await route.find(name)
+            completion = await route.find(name)
         except StreamNotFound:
             return deleted()
         await in_task()
         await route.completions.stored.delete(name)
-        await answer.wait_for_end()
+        await completion.wait_for_end()
         return deleted()
 
 

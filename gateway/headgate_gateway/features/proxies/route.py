@@ -69,7 +69,7 @@ class PlainParts:
 
 
 class ProxiedProvider(CompletionProvider):
-    """The allowed hosts as the provider of a proxy's answers."""
+    """The allowed hosts as the provider of a proxy's completions."""
 
     def __init__(self, settings: ProxySettings, outgoing: str) -> None:
         """Call the hosts through the proxy with the URL `outgoing`, or directly if it is empty."""

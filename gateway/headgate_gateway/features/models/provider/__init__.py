@@ -1,1 +1,1 @@
-"""The provider of answers: its servers, its responses, and what is done when they fail."""
+"""The provider of completions: its servers, its responses, and what is done when they fail."""

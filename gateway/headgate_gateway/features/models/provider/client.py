@@ -53,7 +53,7 @@ class ProviderResponse(ClientResponse):
     """A response that has the longest wait for its next part.
 
     aiohttp's own timeout for reads belongs to the connection, and may still run when the next
-    request is sent on that: `resume_reading` starts it after the end of a long answer.
+    request is sent on that: `resume_reading` starts it after the end of a long completion.
     """
 
     read_timeout_s: float | None = None
@@ -78,7 +78,7 @@ class ProviderClient:
         self.urls = urls
         self._key_fields = key_fields
         self._read_timeout_s = read_timeout_s
-        # Any number of connections: the answers are bounded.
+        # Any number of connections: the completions are bounded.
         self._client = client or OutboundClient(
             "model", Connector, ProviderResponse, environment_proxies()
         )
@@ -92,7 +92,7 @@ class ProviderClient:
     def fields(self, headers: MultiMapping[str], *, is_stored: bool = False) -> CIMultiDict[str]:
         """Return the header fields of a request for the provider.
 
-        An answer that `is_stored` must come without compression. Raises BadRequest.
+        A completion that `is_stored` must come without compression. Raises BadRequest.
         """
         drop = _NOT_FOR_PROVIDERS | (KEY_FIELDS if self._key_fields else frozenset())
         fields = outgoing_fields(headers, drop)
@@ -122,11 +122,11 @@ class ProviderClient:
         return await self.send(self.urls[-1], method, target, fields, body)
 
     async def call(self, target: str, fields: MultiMapping[str], body: bytes) -> ProviderResponse:
-        """Request an answer, and return the response once its head has come.
+        """Request a completion, and return the response once its head has come.
 
         The next server is called where one cannot be reached or refuses the request; the last
         refusal is returned if all do. A request whose response broke off is never sent again: its
-        answer may have been paid for. Raises OriginUnreachable if no server can be reached,
+        completion may have been paid for. Raises OriginUnreachable if no server can be reached,
         OriginTimeout, OriginBroken.
         """
         refusal: ProviderResponse | None = None
@@ -293,7 +293,7 @@ def _failure(broken: Exception) -> HeadgateError:
     return OriginBroken("the connection to the provider broke off")
 
 
-# 504 is missing: the server behind the one that gave up may still make the answer.
+# 504 is missing: the server behind the one that gave up may still make the completion.
 REPEATABLE = frozenset({429, 500, 502, 503, 529})
 
 

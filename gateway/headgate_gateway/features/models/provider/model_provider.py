@@ -1,4 +1,4 @@
-"""The provider of a model route, and the events of its answers: whole and bounded."""
+"""The provider of a model route, and the events of its completions: whole and bounded."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 
 class AnswerEvents:
-    """The events of one answer, from a response that has begun."""
+    """The events of one completion, from a response that has begun."""
 
     def __init__(self, response: ProviderResponse, longest: int) -> None:
-        """End the answer after `longest` bytes."""
+        """End the completion after `longest` bytes."""
         self._response = response
         self._longest = longest
 
@@ -82,7 +82,7 @@ class ModelProvider(CompletionProvider):
     def __init__(self, settings: ModelSettings, upstream: ProviderClient) -> None:
         super().__init__(settings.prefix, settings.leave)
         self._upstream = upstream
-        self._longest = settings.max_answer_size  # bytes of an answer
+        self._longest = settings.max_answer_size  # bytes of a completion
 
     @override
     async def call(self, request: CompletionRequest) -> ProviderResponse:

@@ -1,4 +1,4 @@
-"""The requests for answers: who asks, for which answer, and what decides how it is answered."""
+"""The requests for completions: who asks, for which, and what decides how it is answered."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class RequestBody:
-    """The body of a request for an answer as it is sent on, until the provider has it.
+    """The body of a request for a completion as it is sent on, until the provider has it.
 
     Of what it is without a content coding, only the `digest` is kept, by which equal requests are
     recognised ("" where none are joined): a body of 500 bytes may have 16 MiB. What is kept counts
@@ -59,7 +59,7 @@ class RequestBody:
 
 
 def digest_of(target: str, body: bytes) -> str:
-    """Return the digest of a request for an answer, whose body has no content coding."""
+    """Return the digest of a request for a completion, whose body has no content coding."""
     digest = hashlib.sha256(target.encode() + b"\n")
     digest.update(body)  # without a copy, which may have 16 MiB
     return digest.hexdigest()
@@ -72,15 +72,15 @@ Leave: TypeAlias = Literal["stop-unnamed", "stop", "go-on"]
 
 
 class CompletionRequest(NamedTuple):
-    """A request for an answer: only its `owner` may join it, nobody if that is b"".
+    """A request for a completion: only its `owner` may join it, nobody if that is b"".
 
     `path` and `target`, the path with its query, are below the upstream's URL. `fields` are the
     header fields for the provider. `stream` is the name that the caller gives the stream, if any.
-    `address` is that of a client without a
-    principal that brings its own key of the provider, or none; "" for any other. An answer that
-    `is_plain` is stored as it comes, and the `path` of its request is the URL of the server, to
-    which `target` is added. `last_event_id` is the offset after the last event that the client has,
-    if any: then it joins its answer even if that failed.
+    `address` is that of a client without a principal that brings its own key of the provider, or
+    none; "" for any other. A completion that `is_plain` is stored as it comes, and the `path` of
+    its request is the URL of the server, to which `target` is added. `last_event_id` is the offset
+    after the last event that the client has, if any: then it joins its completion even if that
+    failed.
     """
 
     owner: bytes
@@ -108,21 +108,21 @@ class CompletionRequest(NamedTuple):
         return stops and not self.in_background
 
     def check_begin(self, offset: str | None) -> None:
-        """Raise StreamGone if its client has events, but not of the answer before the offset.
+        """Raise StreamGone if its client has events, but not of the completion before the offset.
 
-        A new answer would begin there; None is in a new stream. The provider is not called yet.
+        A new completion would begin there; None is in a new stream. The provider is not called yet.
         """
         if self.last_event_id is not None and self.last_event_id != offset:
             raise StreamGone(OF_OTHER_ANSWER)
 
 
 def owner_of_account(account: str) -> bytes:
-    """Return the owner of the answers of an account; b"" for no account."""
+    """Return the owner of an account's completions; b"" for no account."""
     return b"principal:" + account.encode() if account else b""
 
 
 def owner_of_keys(keys: Sequence[str]) -> bytes:
-    """Return the owner of the answers to requests with these keys of a provider, all of them."""
+    """Return the owner of the completions of who sends all these keys of a provider."""
     return b"key:" + "\n".join(keys).encode() if keys else b""
 
 
@@ -135,10 +135,10 @@ def sent_keys(headers: MultiMapping[str]) -> list[str]:
 
 
 class CompletionProvider(ABC):
-    """The provider of a route's answers, which is called once for each."""
+    """The provider of a route's completions, which is called once for each."""
 
     def __init__(self, prefix: str, leave: Leave) -> None:
-        """Set the prefix of the route, and its setting for answers that nobody reads."""
+        """Set the prefix of the route, and its setting for completions that nobody reads."""
         self.prefix = prefix
         self.leave = leave
 
@@ -177,7 +177,7 @@ def named_stream(headers: MultiMapping[str], target: str) -> tuple[str | None, s
 
 
 def is_named(headers: MultiMapping[str], stream: str | None) -> bool:
-    """Return whether a request names its answer: by its stream, a key or the prefix of one."""
+    """Return whether a request names its completion: by its stream, a key or the prefix of one."""
     return stream is not None or has_key(headers)
 
 

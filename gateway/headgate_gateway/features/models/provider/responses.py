@@ -90,7 +90,7 @@ def _is_text(value: str) -> bool:
 
 
 def is_storable(response: ProviderResponse) -> bool:
-    """Return whether a response is an answer, in bytes that every client understands."""
+    """Return whether a response is a completion, in bytes that every client understands."""
     return response.status == HTTPStatus.OK and response.headers.getall(
         "Content-Encoding", ["identity"]
     ) == ["identity"]
