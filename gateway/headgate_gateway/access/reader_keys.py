@@ -111,7 +111,7 @@ def _digest(versions: list[tuple[Grant, int]], revoked: str) -> bytes:
 
 
 def renewed(keys: ReaderKeys | None, read: _R) -> _R:
-    """Return a read that has waited, with the current key: there may have been a rotation."""
+    """Return a read that has waited, with the current key, which may be another one by now."""
     if keys is None or keys.is_unchanged(read):
         return read
     target = read.target.removesuffix(f"={read.reader_key}") if read.by_key else read.target

@@ -307,7 +307,7 @@ class FastPath:
             read = route.parse(target)
         except HeadgateError:
             return None
-        # A target with a reader key is not remembered: the next rotation changes it.
+        # A target with a reader key is not remembered, since the key changes.
         if not isinstance(read, LongPoll) or read.reader_key:
             return None
         return ParsedPoll(route, name, read)
