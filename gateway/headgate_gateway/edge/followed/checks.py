@@ -20,7 +20,7 @@ from headgate_gateway.edge.followed.comparison import (
 )
 from headgate_gateway.edge.followed.evidence import ANYWHERE
 from headgate_gateway.edge.followed.origin_reads import UNSURE, is_variant
-from headgate_gateway.edge.followed.verdict import verdict
+from headgate_gateway.edge.followed.verdict import is_behind, verdict
 from headgate_gateway.edge.reads.shared_response import SERVED_STALE
 from headgate_gateway.errors import HeadgateError, OriginBusy, StreamGone, StreamNotFound
 from headgate_gateway.later import is_set_within
@@ -87,7 +87,7 @@ class StreamChecks:
     def _note_end(
         self, fetch: SharedResponse, facts: StreamRead, stream: FollowedStream | None
     ) -> None:
-        """Note where a read of the present stream ends, which is perhaps followed."""
+        """Note where a read of what is there now ends; `stream` is followed there, if any is."""
         key, newest, end = fetch.request.stream_key, self._evidence.newest, facts.next_offset
         if stream is not None:
             self._act(stream, verdict(stream, fetch, self._evidence, facts), fetch, facts)
@@ -146,7 +146,7 @@ class StreamChecks:
     def note_end(self, fetch: SharedResponse, end: str) -> None:
         """Doubt a followed stream if a read of it ends before the stream's expected end."""
         stream = self._table.by_key.get(fetch.request.stream_key)
-        if stream is not None and fetch.passed_by is None and end < stream.state.expected_end:
+        if stream is not None and is_behind(stream, fetch, end):
             stream.doubt(is_shorter=True)
 
     def distrust(self, path: str) -> None:
@@ -207,11 +207,8 @@ class StreamChecks:
 
         Raises OriginBusy if that takes too long, and StreamGone if the reader's data are lost.
         """
-        now, key, start = (
-            asyncio.get_running_loop().time,
-            fetch.request.stream_key,
-            fetch.request.start,
-        )
+        now = asyncio.get_running_loop().time
+        key, start = fetch.request.stream_key, fetch.request.start
         streams, until = unsure, now() + LONGEST_COMPARISON_S
         read = self._evidence.unlike(key, start, fetch.server)
         while unsure:

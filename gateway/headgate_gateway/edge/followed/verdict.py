@@ -31,12 +31,17 @@ def verdict(
     if facts is not None:
         if _contradicts(stream, response, facts):
             return ANOTHER
-        is_short = facts.ends and facts.next_offset < stream.state.expected_end
-        return UNKNOWN if is_short and response.passed_by is None else SAME
+        is_short = facts.ends and is_behind(stream, response, facts.next_offset)
+        return UNKNOWN if is_short else SAME
     start, server = response.request.start, response.server
     found = of_reader(stream, start, server, evidence)
     is_sure = stream.verification.is_sure_of(server, start)
     return UNKNOWN if found is SAME and not is_sure else found
+
+
+def is_behind(stream: FollowedStream, response: SharedResponse, end: str) -> bool:
+    """Return whether a response shows that its server may lack data of the stream after `end`."""
+    return response.passed_by is None and end < stream.state.expected_end
 
 
 def of_reader(stream: FollowedStream, start: str, server: str, evidence: StreamEvidence) -> str:
