@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeVar, get_args
 from headgate_gateway.errors import ConfigurationConflict, LogUnavailable, StreamNotFound
 from headgate_gateway.features.models import record
 from headgate_gateway.features.models.ends import Outcome
-from headgate_gateway.features.models.streams import ClaimLost
+from headgate_gateway.features.models.streams import ENDED, TAKEN, ClaimLost
 from headgate_gateway.protocol.streams.offsets import parse_offset
 from headgate_gateway.protocol.streams.state import Stamp
 
@@ -38,7 +38,6 @@ PRODUCER = "headgate.answers"
 _CLOSERS: dict[str, Outcome] = {f"{PRODUCER}.{it}": it for it in get_args(Outcome)}
 # Claims that a request loses to other gateways in a row; after each it finds what they have begun.
 MOST_CLAIMS = 20
-TAKEN, ENDED = "another gateway has begun the answer", "another gateway has ended the answer"
 
 T = TypeVar("T")
 

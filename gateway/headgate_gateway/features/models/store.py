@@ -16,7 +16,7 @@ from headgate_gateway.features.models.claims import Claim, closed_with
 from headgate_gateway.features.models.completion import Completion
 from headgate_gateway.features.models.ends import RESTARTED, ending, written_ending
 from headgate_gateway.features.models.record import EndEntry, RequestEntry
-from headgate_gateway.features.models.streams import ClaimLost
+from headgate_gateway.features.models.streams import TAKEN, ClaimLost
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -126,7 +126,7 @@ class CompletionStore:
         if is_running or not found.completions:
             return found
         if found.is_unfinished and await self._is_written(found.completions[-1].request):
-            raise ClaimLost("another gateway has begun the answer")
+            raise ClaimLost(TAKEN)
         if await self.streams.end(name) is None:
             if not self.streams.is_shared:  # else others may read it, and a claim replaces it
                 await record.delete_record(self.streams, name)

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 SPARE_S = 2 * int(MOST_SLACK_S)
 
 
+TAKEN, ENDED = "another gateway has begun the answer", "another gateway has ended the answer"
+
+
 class ClaimLost(Exception):
     """Another gateway has begun the completion, or has ended it."""
 
@@ -222,6 +225,6 @@ def _set(
     if not isinstance(result, HeadgateError):
         outcome.set_result(result)
     elif stamp is not None and isinstance(result, ProducerFenced | StreamBusy | StreamClosed):
-        outcome.set_exception(ClaimLost("another gateway has ended the answer"))
+        outcome.set_exception(ClaimLost(ENDED))
     else:
         outcome.set_exception(result)

@@ -248,12 +248,10 @@ class WrittenCompletion(Completion):
             self._is_end_appended = True
             if events:
                 self._note(events, self._appended_to + sum(map(len, events)))
-        if (
-            self.head is not None or self.request.position
-        ):  # the next request for the stream must find it
-            await self.claim.record_end(self._end_entry(ended))
-        else:
+        if self.head is None and not self.request.position:
             await self.claim.withdraw()
+        else:  # the next request for the stream must find it
+            await self.claim.record_end(self._end_entry(ended))
 
     def _end_entry(self, ended: Ending) -> record.EndEntry:
         return record.end_entry(ended, self._store.clock(), self.counts.usage, self.position)
