@@ -424,7 +424,7 @@ async def test_an_alert_needs_attention_from_the_second_look_on_and_more_once_it
 
 
 async def test_failing_purges_and_a_redis_without_a_file_need_attention(stage: Stage) -> None:
-    why = "it answers 500; purges that wait: 2, and readers may get what is no more"
+    why = "it answers 500; purges that wait: 2, and readers may get what was deleted"
     stage.source.notes = {"purge fastly SU1Z0isxPaozGVKXdv0eY": why, "purge varnish v:6081": None}
     await stage.look(sample(AOF_ENABLED, 0, SHARED))
     purges, without_file = stage.attention()

@@ -79,7 +79,7 @@ async def test_a_failed_purge_is_retried_until_it_is_done_and_logged_once() -> N
             shown = sentence(cache)
             await until(lambda: cache.counts["done"] == 1)
             assert shown == (
-                "it answers 500; purges that wait: 1, and readers may get what is no more"
+                "it answers 500; purges that wait: 1, and readers may get what was deleted"
             )
             assert cache.purger.cause() is None
             assert cache.counts == {"failed": 3, "done": 1}
@@ -281,7 +281,7 @@ async def test_an_unexpected_exception_is_a_failed_purge_logged_once_and_is_retr
             await until(lambda: cache.counts["failed"] >= 2)
             assert sentence(cache) == (
                 "it could not be asked (ZeroDivisionError); purges that wait: 1, and readers may "
-                "get what is no more"
+                "get what was deleted"
             )
             cache.purger.driver = driver
             await until(lambda: cache.counts["done"] == 1)

@@ -251,7 +251,7 @@ def is_about(alert: ActiveAlert, note: HealthNote, settings: Settings) -> bool:
         value = settings.value_at(labels["setting"])
         # The subject is an absolute path; other keys of an issuer have a URL.
         return bool(value) and "://" not in value and note.subject == whole(value)
-    # That of a purge is a cache and its place, and the metrics of workers do not name one.
+    # The subject of a purge is a cache and its place, and the metrics of workers do not name any.
     whose = labels.get("route", labels.get("cache", ""))
     return whose in {"", note.subject, note.subject.partition(" ")[0]}
 

@@ -172,7 +172,7 @@ class Runs(ForAsyncio):
         format: FormatName = "text",  # noqa: A002
         message_id: str | None = None,
     ) -> Answer:
-        """Produce a run from the source, beside this call, and answer with what it gives.
+        """Produce a run from the source in the background, and answer with what it gives.
 
         An older producer of the same id is stopped, and this one writes on. After an error, and
         when the call is interrupted, the source has been closed, and there is no run of this id,

@@ -30,7 +30,7 @@ SENTENCES = {
     ),
     "stuck": "{count} subscriptions have failed for over a day",
     "purges_wait": (
-        "it {reason}; purges that wait: {count:,}, and readers may get what is no more"
+        "it {reason}; purges that wait: {count:,}, and readers may get what was deleted"
     ),
     "lost": (
         "{server} lacks the last writes that it had acknowledged before it restarted or failed"
