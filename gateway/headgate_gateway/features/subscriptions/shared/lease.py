@@ -78,7 +78,6 @@ class SubscriptionsLease:
         self._turn = asyncio.Lock()  # of each reading of the owner, and of what follows from it
         self._next_reading: asyncio.Future[None] | None = None  # one that has not begun
         self._seen_at = -inf  # when the last successful beat began
-        self._doubted_at = -inf
         self._silent_owner = NOBODY  # the one that was notified of an election
 
     @property
@@ -104,11 +103,7 @@ class SubscriptionsLease:
     @property
     def is_certain(self) -> bool:
         """True if no other gateway can have taken over since the last beat."""
-        return self.is_ours and self.is_beating and self._seen_at > self._doubted_at
-
-    def doubt(self) -> None:
-        """Distrust the lease until the next beat: another gateway reports a change of owner."""
-        self._doubted_at = monotonic()
+        return self.is_ours and self.is_beating
 
     async def find_others(self) -> Mapping[str, int]:
         """Return the beats of the gateways beside this one as they are now; no beat is counted.

@@ -267,7 +267,6 @@ class SharedSubscriptions(Background):
             case mail.ComparisonRequest():
                 self.comparisons.schedule()
             case mail.LeaseMessage():
-                self.lease.doubt()
                 self._hurry.set()
             case _:
                 self.relay.on_mail(found)
