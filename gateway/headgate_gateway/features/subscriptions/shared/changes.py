@@ -107,13 +107,6 @@ class ReportedChanges(Background):
         """Return how long changes are gathered: not at all where a whole message of them waits."""
         return 0.0 if len(self._paths) >= AT_ONCE else GATHER_S
 
-    async def take_reports(self) -> None:
-        """Read the streams that gateways have reported so far. Raises LogUnavailable."""
-        reported = set(self._paths)
-        while reported & self._paths.keys() and self._loader.engine is not None:
-            if not await self._work():
-                return
-
     async def flush(self) -> None:
         """Report what waits, as far as the log can be reached at once."""
         while self._paths and self._loader.engine is None:

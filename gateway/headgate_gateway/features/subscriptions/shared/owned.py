@@ -14,7 +14,7 @@ from headgate_gateway.protocol.streams.state import Change
 from headgate_gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 
     from headgate_gateway.features.subscriptions.delivery.documents import Documents
     from headgate_gateway.features.subscriptions.engine import SubscriptionRules
@@ -34,7 +34,6 @@ class OwnedSubscriptions(RouteSubscriptions):
     """The subscriptions of one route, to which all gateways report the streams that they change."""
 
     streams: SharedStreams
-    take_reports: Callable[[], Awaitable[None]] | None = None  # of gateways, once it is opened
 
     def concerns(self, path: str) -> bool:
         """Return whether a stream is linked, or would be, or is a wake stream."""
@@ -71,8 +70,6 @@ class OwnedSubscriptions(RouteSubscriptions):
     @override
     async def settle(self) -> None:
         await asyncio.sleep(ON_THE_WAY_S)
-        if self.take_reports is not None:
-            await self.take_reports()
 
     @override
     async def refresh(self, names: Iterable[str]) -> None:

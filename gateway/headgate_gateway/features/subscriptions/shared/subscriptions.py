@@ -219,8 +219,6 @@ class SharedSubscriptions(Background):
 
     def _on_opened(self) -> None:
         """Compare once more when all gateways report to this one; requests there wait for this."""
-        if self.engine is not None:
-            self.engine.take_reports = self.changed.take_reports
         message = mail.encode(mail.LeaseMessage())
         for other in self.lease.others:
             self.relay.send_soon(other, message)
