@@ -141,8 +141,6 @@ class ReportedChanges(Background):
         engine = self._loader.engine
         if engine is None:
             return batch.keys() if await self._send(mail.ChangeReport(batch)) else ()
-        if not self._lease.is_certain:
-            return ()  # another gateway may become the owner at any moment
         taken = await engine.apply_notes(batch)
         return taken if self._loader.engine is engine else ()
 
