@@ -108,10 +108,6 @@ class RequestRelay:
             case _:
                 pass  # one request too many is withdrawn by its sender
 
-    def send_soon(self, name: str, message: bytes) -> None:
-        """Send a message to another gateway, as far as it can be reached."""
-        self._begin(self._mailboxes.send(name, message))
-
     def on_missed(self) -> None:
         """Look for responses whose messages may have been missed."""
         for request_id in self._waiting:

@@ -219,9 +219,6 @@ class SharedSubscriptions(Background):
 
     def _on_opened(self) -> None:
         """Compare once more when all gateways report to this one; requests there wait for this."""
-        message = mail.encode(mail.LeaseMessage())
-        for other in self.lease.others:
-            self.relay.send_soon(other, message)
         self.comparisons.schedule(REPORTED_S)
         self._set_active()
         self._notify()
