@@ -62,7 +62,7 @@ class OtherGateways:
         if since_s >= LEAST_ROUND_S:
             self._round_at = now
         if since_s > MOST_ROUND_S:
-            self.excuse()
+            self._missed.clear()  # those so far may have had another reason
         counts = LEAST_ROUND_S <= since_s <= MOST_ROUND_S
         for name in found.keys() | self._seen.keys() | self._watched:
             beats = found.get(name)
@@ -77,10 +77,6 @@ class OtherGateways:
     def missed(self, name: str) -> int:
         """Return for how many rounds a gateway has not beaten."""
         return self._missed[name]
-
-    def excuse(self) -> None:
-        """Begin to count the missed beats anew: those so far had another reason."""
-        self._missed.clear()
 
     def forget(self, name: str) -> None:
         """Watch a gateway no more."""

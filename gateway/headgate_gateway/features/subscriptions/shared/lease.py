@@ -193,10 +193,6 @@ class SubscriptionsLease:
             for other in self.others:
                 await self._send_message(other)
 
-    def excuse(self) -> None:
-        """Count no beats that were missed while the log could not be reached."""
-        self._others.excuse()
-
     async def forget(self, other: str) -> None:
         """Forget a gateway that has stopped. Raises LogUnavailable."""
         await self._sharing.heartbeats.forget(other)

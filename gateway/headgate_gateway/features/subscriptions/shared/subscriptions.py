@@ -189,8 +189,6 @@ class SharedSubscriptions(Background):
             try:
                 await self._beat()
             except Exception as error:  # noqa: BLE001 - the task must outlive any error
-                if isinstance(error, LogUnavailable):
-                    self.lease.excuse()
                 self._failures.note(error)
             else:
                 self._failures.succeed()
