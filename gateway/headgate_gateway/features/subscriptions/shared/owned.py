@@ -179,9 +179,6 @@ class OwnedLoader:
                 engine.renew(self._rules)
             if not await _is_open(engine):
                 return
-            if self.lease.owner != owner:  # others have taken over meanwhile
-                await engine.close()
-                return
             self._open_engine, self._number = engine, owner.number
         finally:
             self._opening = None

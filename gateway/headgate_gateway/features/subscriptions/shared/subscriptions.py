@@ -153,8 +153,6 @@ class SharedSubscriptions(Background):
             await self.lease.confirm()
         except LogUnavailable:
             return None
-        if self.engine is not engine:
-            self._hurry.set()
         return self.engine
 
     async def hand_on(
