@@ -80,10 +80,8 @@ class ReportedChanges(Background):
 
     def add(self, changed: mail.ChangeReport) -> None:
         """Take the streams that another gateway has reported."""
-        engine = self._loader.engine if self._lease.is_certain else None
         for path, is_new in changed.paths.items():
-            if engine is None or engine.concerns(path):
-                self.note(path, is_new=is_new)
+            self.note(path, is_new=is_new)
 
     def compare(self) -> None:
         """Have all streams compared: what has changed here is not known."""
