@@ -24,22 +24,6 @@ LEAST_ROUND_S = 0.9 * BEAT_S  # since the round before; MISSES of them last long
 MOST_ROUND_S = BEAT_S + 1.0  # beyond it this gateway stood still, and perhaps others with it
 
 
-class OwnHeartbeats:
-    """The beats of this gateway: how many, and when the latest was."""
-
-    def __init__(self) -> None:
-        self.number = 0
-        self._latest_at: float | None = None  # loop time
-
-    def note(self, now: float) -> None:
-        """Note that a beat is stored."""
-        self._latest_at = now
-
-    def is_overdue(self, now: float) -> bool:
-        """Return whether this gateway may count as stopped until its next beat."""
-        return self._latest_at is None or now - self._latest_at > STOPPED_S
-
-
 class OtherGateways:
     """The beats of the other gateways, as this one reads them round by round."""
 

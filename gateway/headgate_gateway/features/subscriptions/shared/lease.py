@@ -18,11 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from headgate_gateway.errors import HeadgateError, LogUnavailable
 from headgate_gateway.features.redis.store import NOBODY, store_of
 from headgate_gateway.features.subscriptions.shared import mail
-from headgate_gateway.features.subscriptions.shared.beats import (
-    MISSES,
-    OtherGateways,
-    OwnHeartbeats,
-)
+from headgate_gateway.features.subscriptions.shared.beats import MISSES, STOPPED_S, OtherGateways
 from headgate_gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -73,7 +69,7 @@ class SubscriptionsLease:
         self.others: Sequence[str] = ()
         self.take_overs = 0
         self._sharing = sharing
-        self._own = OwnHeartbeats()
+        self._beats = 0
         self._others = OtherGateways()
         self._turn = asyncio.Lock()  # of each reading of the owner, and of what follows from it
         self._next_reading: asyncio.Future[None] | None = None  # one that has not begun
@@ -98,22 +94,12 @@ class SubscriptionsLease:
     @property
     def is_beating(self) -> bool:
         """True if no other gateway can take this one for stopped yet."""
-        return not self._own.is_overdue(monotonic())
+        return monotonic() - self._seen_at <= STOPPED_S
 
     @property
     def is_certain(self) -> bool:
         """True if no other gateway can have taken over since the last beat."""
         return self.is_ours and self.is_beating
-
-    async def find_others(self) -> Mapping[str, int]:
-        """Return the beats of the gateways beside this one as they are now; no beat is counted.
-
-        Raises LogUnavailable.
-        """
-        beats = await self._sharing.heartbeats.beat(self.name, self._own.number)
-        others = {name: number for name, number in beats.items() if name != self.name}
-        self.others = list(others)
-        return others
 
     async def confirm(self) -> None:
         """Read the owner, after this call has begun. Raises LogUnavailable.
@@ -140,10 +126,11 @@ class SubscriptionsLease:
         """
         async with self._turn:
             began = monotonic()  # what is read may be as old, if this process stands still now
-            self._own.number += 1
-            beats = await self.find_others()
+            self._beats += 1
+            found = await self._sharing.heartbeats.beat(self.name, self._beats)
+            beats = {name: number for name, number in found.items() if name != self.name}
+            self.others = list(beats)
             await self._read()
-            self._own.note(began)
             self._seen_at = began
             if self.owner.name not in {"", self.name}:
                 self._others.watch(self.owner.name)
