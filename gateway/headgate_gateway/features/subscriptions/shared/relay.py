@@ -88,7 +88,7 @@ class RequestRelay:
                 is_heard = await self._mailboxes.send(owner, message)
         if await self._mailboxes.claim_parcel(owner, request_id) is not None:
             return None
-        await self._take_response(request_id)  # while this gateway stood still it may have come
+        await self._take_response(request_id)  # its message may have been missed
         if future.done():
             return future.result()
         raise LogUnavailable(
@@ -107,11 +107,6 @@ class RequestRelay:
                 self._begin(self._carry_out(message))
             case _:
                 pass  # one request too many is withdrawn by its sender
-
-    def on_missed(self) -> None:
-        """Look for responses whose messages may have been missed."""
-        for request_id in self._waiting:
-            self._begin(self._take_response(request_id))
 
     async def _take_response(self, request_id: str) -> None:
         content = await self._mailboxes.claim_parcel(self._lease.name, request_id)

@@ -99,7 +99,8 @@ class SharedSubscriptions(Background):
         """Find the owner, and deliver if there is none; the log may be reached later."""
         self._mailboxes.open(
             self.lease.name,
-            lambda it: self._on_missed() if it is None else self._on_mail(mail.decode(it)),
+            # Reports may have been lost with a connection.
+            lambda it: self.comparisons.schedule() if it is None else self._on_mail(it),
         )
         self._unwatch = self._streams.watch(
             self.changed.on_commit, self.on_history_change, self.on_first_subscription
@@ -246,13 +247,8 @@ class SharedSubscriptions(Background):
 
     # Mail
 
-    def _on_missed(self) -> None:
-        """Look for what messages may have said that were lost with a connection."""
-        self.relay.on_missed()
-        self.comparisons.schedule()
-
-    def _on_mail(self, found: mail.Mail | None) -> None:
-        match found:
+    def _on_mail(self, message: bytes) -> None:
+        match found := mail.decode(message):
             case mail.ChangeReport():
                 self.changed.add(found)
             case mail.ComparisonRequest():
