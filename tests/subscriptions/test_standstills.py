@@ -98,6 +98,7 @@ async def test_a_claim_at_a_gateway_that_lost_the_lease_is_granted_by_its_holder
     async with two(redis_url) as (owner, other):
         await owner.pull("s", pattern="e/*")
         await shared(owner).stop()
+        await shared(owner).comparisons.stop()  # they would find what nobody reports to it
         with deaf(owner):  # it is not told either
             await shared(other).lease.take_over()
             await until(lambda: shared(other).engine is not None)
