@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from headgate_gateway.rules import followed
 from tests.edge.live_readers import (
     NEXT_KEY,
     S,
@@ -68,6 +69,35 @@ async def test_text_cut_within_a_character_by_the_origin_is_sent_whole(live_too:
             await origin.polled(1)
             origin.append(*pieces)
         assert await up_to(viewer, "0005") == "éé!"
+
+
+@pytest.mark.parametrize("live_too", [True, False])
+async def test_text_cut_within_as_many_characters_as_are_joined_is_sent_whole(
+    live_too: bool,
+) -> None:
+    """Where characters have two bytes or more, an origin's chunks may end within many in a row."""
+    cut = [E_ACUTE[1:] + E_ACUTE[:1]] * (followed.MOST_JOINED - 1)
+    pieces = [E_ACUTE[:1], *cut, E_ACUTE[1:], b"!"]
+    async with live(*([b"a"] if live_too else [b"a", *pieces])) as (origin, gateway):
+        origin.longest = 1
+        viewer = await following(gateway, "0001")
+        if live_too:
+            await origin.polled(1)
+            origin.append(*pieces)
+        assert await up_to(viewer, f"{len(pieces) + 1:04}") == "é" * followed.MOST_JOINED + "!"
+
+
+@pytest.mark.parametrize("too_long", [0, 1])
+async def test_text_is_joined_to_a_whole_character_up_to_a_length(
+    monkeypatch: pytest.MonkeyPatch, too_long: int
+) -> None:
+    pieces = [b"b" + E_ACUTE[:1], E_ACUTE[1:] + b"!"]
+    monkeypatch.setattr(followed, "LONGEST_JOINED", len(pieces[0]) - too_long)
+    async with live(b"a", *pieces) as (origin, gateway):
+        origin.longest = 1
+        viewer = await following(gateway, "0001")
+        text_sent = await up_to(viewer, "0003")
+    assert text_sent == ("b\ufffd\ufffd!" if too_long else "bé!")
 
 
 async def test_text_that_ends_amid_a_character_is_sent_with_a_replacement_character() -> None:
