@@ -6,6 +6,7 @@ Nothing is sent: a test takes the requests of a poller's steps and gives it the 
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections import Counter
 from typing import TYPE_CHECKING
 from unittest.mock import Mock
@@ -93,6 +94,18 @@ def test_a_read_is_the_same_stream_only_if_its_data_match_up_to_the_tail(
         assert end < len(before)
     elif found.verdict is UNFINISHED:
         assert not is_tail
+
+
+@pytest.mark.parametrize("kind", [TEXT, JSON])
+def test_the_checksum_of_a_long_read_is_made_without_a_copy_of_its_data(kind: str) -> None:
+    piece = span(kind, [b'"%b"' % (b"a" * 100)] * 10_000, 0, 10_000)
+    tracemalloc.start()
+    try:
+        assert evidence_of(kind, piece) is not None
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 10_000 < len(piece.body)
 
 
 @given(st.sampled_from([TEXT, JSON]), PIECES, PIECES, PIECES)
