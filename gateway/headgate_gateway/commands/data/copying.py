@@ -85,8 +85,9 @@ def _log(argument: str, text: str) -> LogPlace:
     """Return the log of an argument. Raises UsageError if there is none."""
     from headgate_gateway.tools.copying.log_place import LogPlace
 
+    servers = ", or the URL below which a server has its streams" if argument == "FROM" else ""
     try:
-        return LogPlace(text)
+        return LogPlace(text, servers)
     except ValueError as cause:
         raise click.UsageError(f"{argument}: {cause}.") from cause
 

@@ -47,11 +47,14 @@ LEAST_LATER_S = 1.0
 class LogPlace:
     """A log without a server, or beside the servers of a shared one."""
 
-    def __init__(self, storage: str) -> None:
-        """Take the URL of a storage. Raises ValueError if it names none, or one in memory."""
+    def __init__(self, storage: str, other_places: str = "") -> None:
+        """Take the URL of a storage. Raises ValueError if it names none, or one in memory.
+
+        The error names what else is allowed by `other_places`.
+        """
         kind = kind_of(storage)
         if kind is None or kind.name == "memory":
-            raise ValueError("it must be file:PATH or a redis:// URL")
+            raise ValueError(f"it must be file:PATH or a redis:// URL{other_places}")
         for check in (kind.check, kind.look):
             try:
                 check(storage)
