@@ -30,9 +30,8 @@ if TYPE_CHECKING:
 
 SAMPLE = 20  # names that are shown before the confirmation
 LARGEST_FILE = 256 << 20  # bytes of names and ids: some three million usual ones
-MOST_IDLE = (
-    100  # deletions before the newest that wait for a confirmation or have ended; open files
-)
+# Deletions of other routes that wait for a confirmation or have ended, each with an open file.
+MOST_IDLE = 100
 AT_ONCE = 8  # requests: they hide a round trip, and other requests hardly wait for them
 GONE = frozenset({404, 410})
 UNAVAILABLE = frozenset({429, 500, 502, 503, 504})
