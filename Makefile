@@ -93,13 +93,14 @@ chat: setup $(VENV)/.ready-chat  ## Chat with a simulated model on 127.0.0.1:800
 	export CHAT_MODEL_ROUTE=http://127.0.0.1:4437/openai/v1;) \
 	$(BIN)/python docs/examples/chat/app.py
 
+# What is imported is declared, and the other way round; deptry guesses the modules of all groups aloud.
+declared = said=$$(cd $(1) && $(abspath $(BIN))/deptry --no-ansi $(2) 2>&1) || { status=$$?; echo "$$said"; }
 # Some modules name types of packages that only `make test-all` installs, which checks them.
 check: $(LINT) client/js/node_modules/.package-lock.json  ## Formatting, rules, layers, and types of the sources, scripts of pages and what `make test` collects
 	@status=0; $(BIN)/ruff format --check . || status=$$?; \
 	$(BIN)/ruff check . || status=$$?; \
 	$(BIN)/lint-imports --no-logo || status=$$?; \
-	$(BIN)/deptry --no-ansi gateway admin cdn_configs || status=$$?; \
-	for project in client doctor; do (cd $$project && $(abspath $(BIN))/deptry --no-ansi headgate*) || status=$$?; done; \
+	$(call declared,.,gateway admin cdn_configs); $(call declared,client,headgate); $(call declared,doctor,headgate_doctor); \
 	$(BIN)/python -m scripts.sync_twins --check || status=$$?; \
 	$(BIN)/mypy --num-workers 2 --disable-error-code import-not-found gateway admin cdn_configs client doctor docs/examples \
 		scripts $$($(BIN)/python -m tests.support.imports) || status=$$?; \

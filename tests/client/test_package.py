@@ -27,7 +27,13 @@ def test_the_library_declares_its_version_types_and_dependencies() -> None:
     assert headgate.__version__ == version("headgate-client")
     assert (Path(headgate.__file__).parent / "py.typed").is_file()
     brought = [name for name in requires("headgate-client") or () if "extra ==" not in name]
-    assert sorted(brought) == ["aiohttp<4,>=3.11", "msgspec>=0.19", "typing-extensions>=4.4"]
+    assert sorted(brought) == [
+        "aiohttp<4,>=3.11",
+        "msgspec>=0.19",
+        "multidict>=4.5",
+        "typing-extensions>=4.4",
+        "yarl>=1.17",
+    ]
 
 
 def test_the_client_of_redis_is_an_extra_of_the_library() -> None:

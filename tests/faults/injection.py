@@ -24,7 +24,6 @@ BY_TIMERS = frozenset({"Connections._sweep_slow", "Connection.end_if_slow"})
 # asyncio says nothing of a protocol that cannot be made, and leaves its socket to the collector.
 ACCEPTS = frozenset(
     {
-        "ConnectionServer.__call__",
         "ConnectionServer.requests_of",
         "SocketProtocol.connection_made",
         "Connection.connection_made",

@@ -8,6 +8,7 @@ from headgate_gateway.features.questions.subscriptions import PauseSubscription
 from headgate_gateway.features.subscriptions.delivery.queue import STUCK_AFTER_S
 from headgate_gateway.features.subscriptions.operators import answer_for
 from headgate_gateway.logs.sqlite.log import SqliteLog
+from headgate_gateway.telemetry.health import by_name
 from tests.subscriptions.receivers import ends_of, receiver, subscribed
 from tests.support.serving import PREFIX
 
@@ -78,7 +79,7 @@ async def test_a_wake_that_waits_behind_a_failure_is_not_repeated_during_a_pause
         assert (await gateway.put("s", **members))[0] == 200  # a confirmation tries at once
         await gateway.quiet()
         assert len(at.wakes) == 1
-        assert gateway.gateway.route.notes() == {}
+        assert by_name(gateway.gateway.route.notes()) == {}
         await pause(gateway, resumes=True)
         assert (await at.wake(2))["wake_id"] == wake["wake_id"]
 
