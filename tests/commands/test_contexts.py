@@ -66,6 +66,13 @@ def test_operators_commands_go_to_the_server_of_a_context_alone(
     assert b"the admin listener of http://127.0.0.1:9/v1/stream is not known" in refused.stderr
 
 
+def test_an_admin_url_that_is_none_is_named_by_its_option_or_variable(plain: CommandLine) -> None:
+    wrong = b" must be a URL such as http://127.0.0.1:4439."
+    assert b"--admin" + wrong in plain("ls", "--admin", "h:4439").stderr
+    by_variable = plain("ls", environment={"STREAM_ADMIN_URL": "h:4439"})
+    assert b"STREAM_ADMIN_URL" + wrong in by_variable.stderr
+
+
 def test_flag_environment_and_context_go_before_each_other_in_this_order(
     plain: CommandLine, server: Headgate, text: Stream
 ) -> None:

@@ -224,7 +224,8 @@ def admin_of(server: TargetServer, ctx: click.Context, url: str = "") -> StreamT
     token_file, is_set = kept(ctx, "admin_token"), bool(os.environ.get(TOKEN_VARIABLE))
     if found == server.admin and server.admin_token_file and not is_set:
         token_file = token_file or Path(server.admin_token_file)
-    target = admin_api(found, token_file, os.environ)
+    named_by = "--admin" if kept(ctx, "admin") else URL_VARIABLE
+    target = admin_api(found, token_file, os.environ, named_by)
     return replace(
         target,
         server=server,

@@ -166,10 +166,12 @@ def _origin_of(url: str) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port
 
 
-def admin_api(url: str, token_file: Path | None, environment: Mapping[str, str]) -> StreamTarget:
+def admin_api(
+    url: str, token_file: Path | None, environment: Mapping[str, str], named_by: str = "--admin"
+) -> StreamTarget:
     """Return the URL of a gateway's admin API and its token. Raises ValueError for a bad URL."""
     if not is_whole_url(url):
-        raise ValueError("it must be a URL such as http://127.0.0.1:4439")
+        raise ValueError(f"{named_by} must be a URL such as http://127.0.0.1:4439")
     api = TargetServer().stream(f"{url.partition('?')[0].rstrip('/')}/api").url
     token = _token(token_file) if token_file is not None else environment.get(TOKEN_VARIABLE, "")
     if NOT_IN_FIELDS.search(token):
