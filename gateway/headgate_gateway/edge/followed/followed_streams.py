@@ -205,20 +205,12 @@ class FollowedStreams(FollowedOwner):
         return self.source.data(as_read(snapshot, result, facts), read, span)
 
     def join(
-        self,
-        stream: FollowedStream,
-        request: CacheRequest | None = None,
-        *,
-        has_slot: bool = False,
+        self, stream: FollowedStream, request: CacheRequest | None = None
     ) -> Feed[FollowedStream, Span]:
-        """Return the feed for one more reader and its request; raise at the limit of readers.
-
-        A reader that `has_slot` among the live readers gives it to the feed.
-        """
+        """Return the feed for one more reader and its request; raise at the limit of readers."""
         if request is not None:
             stream.requests.add(request)
-        if not has_slot:
-            self._limits.reader_joins()
+        self._limits.reader_joins()
         if stream.closing is not None:
             stream.closing.cancel()
             stream.closing = None
