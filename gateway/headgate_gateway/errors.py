@@ -181,7 +181,7 @@ class RangeNotSatisfiable(HeadgateError, code="range_not_satisfiable", status=41
 
     def __init__(self, size: int) -> None:
         """Take the size, which tells the client what it can ask for."""
-        super().__init__(f"the answer has {size} bytes, and the range begins behind them")
+        super().__init__(f"the answer has {size} bytes, and the range begins after them")
         self.size = size
 
 

@@ -351,7 +351,7 @@ REFUSALS = [
         errors.RangeNotSatisfiable(5),
         416,
         "range_not_satisfiable",
-        "the answer has 5 bytes, and the range begins behind them",
+        "the answer has 5 bytes, and the range begins after them",
         ("Content-Range: bytes */5",),
     ),
     Refusal(of_features.IdempotencyKeyReused("why"), 422, "idempotency_key_reused"),

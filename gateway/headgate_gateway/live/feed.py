@@ -79,7 +79,7 @@ class Feed(FeedState[V], Generic[V, N]):
         return self.long_polls.remove(waiter, ended)
 
     def join(self, reader: SseReader) -> None:
-        """Send an SSE reader everything behind its position."""
+        """Send an SSE reader everything after its position."""
         self.set_timer(self.sse_readers.add(reader))
         reader.advance()
 

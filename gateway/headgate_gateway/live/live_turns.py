@@ -102,7 +102,7 @@ class Delivery(Generic[N]):
             traffic.delays.observe(now - self.since, readers)
 
     def uncount(self, end: str, traffic: LiveTraffic) -> None:
-        """Subtract one reader that did not get the piece ending at `end`, nor those behind it."""
+        """Subtract one reader that did not get the piece ending at `end`, nor those after it."""
         first = [piece_end for _, _, piece_end, _ in self.pieces].index(end)
         for _, size, _, _ in self.pieces[first:]:
             traffic.wrote_events(-1, size, 1)

@@ -4,7 +4,7 @@ A reader takes over its client's connection from the HTTP handler. It is an obje
 so that tens of thousands can wait. Each reader is in exactly one of these states, so it is sent
 everything once:
 
-- reading: the data behind its position is being read for it;
+- reading: the data after its position is being read for it;
 - paused: its connection is full, and it continues from its position once that has drained;
 - ahead: it was sent data that no round has reached yet, and it joins the rounds when they have;
 - live: it is sent the rounds that it lacks when its turn comes.
@@ -44,7 +44,7 @@ FRESH_S = 1.0  # clients blame a broken proxy when three SSE connections end soo
 class SseReader(LiveReader, asyncio.Protocol):
     """An SSE response under way, and its connection. The client was sent all up to `position`.
 
-    `reading` is the task that reads the data behind `position`, if there is one. `on_end`, if
+    `reading` is the task that reads the data after `position`, if there is one. `on_end`, if
     given, is called with what has ended the response, and with the `sent_bytes` of its body.
     """
 
@@ -216,7 +216,7 @@ class SseReader(LiveReader, asyncio.Protocol):
         return feed.closed and self.position == feed.tail
 
     def send_events(self, data_event: bytes = b"") -> None:
-        """Send a control event with the reader's position, behind `data_event` if there is one.
+        """Send a control event with the reader's position, after `data_event` if there is one.
 
         Both events are one chunk: clients that read a body chunk by chunk see the two together.
         """

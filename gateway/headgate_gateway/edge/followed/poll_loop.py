@@ -237,7 +237,7 @@ class OriginPollLoop:
             return None
         self._failures += 1
         self._stream.on_failure(error, quietly=self._failures <= QUIET_FAILURES)
-        # A restarted origin may have lost the last data, and would hold a poll from behind them.
+        # A restarted origin may have lost the last data, and would hold a poll from after them.
         self._question = self._question._replace(waits=False)
         return backoff_s(self._failures, self._chance())
 

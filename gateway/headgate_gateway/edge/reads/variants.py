@@ -271,7 +271,7 @@ class CachedVariants:
         ]
 
     def reaches(self, path: str, offset: str) -> bool:
-        """Return whether a cached response of a path ends at or behind an offset."""
+        """Return whether a cached response of a path ends at or after an offset."""
         facts = (cached.facts for cached in self.of_path(path))
         return any(it and it.next_offset >= offset for it in facts)
 

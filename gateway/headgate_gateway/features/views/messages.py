@@ -23,7 +23,7 @@ _CHARACTER_BYTES = 4  # at most
 class StreamMessage(NamedTuple):
     """A message, which lies between two positions of its stream.
 
-    A reader can resume behind it if it `is_border`.
+    A reader can resume after it if it `is_border`.
     """
 
     data: bytes
@@ -116,7 +116,7 @@ class TextSplitter:
     def messages(self, record: bytes, end: int) -> Iterator[StreamMessage | None]:
         """Yield the text up to the last whole character, a long one in pieces.
 
-        A reader that resumes behind it gets the cut one whole, as views begin with their stream.
+        A reader that resumes after it gets the cut one whole, as views begin with their stream.
         """
         data = self._cut + record
         whole = _whole_until(data, len(data))
