@@ -59,6 +59,13 @@ async def test_a_hash_that_the_settings_accept_can_be_checked(
     assert not await admits(accepted.password_hash.reveal(), PASSWORD)
 
 
+@pytest.mark.parametrize("costs", ["m=6٥٥٣٦,t=3,p=4", "m=8192,t=1٠,p=4", "m=8192,t=3,p=1٢"])
+def test_the_settings_refuse_a_hash_whose_costs_have_digits_of_other_scripts(costs: str) -> None:
+    stored = f"$argon2id$v=19${costs}${'A' * 22}${'A' * 43}"
+    with pytest.raises(ValueError, match="hash-password prints"):
+        AdminUser(name="ann", role="operator", password_hash=Secret(stored))
+
+
 @pytest.mark.usefixtures("processes")
 def test_a_hash_of_more_memory_than_there_is_admits_nobody() -> None:
     program = f"""

@@ -30,7 +30,7 @@ USERS_KIND = "an array of tables, each with name, role and password_hash"
 TOKENS_KIND = "an array of tables, each with name, role and token"
 _NAME = r"[A-Za-z0-9._@-]{1,64}"
 _HASH = re.compile(
-    r"\$argon2id\$v=19\$m=[1-9]\d{0,6},t=[1-9]\d{0,2},p=[1-9]\d{0,2}"
+    r"\$argon2id\$v=19\$m=[1-9][0-9]{0,6},t=[1-9][0-9]{0,2},p=[1-9][0-9]{0,2}"
     r"\$[A-Za-z0-9+/]{11,88}\$[A-Za-z0-9+/]{16,88}"
 )
 
