@@ -17,6 +17,7 @@ from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.support.blocking_origin import Exchange
     from tests.support.processes import Headgate
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("processes")
 
 MANY = 600  # more than a page
+LONG = 1500  # of which a server has not deleted all when a command has listed them
 STREAM = ("Content-Type: text/plain", "Stream-Next-Offset: 1", "Stream-Up-To-Date: true")
 
 
@@ -185,6 +187,28 @@ def test_a_deletion_that_the_console_stops_ends_the_command_with_what_was_delete
         done = MANY - len(names(cli, "cut/"))
         said = process.stderr.read().decode()
         assert said.endswith(f"the deletion was stopped; {done} of {MANY} streams are deleted.\n")
+        cli.kill()
+
+
+def test_a_deletion_that_a_restart_of_the_server_ends_is_named_with_what_was_deleted(
+    tmp_path: Path,
+) -> None:
+    with headgate(f"file:{tmp_path}/data") as server:
+        cli = CommandLine(server.streams)
+        cli.environment |= {"STREAM_ADMIN_URL": server.admin_url}
+        make(server, *(f"cut/{number}" for number in range(LONG)))
+        process = cli.start("delete", "--prefix", "cut/", "--yes")
+        wait_until(lambda: len(names(cli, "cut/")) < LONG - 8, "some are deleted")
+        server.kill()
+        server.start()
+        assert process.wait(20) == 1
+        assert process.stderr is not None
+        said = process.stderr.read().decode().splitlines()[-1]
+        ended = "the server restarted, or counted another deletion, which ended this one"
+        assert said.startswith(f"headgate: /v1/stream: {ended}; ")
+        assert said.endswith(f" of {LONG} streams are deleted.")
+        cli.output("delete", "--prefix", "cut/", "--yes")
+        assert names(cli, "cut/") == []
         cli.kill()
 
 

@@ -7,14 +7,15 @@ import contextlib
 import json
 import sys
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import click
 import msgspec
 
-from headgate.errors import refusal
-from headgate_gateway.tools.server.admin_requests import admin_change, admin_value, decoded
+from headgate.errors import StreamError, refusal
+from headgate_gateway.tools.server.admin_requests import admin_answer, admin_change, decoded
 from headgate_gateway.tools.server.client import connect
 from headgate_gateway.tools.server.listing import ONLY_KNOWN, routes_below
 from headgate_gateway.tools.shell.failure import FAILURES, Failed
@@ -23,7 +24,7 @@ from headgate_gateway.tools.shell.patience import CommandRetries
 from headgate_gateway.tools.shell.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     from headgate.stream_requests import StreamRequests
     from headgate_gateway.tools.server.listing import NameSearch
@@ -77,7 +78,8 @@ class ManyStreams:
         names = {"contains": search.contains, "glob": search.glob, "base": base}
         async with self._connected() as api:
             for route, prefix in await routes_below(api, base + search.beginning):
-                found = await self._done(api, "", {"route": route, "prefix": prefix, **names})
+                wish = {"route": route, "prefix": prefix, **names}
+                found = await self._followed(api, await self._change(api, "", wish))
                 if found.size is None:
                     note(ONLY_KNOWN.format(route))
 
@@ -96,7 +98,9 @@ class ManyStreams:
         async with self._connected() as api:
             for it in counted:
                 start = {"id": it.id, "confirm": it.streams, "authorization": authorization}
-                await self._done(api, "/start", start)
+                with _lost(it.route):
+                    begun = await self._change(api, "/start", start)
+                await self._followed(api, begun)
         numbers = {"deleted": self._sum("deleted"), "gone": self._sum("gone")}
         missing = f"; {numbers['gone']} were gone already" if numbers["gone"] else ""
         rest = "; there are more: the same command goes on" if self._sum("is_cut") else ""
@@ -138,14 +142,15 @@ class ManyStreams:
         self._by_route[found.route] = found
         return found
 
-    async def _done(self, api: StreamRequests, path: str, body: Mapping[str, object]) -> _Deletion:
-        """Have streams counted or deleted, and return when that is done. Raises FAILURES."""
-        found = await self._change(api, path, body)
+    async def _followed(self, api: StreamRequests, found: _Deletion) -> _Deletion:
+        """Return when streams are counted or deleted. Raises FAILURES."""
         while found.state in {"counting", "running"}:
             self._progress.show(self._so_far)
             await asyncio.sleep(LOOK_S)
-            look = partial(admin_value, api, API, {"id": found.id}, _Deletion)
-            found = self._by_route[found.route] = await self._retries.run(look)
+            look = partial(admin_answer, api, API, {"id": found.id})
+            with _lost(found.route):
+                answer = await self._retries.run(look)
+            found = self._by_route[found.route] = decoded(api.shown, answer, _Deletion)
         if found.state == "stopped":
             raise Failed(f"{found.route}: the deletion was stopped")
         if found.state == "failed" or found.failed:
@@ -162,6 +167,19 @@ class ManyStreams:
     def _say(self, sentence: str) -> None:
         self._progress.clear()
         note(f"headgate: {sentence}")
+
+
+@contextlib.contextmanager
+def _lost(route: str) -> Iterator[None]:
+    """Raise Failed where the server does not know the deletion of a route that it has counted."""
+    try:
+        yield
+    except StreamError as cause:
+        if cause.status == HTTPStatus.NOT_FOUND:
+            raise Failed(
+                f"{route}: the server restarted, or counted another deletion, which ended this one"
+            ) from None
+        raise
 
 
 def _streams(number: int) -> str:
