@@ -231,6 +231,23 @@ def test_deletions_of_two_routes_go_on_at_once_and_one_of_a_route() -> None:
         assert "of <code>/v1/stream</code>" in page(server, f"/streams/delete?route={ROUTE}")
 
 
+def test_a_deletion_that_has_ended_is_found_by_its_id_after_another_count() -> None:
+    with headgate(environment=ENVIRONMENT) as server:
+        console = Console(server)
+        create(server, "a/1", "a/2", "b")
+        console.started("a/")
+        ended = console.is_in("done")
+        waits = console.counted("b")
+        again = console.counted("b")
+        status, found = console.ask("GET", f"?id={ended['id']}")
+        assert (status, found) == (200, ended)
+        assert console.current() == again
+        assert console.ask("GET", f"?id={waits['id']}")[1]["state"] == "stopped"
+        start = {"id": waits["id"], "confirm": 1}
+        assert console.ask("POST", "/start", start)[0] == 404
+        assert status_of(server, "b") == 200
+
+
 def test_a_start_that_does_not_confirm_the_count_is_refused() -> None:
     with headgate(environment=ENVIRONMENT) as server:
         console = Console(server)

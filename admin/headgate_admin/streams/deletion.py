@@ -127,6 +127,9 @@ class ConsoleDeletions:
         self.clock = clock
         # By route, the one that was counted last, in any state; the newest is at the end.
         self._by_route: dict[str, PrefixDeletion] = {}
+        # By id, the latest that ended before another took their place: who started one may not
+        # have seen its end.
+        self._ended: dict[str, Deletion] = {}
 
     def newest(self, route: str = "") -> Deletion | None:
         """Return the deletion of a route, or of any route, that was counted last."""
@@ -136,7 +139,9 @@ class ConsoleDeletions:
     @operation("GET", "/api/v1/streams/deletion")
     def show(self, query: DeletionReference) -> Deletion:
         """Return a deletion of many streams, by default the one that was counted last."""
-        found = self._by_id(query.id).current if query.id else self.newest()
+        found = self._ended.get(query.id)
+        if found is None:
+            found = self._by_id(query.id).current if query.id else self.newest()
         if found is None:
             raise ConsoleError(404, "no deletion was counted since the start")
         return found
@@ -167,6 +172,9 @@ class ConsoleDeletions:
         for it in former or idle[:-MOST_IDLE]:
             it.stop("another one was counted")
             del self._by_route[it.current.route]
+            self._ended[it.current.id] = it.current
+            if len(self._ended) > MOST_IDLE:
+                del self._ended[next(iter(self._ended))]
         self._by_route[body.route] = deletion
         await deletion.wait_briefly()
         return deletion.current
