@@ -72,15 +72,22 @@ async def test_a_count_ends_before_the_page_for_which_the_file_has_no_room(
     assert (found["streams"], found["is_cut"]) == ((500, True) if more else (1_000, False))
 
 
-async def test_each_route_has_a_deletion_of_which_the_oldest_idle_ones_are_dropped(
+async def test_each_route_has_a_deletion_of_which_the_oldest_idle_ones_are_stopped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(deletion, "MOST_IDLE", 2)
     async with console(pages(1), routes=routes(4)) as client:
         found = [await counted(client, f"/v1/r{number}") for number in range(4)]
-        states = [(await client.api("GET", f"{PATH}?id={it['id']}"))[0] for it in found]
-        assert states == [404, 200, 200, 200]
+
+        async def shown(one: dict[str, Any]) -> tuple[int, str | None]:
+            status, body = await client.api("GET", f"{PATH}?id={one['id']}")
+            return status, body.get("state")
+
+        counted_ones = [(200, "counted")] * 3
+        assert [await shown(it) for it in found] == [(200, "stopped"), *counted_ones]
         again = await counted(client, "/v1/r2")
-        assert (await client.api("GET", f"{PATH}?id={found[2]['id']}"))[0] == 404
-        for it in (found[1], again):
-            assert (await client.api("POST", f"{PATH}/stop", {"id": it["id"]}))[0] == 200
+        assert await shown(found[2]) == (200, "stopped")
+        newest = await counted(client, "/v1/r3")
+        assert [await shown(it) for it in (found[0], found[3])] == [(404, None), (200, "stopped")]
+        for one, status in ((found[3], 404), (found[1], 200), (again, 200), (newest, 200)):
+            assert (await client.api("POST", f"{PATH}/stop", {"id": one["id"]}))[0] == status
