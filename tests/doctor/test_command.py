@@ -166,8 +166,8 @@ def test_the_doctor_of_an_unreachable_server_exits_with_2(cli: CommandLine) -> N
 @pytest.mark.parametrize(
     ("redirection", "status", "complaint"),
     [
-        (">&-", 1, "headgate: stdout cannot be written: Bad file descriptor.\n"),
-        (">/dev/full", 1, "headgate: stdout cannot be written: No space left on device.\n"),
+        (">&-", 1, "headgate-doctor: stdout cannot be written: Bad file descriptor.\n"),
+        (">/dev/full", 1, "headgate-doctor: stdout cannot be written: No space left on device.\n"),
         ("| true", 2, ""),
     ],
     ids=["closed", "full", "closed-pipe"],

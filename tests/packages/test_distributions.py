@@ -198,7 +198,7 @@ def test_the_doctor_runs_from_its_wheel_in_a_clean_environment(
         )
         assert (done.returncode, done.stdout) == (2, "")
         why = "cannot be examined: cannot connect: Connection refused."
-        assert done.stderr.splitlines()[1:] == [f"headgate: {NO_SERVER} {why}"]
+        assert done.stderr.splitlines()[1:] == [f"{program}: {NO_SERVER} {why}"]
     assert (programs / "headgate").exists() == has_server
 
 
