@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from operator import itemgetter
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -38,6 +39,8 @@ DEFAULT_BASE = "http://127.0.0.1:4437/v1/stream"
 LIST = "__ds/streams"  # below the base URL: Headgate's list of streams
 IN_NAMES = "/!$&'()*+,;=:@"  # besides letters, digits and -._~, as they are (RFC 3986)
 MOST_SHOWN = 300  # characters of a URL in an error
+# What no header field may hold; a surrogate is a byte of an argument or variable that is not UTF-8.
+NOT_IN_FIELDS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 MOST_DIGITS = 20  # of 64 bits; Python itself refuses to read thousands
 
 
@@ -62,10 +65,15 @@ def with_parameters(url: URL, query: Mapping[str, str] | None) -> URL:
     return url.with_query(sorted(parameters.items(), key=itemgetter(0))) if query else url
 
 
+def without_secrets(url: str) -> str:
+    """Return a URL without password and query."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
 def shown(url: str) -> str:
     """Return the URL for messages: without password and query, cut to MOST_SHOWN characters."""
-    parts = urlsplit(url)
-    whole = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    whole = without_secrets(url)
     return whole if len(whole) <= MOST_SHOWN else f"{whole[:MOST_SHOWN]}..."
 
 
@@ -101,3 +109,22 @@ def is_quoted(text: str) -> bool:
 def has_quoted_token(authorization: str) -> bool:
     """Return whether a value of Authorization, or the token after its scheme, is in quotes."""
     return is_quoted(authorization) or is_quoted(authorization.rpartition(" ")[2])
+
+
+def authorization_of(environment: Mapping[str, str]) -> str | None:
+    """Return the value of STREAM_AUTH, None if it is not set. Raises ValueError for bad text."""
+    return checked_authorization(
+        environment.get(AUTHORIZATION_VARIABLE, ""), AUTHORIZATION_VARIABLE
+    )
+
+
+def checked_authorization(value: str, source: str) -> str | None:
+    """Return the value of a header field, None for an empty one. Raises ValueError."""
+    if NOT_IN_FIELDS.search(value):
+        raise ValueError(
+            f"{source} has a line end or another character in it that cannot be "
+            "sent: it must be one line of text"
+        )
+    if has_quoted_token(value):
+        raise ValueError(f"{source} has quotes in its text: leave them out")
+    return value or None

@@ -18,7 +18,7 @@ from headgate.names import (
     AUTHORIZATION_VARIABLE,
     BASE_VARIABLE,
     DEFAULT_BASE,
-    has_quoted_token,
+    authorization_of,
     shown,
 )
 from headgate.stream_requests import StreamRequests
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
 LIKE_THIS = f'{AUTHORIZATION_VARIABLE}="Bearer TOKEN"'
-# What no header field may hold; a surrogate is a byte of the environment that is not UTF-8.
-NOT_IN_FIELDS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # What the requests of an examination ask for.
 READ_KEYS = re.compile(r"(?:^|&)(offset|live|cursor)=")
 
@@ -77,7 +75,7 @@ class ExaminedTarget:
         url = _sendable(url, "it")
         if match := READ_KEYS.search(urlsplit(url).query):
             raise ValueError(f"the URL has {match[1]}= in its query, which the doctor sets itself")
-        authorization = _authorization(environment)
+        authorization = authorization_of(environment)
         base = environment.get(BASE_VARIABLE)
         # The authorization belongs to the server of STREAM_URL; another one must not learn it.
         if not base or _server_of(_sendable(base, BASE_VARIABLE)) == _server_of(url):
@@ -106,19 +104,6 @@ def _sendable(url: str, subject: str) -> str:
 def _server_of(url: str) -> tuple[str, str | None, int]:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
-
-
-def _authorization(environment: Mapping[str, str]) -> str | None:
-    """Return the value of STREAM_AUTH, None without one. Raises ValueError for what is not one."""
-    value = environment.get(AUTHORIZATION_VARIABLE, "")
-    if NOT_IN_FIELDS.search(value):
-        raise ValueError(
-            f"{AUTHORIZATION_VARIABLE} has a line end or another character in it that cannot be "
-            "sent: it must be one line of text"
-        )
-    if has_quoted_token(value):
-        raise ValueError(f"{AUTHORIZATION_VARIABLE} has quotes in its text: leave them out")
-    return value or None
 
 
 @contextlib.asynccontextmanager

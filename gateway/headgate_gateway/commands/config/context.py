@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from headgate.names import without_secrets
 from headgate_gateway.commands.options.configuration import complain
 from headgate_gateway.commands.options.contexts import (
     NO_CONTEXT,
@@ -19,7 +20,7 @@ from headgate_gateway.commands.options.contexts import (
     save_contexts,
 )
 from headgate_gateway.commands.options.typed_secrets import SecretFile
-from headgate_gateway.tools.server.target import checked_base, without_secrets
+from headgate_gateway.tools.server.target import checked_base
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from headgate.names import AUTHORIZATION_VARIABLE
+from headgate.names import AUTHORIZATION_VARIABLE, checked_authorization
 from headgate_gateway.small_files import create, read_file, replace
 from headgate_gateway.text_files import text_of
-from headgate_gateway.tools.server.target import TargetServer, checked_authorization
+from headgate_gateway.tools.server.target import TargetServer
 
 if TYPE_CHECKING:
     import click

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 import click
 from typing_extensions import override
 
+from headgate.names import NOT_IN_FIELDS
 from headgate_gateway.commands.options.server import target_of
-from headgate_gateway.tools.server.target import NOT_IN_FIELDS, StreamTarget
+from headgate_gateway.tools.server.target import StreamTarget
 
 TIME = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE

@@ -12,7 +12,7 @@ from urllib.parse import urljoin, urlsplit
 
 import click
 
-from headgate.names import AUTHORIZATION_VARIABLE, BASE_VARIABLE, DEFAULT_BASE
+from headgate.names import AUTHORIZATION_VARIABLE, BASE_VARIABLE, DEFAULT_BASE, without_secrets
 from headgate_gateway.commands.options.configuration import load_settings
 from headgate_gateway.commands.options.contexts import Contexts, complete_name, load_contexts
 from headgate_gateway.commands.options.typed_secrets import SecretFile
@@ -25,7 +25,6 @@ from headgate_gateway.tools.server.target import (
     check_stream_name,
     is_whole_url,
     several_servers,
-    without_secrets,
 )
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from headgate.names import without_secrets
 from headgate_gateway.commands.options.configuration import complain
 from headgate_gateway.commands.options.parameters import StreamType
 from headgate_gateway.commands.options.server import (
@@ -15,7 +16,6 @@ from headgate_gateway.commands.options.server import (
     server_options,
 )
 from headgate_gateway.commands.stream.streams import STREAM_HELP, result_option
-from headgate_gateway.tools.server.target import without_secrets
 
 if TYPE_CHECKING:
     from headgate_gateway.features.questions.streams import StreamOrder

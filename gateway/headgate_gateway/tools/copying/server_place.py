@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from headgate.following import catch_up
+from headgate.names import without_secrets
 from headgate_gateway.errors import BadRequest, HeadgateError
 from headgate_gateway.protocol import lifecycle as rules
 from headgate_gateway.protocol.bodies.content import is_json
@@ -26,7 +27,6 @@ from headgate_gateway.tools.copying.contract import (
     parts_of,
 )
 from headgate_gateway.tools.server.listing import NameSearch, streams_below
-from headgate_gateway.tools.server.target import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence

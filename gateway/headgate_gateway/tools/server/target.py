@@ -13,8 +13,10 @@ from headgate.names import (
     AUTHORIZATION_VARIABLE,
     BASE_VARIABLE,
     DEFAULT_BASE,
-    has_quoted_token,
+    NOT_IN_FIELDS,
+    authorization_of,
     is_quoted,
+    without_secrets,
 )
 from headgate_gateway.errors import StartError
 from headgate_gateway.text_files import MARK, unmarked
@@ -29,8 +31,6 @@ TOKEN_BYTES = 4096  # no header field may be longer at most servers
 LIKE_THIS = f'{AUTHORIZATION_VARIABLE}="Bearer TOKEN"'
 CERTIFICATE = "admin.tls.certificate"  # the setting
 ANOTHER_SERVER = "answers, and is no admin listener of this version"  # follows its URL
-# What no header field may hold; a surrogate is a byte of an argument that is no UTF-8.
-NOT_IN_FIELDS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # What a read asks for by options of its command.
 READ_KEYS = re.compile(r"(?:^|&)(offset|live|cursor)=")
 
@@ -212,12 +212,6 @@ def _which(several: str, bases: Iterable[str], or_by: str = "a whole URL") -> st
     return f"{several}: say which by {or_by}, or {BASE_VARIABLE}: {', '.join(bases)}"
 
 
-def without_secrets(url: str) -> str:
-    """Return a URL without password and query."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
 def checked_base(url: str, subject: str) -> str:
     """Return a URL that names can be put behind. Raises ValueError about `subject` for others."""
     checked = _server_url(url, subject)
@@ -246,25 +240,6 @@ def _server_url(url: str, subject: str) -> str:
         quote(os.fsencode(text), safe=string.punctuation) for text in (parts.path, parts.query)
     )
     return urlunsplit((parts.scheme, parts.netloc, path, query, ""))
-
-
-def authorization_of(environment: Mapping[str, str]) -> str | None:
-    """Return the value of STREAM_AUTH, None if it is not set. Raises ValueError for bad text."""
-    return checked_authorization(
-        environment.get(AUTHORIZATION_VARIABLE, ""), AUTHORIZATION_VARIABLE
-    )
-
-
-def checked_authorization(value: str, source: str) -> str | None:
-    """Return the value of a header field, None for an empty one. Raises ValueError."""
-    if NOT_IN_FIELDS.search(value):
-        raise ValueError(
-            f"{source} has a line end or another character in it that cannot be "
-            "sent: it must be one line of text"
-        )
-    if has_quoted_token(value):
-        raise ValueError(f"{source} has quotes in its text: leave them out")
-    return value or None
 
 
 def check_stream_name(name: str) -> None:
