@@ -27,7 +27,13 @@ class PollAnswer:
     """
 
     __slots__ = (
-        *("arrived_at", "counted", "ended", "readers", "response", "uncounted_resumes", "wire"),
+        "arrived_at",
+        "counted",
+        "ended",
+        "readers",
+        "response",
+        "uncounted_resumes",
+        "wire",
     )
 
     def __init__(

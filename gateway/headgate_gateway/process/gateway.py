@@ -158,9 +158,8 @@ class Gateway:
         if self._front is not None:
             checks.append(HealthNote("front", cause=self._front.cause))
         active = self._configuration
-        for part in (
-            *(self._front, self._handshakes, self.reloader, active.purges, active.authorities),
-        ):
+        parts = (self._front, self._handshakes, self.reloader, active.purges, active.authorities)
+        for part in parts:
             notes += () if part is None else part.notes()
         return Health(tuple(checks), tuple(notes))
 

@@ -38,6 +38,11 @@ class Ending(NamedTuple):
     failure: EarlyEnd | None = None
     frees_key: bool = False
 
+    @property
+    def reason(self) -> str | None:
+        """The sentence that says why it is not complete."""
+        return None if self.failure is None else self.failure.sentence
+
 
 class Rule(NamedTuple):
     """A row of the table: what these causes make of events that have said this.
@@ -53,7 +58,12 @@ class Rule(NamedTuple):
 
 # The first rule that fits decides. A first event that is a failure frees the key as well.
 _ENDED_BY_EVENTS: tuple[Cause, ...] = (
-    *("over", "broken", "stopping", "gone", "unread", "stopped elsewhere"),
+    "over",
+    "broken",
+    "stopping",
+    "gone",
+    "unread",
+    "stopped elsewhere",
 )
 RULES = (
     Rule(_ENDED_BY_EVENTS, "failure", None),

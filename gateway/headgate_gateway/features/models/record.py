@@ -153,15 +153,13 @@ def parting(request: RequestEntry, ended: Ending, usage: TokenUsage) -> list[byt
     """
     if not request.is_in_named_stream:
         return []
-    reason = None if ended.failure is None else ended.failure.sentence
-    event = PartingEvent(ended.outcome, usage, reason)
+    event = PartingEvent(ended.outcome, usage, ended.reason)
     return [written(msgspec.json.encode(event), name=PARTING_NAME)]
 
 
 def end_entry(ended: Ending, at: float, usage: TokenUsage, position: int) -> EndEntry:
     """Return the entry of an end at a position of the stream, in epoch seconds."""
-    reason = None if ended.failure is None else ended.failure.sentence
-    return EndEntry(ended.outcome, at, usage, position, reason, ended.frees_key or UNSET)
+    return EndEntry(ended.outcome, at, usage, position, ended.reason, ended.frees_key or UNSET)
 
 
 def parting_in(events: bytes) -> int:
