@@ -59,6 +59,11 @@ class ActiveAlerts:
         """Evaluate the rules of these settings from the next look on."""
         self.rules = tuple(alerts(settings))
 
+    @property
+    def unwatched(self) -> tuple[Alert, ...]:
+        """The rules that the console cannot evaluate, which only a Prometheus watches."""
+        return tuple(rule for rule in self.rules if rule.threshold is None)
+
     def look(self, now: float, samples: Iterable[Sample]) -> None:
         """Evaluate the rules on the metrics of a moment."""
         conditions = {rule: rule.threshold for rule in self.rules if rule.threshold is not None}

@@ -59,7 +59,15 @@ class AlertsView(msgspec.Struct, frozen=True):
 
 def alerts_view(alerts: ActiveAlerts) -> AlertsView:
     """Return all rules with their states, the worst first."""
-    rules = [_rule(rule, [it for it in alerts.active if it.rule == rule]) for rule in alerts.rules]
+    unwatched = alerts.unwatched
+    rules = [
+        _rule(
+            rule,
+            [it for it in alerts.active if it.rule == rule],
+            "prometheus" if rule in unwatched else "quiet",
+        )
+        for rule in alerts.rules
+    ]
     rules.sort(key=lambda rule: (ORDER[rule.state], rule.severity))
     return AlertsView(alerts.looked_at, tuple(rules))
 
@@ -83,12 +91,11 @@ def state_of(alert: ActiveAlert) -> AlertState:
     return "firing" if alert.is_firing else "pending"
 
 
-def _rule(rule: Alert, active: list[ActiveAlert]) -> AlertRuleView:
+def _rule(rule: Alert, active: list[ActiveAlert], quiet: AlertState) -> AlertRuleView:
     views = tuple(
         AlertView(dict(alert.labels), state_of(alert), alert.since, sentence(alert))
         for alert in sorted(active, key=lambda it: (not it.is_firing, it.labels))
     )
-    quiet: AlertState = "prometheus" if rule.threshold is None else "quiet"
     return AlertRuleView(
         name=rule.name,
         severity=rule.severity,
