@@ -37,6 +37,11 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells report it
     help="Trust only the certificate authorities in this PEM file.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.version_option(
+    package_name="headgate-doctor",
+    message="headgate-doctor %(version)s",
+    help="Print the version of headgate-doctor.",
+)
 def doctor(
     url: str, digest: str | None, origins: tuple[str, ...], ca_file: str, *, as_json: bool
 ) -> None:

@@ -177,6 +177,20 @@ def test_a_gateway_is_silent_after_two_missed_looks_unless_it_has_announced_its_
         assert (silent.state.level, silent.silent_since) == ("bad", heard_at)
 
 
+def test_a_gateway_that_was_stopped_is_silent_since_its_last_report_of_its_own() -> None:
+    looks = Looks()
+    last = msgspec.structs.replace(THERE, at=NOW)
+    looks.look(last)
+    stopped_at = looks.now
+    for _ in range(3):  # for as long Redis keeps the report
+        looks.look(last)
+    for _ in range(MISSED_LOOKS):
+        looks.look()
+    assert [it.since for it in looks.fleet.findings()] == [stopped_at]
+    looks.look(msgspec.structs.replace(last, at=looks.now))
+    assert (looks.states(), looks.findings()) == (["serving"], [])
+
+
 @pytest.mark.parametrize(
     ("ahead", "shown"),
     [(0.0, 0.0), (0.9, 0.0), (3.0, 3.0), (-12.0, 0.0), (-40.0, -40.0)],

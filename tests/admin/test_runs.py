@@ -76,9 +76,9 @@ async def endless() -> AsyncIterator[str]:
         await asyncio.sleep(0.01)
 
 
-async def failing() -> AsyncIterator[str]:
+async def failing(kind: type[Exception] = ConnectionError) -> AsyncIterator[str]:
     yield "word"
-    raise ConnectionError("of which readers learn nothing")
+    raise kind("of which readers learn nothing")
 
 
 class Console(ScriptedConsole):
@@ -181,6 +181,17 @@ def audited(server: Headgate, name: str) -> list[Mapping[str, Any]]:
 
 
 # ---------------------------------------------------------------- what is shown
+
+
+async def test_a_long_reason_why_a_run_failed_keeps_its_beginning_on_the_page(
+    console: Console,
+) -> None:
+    await console.app.start("named", failing(type("B" * 80, (Exception,), {})))
+    reason = (await console.shows("named", "failed"))["error"]
+    assert reason == f"the source failed: {'B' * 80}"
+    query = {"route": ROUTE, "text": console.folder}
+    async with console.open("/runs", query, Accept="text/html") as shown:
+        assert f">{reason[:59]}…</span>" in await shown.text()
 
 
 async def test_the_console_and_metrics_show_active_finished_and_failed_runs(

@@ -282,8 +282,8 @@ def test_subscriptions_stay_behind_and_the_last_line_says_so(
 
     copied = folders.cli("data", "copy", folders.source, folders.target)
     assert copied.stderr.endswith(
-        b"; 2 subscriptions of FROM are not copied: their clients create them again at TO, where "
-        b"they begin at the tails of the streams.\n"
+        b"; not copied: 2 subscriptions of FROM; clients create them again at TO, where they begin "
+        b"at the tails of the streams.\n"
     )
     with headgate(folders.target) as server:
         assert ask(server.port, "GET", "/v1/stream/__ds/subscriptions/one").status == 404

@@ -5,6 +5,7 @@ import os
 import pty
 import signal
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
 
@@ -96,7 +97,7 @@ def test_a_stream_that_is_created_again_after_the_count_is_not_deleted(
     os.close(ours)
     os.close(theirs)
     assert process.wait(20) == 0
-    assert b"Deleted 1 stream; 1 were gone already." in said
+    assert b"Deleted 1 stream; 1 was gone already." in said
     assert names(deleter, "again/") == ["again/a", "again/c"]
 
 
@@ -121,11 +122,51 @@ def test_streams_are_listed_and_deleted_by_a_part_of_their_names_and_by_a_glob(
 
 
 def test_delete_prefix_without_a_terminal_needs_yes(deleter: CommandLine, server: Headgate) -> None:
-    make(server, "asked/a")
-    done = deleter("delete", "--prefix", "asked/")
-    assert done.returncode == 2
-    assert b"There is nobody to ask: give --yes" in done.stderr
-    assert names(deleter, "asked/") == ["asked/a"]
+    make(server, "asked/a", "asked/b")
+    for prefix, number in (("asked/", "2 streams"), ("asked/a", "1 stream")):
+        done = deleter("delete", "--prefix", prefix)
+        assert done.returncode == 2
+        assert done.stderr.decode().endswith(
+            f"Error: {number}: {server.streams}/{prefix}*. There is nobody to ask: give --yes to "
+            "delete them.\n"
+        )
+    assert names(deleter, "asked/") == ["asked/a", "asked/b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("none/*", "--prefix none/"),
+        ("*", "--prefix ''"),
+        ("none/*/events", "--glob 'none/*/events'"),
+        ("none/?", "--glob 'none/?'"),
+        ("none/[ab]", "--glob 'none/[ab]'"),
+        ("none/[", None),
+        ("none/a", None),
+    ],
+)
+def test_delete_of_an_absent_name_with_wildcards_names_the_option_for_many(
+    name: str, option: str | None, deleter: CommandLine, server: Headgate
+) -> None:
+    done = deleter("delete", name)
+    assert done.returncode == 3
+    advice = "" if option is None else f"; to delete many, give {option}"
+    assert done.stderr.decode().endswith(f"(404 Not Found){advice}.\n")
+    make(server, quote(name))
+    assert deleter("delete", name).returncode == 0  # such a name can be one stream's
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("ls", "--contains"), ("ls", "--glob"), ("delete", "--yes", "--contains")],
+    ids=" ".join,
+)
+def test_a_search_for_bytes_that_are_not_utf_8_is_refused_in_words(
+    command: tuple[str, ...], deleter: CommandLine
+) -> None:
+    done = deleter(*command, "a\udcff")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.decode().endswith("headgate: an argument is no UTF-8 text.\n")
 
 
 @pytest.mark.parametrize(
@@ -165,7 +206,7 @@ def test_an_interrupted_deletion_says_how_far_it_is_and_can_be_repeated() -> Non
         said = process.stderr.read().decode()
         left = len(names(cli, "cut/"))
         assert left > 0
-        done = f"{MANY - left} of {MANY} streams are deleted"
+        done = f"{MANY - left} of {MANY} streams deleted"
         assert said == f"Interrupted: {done}; the same command goes on.\n"
         cli.output("delete", "--prefix", "cut/", "--yes")
         assert names(cli, "cut/") == []
@@ -186,7 +227,7 @@ def test_a_deletion_that_the_console_stops_ends_the_command_with_what_was_delete
         assert process.stderr is not None
         done = MANY - len(names(cli, "cut/"))
         said = process.stderr.read().decode()
-        assert said.endswith(f"the deletion was stopped; {done} of {MANY} streams are deleted.\n")
+        assert said.endswith(f"the deletion was stopped; {done} of {MANY} streams deleted.\n")
         cli.kill()
 
 
@@ -206,7 +247,7 @@ def test_a_deletion_that_a_restart_of_the_server_ends_is_named_with_what_was_del
         said = process.stderr.read().decode().splitlines()[-1]
         ended = "the server restarted, or counted another deletion, which ended this one"
         assert said.startswith(f"headgate: /v1/stream: {ended}; ")
-        assert said.endswith(f" of {LONG} streams are deleted.")
+        assert said.endswith(f" of {LONG:,} streams deleted.")
         cli.output("delete", "--prefix", "cut/", "--yes")
         assert names(cli, "cut/") == []
         cli.kill()
@@ -232,7 +273,7 @@ def test_an_origin_decides_by_the_authorization_of_the_command() -> None:
         assert refused.returncode == 5
         said = refused.stderr.decode()
         assert "/v1/stream is before an origin: only what it caches or follows is known.\n" in said
-        assert said.endswith("; 0 of 2 streams are deleted.\n")
+        assert said.endswith("; 0 of 2 streams deleted.\n")
         deletions = [it for it in origin.seen if it.method == "DELETE"]
         assert [it.field("authorization") for it in deletions] == [TOKEN, TOKEN]
         assert TOKEN not in server.output()

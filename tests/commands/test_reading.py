@@ -171,6 +171,23 @@ def test_a_refused_offset_file_is_reported_with_the_offset_to_put_into_it(
     )
 
 
+@pytest.mark.parametrize(
+    ("offset", "place"),
+    [
+        ("latest", "now, which is the tail"),
+        ("END", "now, which is the tail"),
+        ("earliest", "-1, which is the beginning"),
+    ],
+)
+@pytest.mark.parametrize("name", ["read", "tail"])
+def test_a_refused_offset_of_another_log_is_reported_with_that_of_streams(
+    name: str, offset: str, place: str, cli: CommandLine, text: Stream
+) -> None:
+    done = cli(name, text.name, "--offset", offset)
+    assert done.returncode == 5
+    assert done.stderr.decode().endswith(f"; it is that of --offset: write {place}.\n")
+
+
 @pytest.mark.parametrize("offset", ["no/offset", ""])
 @pytest.mark.parametrize("name", ["read", "tail"])
 def test_a_malformed_offset_option_is_reported_with_its_value(

@@ -60,7 +60,9 @@ def test_status_says_what_the_first_page_of_the_console_says(
     version = re.escape(told["instance"]["version"])
     assert re.match(rf"127\.0\.0\.1:{server.port}: serving, up .+, version {version}\n", text)
     assert "\nNothing needs attention.\n" in text
-    assert "\n/v1/stream -> memory:: serving\n" in text
+    assert "\n/v1/stream -> memory: (serving)\n" in text
+    stored = r"\n  \d+ streams? stored; since the start: \d+ created, \d+ expired, \d+ deleted\n"
+    assert re.search(stored, text)
     for name in (
         "Requests",
         "Served from memory",

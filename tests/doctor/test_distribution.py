@@ -42,6 +42,8 @@ def test_the_doctor_is_an_extra_of_the_server_and_has_the_version_of_the_library
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["optional-dependencies"]["doctor"] == ["headgate-doctor>=0.1.0,<0.2"]
     assert version("headgate-doctor") == version("headgate-client")
+    done = CliRunner().invoke(doctor, ["--version"])
+    assert (done.exit_code, done.output) == (0, f"headgate-doctor {version('headgate-doctor')}\n")
     assert [name for name in project["dependencies"] if "doctor" in name] == []
 
 

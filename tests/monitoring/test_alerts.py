@@ -486,7 +486,7 @@ CASES = [
         gauge("headgate_subscriptions", f'{ROUTE}, state="stuck"', 2),
         gauge("headgate_subscriptions", f'{ROUTE}, state="failed"', 2),
         5,
-        "2 subscriptions of /r have failed for over a day.",
+        "Subscriptions of /r that have failed for over a day: 2.",
         labels={**BY_PROCESS, "route": "/r", "state": "stuck"},
     ),
     Case(
@@ -500,7 +500,7 @@ CASES = [
         gauge("headgate_subscriptions", f'{ROUTE}, state="failed"', 1),
         gauge("headgate_subscriptions", f'{ROUTE}, state="active"', 3),
         3,
-        "Attempts to wake the workers of 1 subscriptions of /r on a:1 fail.",
+        "Subscriptions of /r on a:1 whose workers cannot be woken: 1.",
         labels={**BY_ROUTE, "state": "failed"},
     ),
     Case(
@@ -508,7 +508,7 @@ CASES = [
         {f'headgate_subscriptions{{{ROUTE}, state="paused"}}': "1x150"},
         {f'headgate_subscriptions{{{ROUTE}, state="active"}}': "1x150"},
         120,
-        "1 subscriptions of /r have been paused for two hours.",
+        "Subscriptions of /r that have been paused for two hours: 1.",
         labels={**BY_PROCESS, "route": "/r", "state": "paused"},
     ),
     Case(
@@ -522,7 +522,7 @@ CASES = [
         "HeadgateWorkersSilent",
         *gauges("headgate_workers_silent", PROCESS, 1, 0),
         2,
-        "1 workers of a:1 do not answer.",
+        "Workers of a:1 that do not answer: 1.",
         labels=BY_PROCESS,
         settings=WORKERS,
     ),

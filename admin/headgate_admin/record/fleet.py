@@ -112,11 +112,10 @@ class Fleet:
                 words = (
                     f"the gateway {where} is silent: it shares this log, and did not say it stops"
                 )
-                title = "a gateway is silent"
-                key = "gateway", where
                 yield IncidentFinding(
-                    *(key, "bad", title, words),
+                    *(("gateway", where), "bad", "a gateway is silent", words),
                     alert="HeadgateDown",
+                    since=it.silent_since,
                     about=HealthNote("gateway", where, Cause("silent")),
                 )
 

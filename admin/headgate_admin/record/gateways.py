@@ -139,10 +139,11 @@ class Peer:
         self._leads: deque[float] = deque(maxlen=LEADS)
 
     def update(self, now: float, report: GatewayReport) -> None:
-        """Take a report."""
-        if report.at is not None and report.at != self.report.at:
-            self._leads.append(report.at - now)
-        self.report, self.reported_at, self.has_reported, self.missed = report, now, True, 0
+        """Take a report, which may be the last one again: Redis keeps it for a while."""
+        if report.at is None or report.at != self.report.at:
+            self.reported_at = now
+            self._leads += [] if report.at is None else [report.at - now]
+        self.report, self.has_reported, self.missed = report, True, 0
 
     def miss(self, *, is_whole: bool) -> None:
         """Note that no report came; it is missing only if every log was read."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from headgate_gateway.commands.options.server import on_admin_listener
+from headgate_gateway.tools.shell.amounts import counted
 from headgate_gateway.tools.shell.exit_status import DONE, FAILED
 
 if TYPE_CHECKING:
@@ -174,17 +175,20 @@ def _of_route(overview: Overview, route: RouteView) -> Iterator[str]:
     from headgate_admin.model.overview import served
     from headgate_admin.pages import show
 
-    yield f"{route.prefix} -> {route.origin}: {route.state.words}"
+    yield f"{route.prefix} -> {route.origin} ({route.state.words})"
     figures = route.figures
     readers = sum(figures.readers.values())
     share = f"{show.percent(figures.without_origin)} {served(route.kind).lower()}"
     yield (
         f"  {show.rate(figures.requests)} requests, {show.rate(figures.appends)} appends, "
-        f"{readers:,} live reader{'s' * (readers != 1)}, {share}"
+        f"{counted(readers, 'live reader')}, {share}"
     )
     if route.streams:
-        fates = ", ".join(f"{number:,} {fate}" for fate, number in route.streams.items())
-        yield f"  streams since the start: {fates}"
+        fates = {**route.streams}
+        stored = fates.pop("stored", None)
+        now = "" if stored is None else f"{counted(stored, 'stream')} stored; "
+        since = ", ".join(f"{number:,} {fate}" for fate, number in fates.items())
+        yield f"  {now}since the start: {since}"
     forms = {"bytes": show.size, "seconds": show.duration, "count": show.count}
     for fact in (fact for log in overview.logs if log.route == route.prefix for fact in log.facts):
         value = fact.value if isinstance(fact.value, str) else forms[fact.unit](fact.value)

@@ -30,6 +30,7 @@ from headgate_gateway.commands.status import (
 from headgate_gateway.features.questions.loudest import LoudestList
 from headgate_gateway.tools.server.admin_requests import admin_value
 from headgate_gateway.tools.server.client import connect
+from headgate_gateway.tools.shell.amounts import counted
 from headgate_gateway.tools.shell.output import write, write_escapes
 
 if TYPE_CHECKING:
@@ -99,8 +100,7 @@ def _head(it: Overview) -> Iterator[str]:
     readers = ", ".join(f"{count:,} {name}" for name, count in it.readers.items())
     yield (
         f"{show.rate(it.requests.value)} requests, {show.rate(it.appends.value)} appends, "
-        f"{show.count(it.live_readers.value)} live reader{'s' * (it.live_readers.value != 1)} "
-        f"({readers}), "
+        f"{counted(int(it.live_readers.value or 0), 'live reader')} ({readers}), "
         f"{show.percent(it.without_origin.value)} {it.served.lower()}"
     )
     yield from (f"! {line}" for line in islice(attention(it), MOST_ATTENTION))

@@ -92,7 +92,7 @@ OF_PARTS = (
         Threshold(Gauge("headgate_subscriptions", 'state="stuck"'), ">", 0),
         "5m",
         "warning",
-        "{{ $value }} subscriptions of {{ $labels.route }} have failed for over a day.",
+        "Subscriptions of {{ $labels.route }} that have failed for over a day: {{ $value }}.",
         "Each is tried once an hour. GET of the subscription tells last_error; nothing is lost.",
         "subscriptions",
         "subscriptions",
@@ -115,8 +115,8 @@ OF_PARTS = (
         Threshold(Gauge("headgate_subscriptions", 'state="failed"'), ">", 0),
         "3m",  # longer than most receivers need to restart
         "warning",
-        "Attempts to wake the workers of {{ $value }} subscriptions of {{ $labels.route }} on"
-        " {{ $labels.instance }} fail.",
+        "Subscriptions of {{ $labels.route }} on {{ $labels.instance }} whose workers cannot be"
+        " woken: {{ $value }}.",
         "headgate stream subscriptions list --status failed has the reasons. Attempts are repeated,"
         " and nothing is lost.",
         "subscriptions",
@@ -127,7 +127,7 @@ OF_PARTS = (
         Threshold(Gauge("headgate_subscriptions", 'state="paused"'), ">", 0),
         "2h",  # longer than most repairs take
         "warning",
-        "{{ $value }} subscriptions of {{ $labels.route }} have been paused for two hours.",
+        "Subscriptions of {{ $labels.route }} that have been paused for two hours: {{ $value }}.",
         "An operator has paused them, and perhaps forgotten: headgate stream"
         " subscriptions resume ID.",
         "subscriptions",
@@ -147,7 +147,7 @@ OF_PARTS = (
         Threshold(Gauge("headgate_workers_silent"), ">", 0),
         "2m",
         "warning",
-        "{{ $value }} workers of {{ $labels.instance }} do not answer.",
+        "Workers of {{ $labels.instance }} that do not answer: {{ $value }}.",
         "A worker that hangs is replaced after half a minute; /readyz names it.",
         "workers",
         "worker",

@@ -59,7 +59,9 @@ EVENT_RULES: dict[str, EventRule] = {
     "worker.ended": EventRule("worker", "bad", "worker {worker} ended: {reason}", ("worker",)),
     "worker.started": EventRule("worker", about=("worker",), ends="worker.ended"),
     "worker.hangs": EventRule("worker", "bad", "worker {worker} hangs: {reason}", ("worker",)),
-    "worker.killed": EventRule("worker", "bad", "{workers} workers did not end, and were killed"),
+    "worker.killed": EventRule(
+        "worker", "bad", "workers that did not end, and were killed: {workers}"
+    ),
     "origin.down": EventRule("origin", "bad", "{server} is down: {reason}", ("server",)),
     "origin.up": EventRule("origin", about=("server",), ends="origin.down"),
     "origin.failing": EventRule("origin", "bad", "{server} {reason}", ("server",)),

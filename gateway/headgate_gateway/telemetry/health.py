@@ -28,7 +28,7 @@ SENTENCES = {
         "{used:,} bytes are used of max_storage_size, {limit:,}: creations and appends that do not"
         " fit get 507 until streams are deleted or max_storage_size is raised"
     ),
-    "stuck": "{count} subscriptions have failed for over a day",
+    "stuck": "subscriptions that have failed for over a day: {count:,}",
     "purges_wait": (
         "it {reason}; purges that wait: {count:,}, and readers may get what was deleted"
     ),

@@ -12,6 +12,7 @@ import click
 
 from headgate_gateway.commands.options.configuration import complain
 from headgate_gateway.errors import StartError
+from headgate_gateway.tools.shell.amounts import counted
 from headgate_gateway.tools.shell.exit_status import DONE, FAILED, UNUSABLE
 from headgate_gateway.tools.shell.progress import Progress
 from headgate_gateway.tools.shell.terminal import safe
@@ -64,7 +65,7 @@ def _summarize(check: FileVerification, file: Path, *, as_json: bool) -> None:
         summary = {"file": str(file), "format": SCHEMA_VERSION, "damages": check.damages}
         click.echo(json.dumps({**summary, "streams": check.streams, "bytes": check.bytes}))
         return
-    verdict = f"Damaged in {_counted(check.damages, 'place')}" if check.damages else "Sound"
+    verdict = f"Damaged in {counted(check.damages, 'place')}" if check.damages else "Sound"
     size = _size(check.streams, check.bytes)
     click.echo(safe(f"{verdict}: {size} in {file}, format {SCHEMA_VERSION}."))
 
@@ -84,7 +85,7 @@ def backup(source: Path, to: Path, *, as_json: bool) -> None:
     with _refusals(FAILED), _progress() as progress:
         copied = back_up(source, to, progress)
     size = _size(copied.streams, copied.records_bytes)
-    sentence = f"Backed up {size} to {to}, {copied.file_bytes:,} bytes."
+    sentence = f"Backed up {size} to {to}, {counted(copied.file_bytes, 'byte')}."
     _finish(sentence, {"file": str(to), **copied._asdict()} if as_json else None)
 
 
@@ -112,11 +113,7 @@ def _finish(sentence: str, result: dict[str, object] | None) -> None:
 
 
 def _size(streams: int, records_bytes: int) -> str:
-    return f"{_counted(streams, 'stream')} with {_counted(records_bytes, 'byte')}"
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+    return f"{counted(streams, 'stream')} with {counted(records_bytes, 'byte')}"
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from headgate_gateway.errors import BadRequest
 from headgate_gateway.protocol.bodies.content import json_messages
 from headgate_gateway.tools.server.client import connect
 from headgate_gateway.tools.shell import input as stdin
+from headgate_gateway.tools.shell.amounts import counted
 from headgate_gateway.tools.shell.failure import FAILURES, Failed
 from headgate_gateway.tools.shell.output import finish, note
 from headgate_gateway.tools.shell.patience import LIMITED_FOR_S, tell
@@ -186,7 +187,7 @@ async def _append_all(
     lines: BatchedLines | NumberedLines, progress: Progress, *, close: bool
 ) -> None:
     def so_far() -> str:
-        return f"{_count(lines.appended)} so far"
+        return f"{counted(lines.appended, 'line')} so far"
 
     try:
         async for number, line in _numbered(is_json(lines.content_type)):
@@ -205,7 +206,7 @@ async def _append_all(
         with contextlib.suppress(*FAILURES):  # which it may be itself
             await lines.settle()
         verb = "was" if lines.appended == 1 else "were"
-        before = f"{_count(lines.appended)} {verb} appended before"
+        before = f"{counted(lines.appended, 'line')} {verb} appended before"
         raise Failed(f"{failure}; {before}") from failure
     finally:
         progress.clear()
@@ -225,7 +226,7 @@ def _finish(
         finish("", result)
         return
     known = f", {lines.known} of them stored before" if lines.known else ""
-    note(f"Appended {_count(lines.appended)}{known}{leading_to(lines.offset)}.")
+    note(f"Appended {counted(lines.appended, 'line')}{known}{leading_to(lines.offset)}.")
     if is_closed:
         note(closed(stream, lines.offset))
 
@@ -254,8 +255,4 @@ def _message(line: bytes) -> bytes:
 
 
 def _in_the_stream(lines: int) -> str:
-    return f"{_count(lines)} {'is' if lines == 1 else 'are'} in the stream"
-
-
-def _count(lines: int) -> str:
-    return f"{lines} line{'' if lines == 1 else 's'}"
+    return f"{counted(lines, 'line')} {'is' if lines == 1 else 'are'} in the stream"

@@ -18,6 +18,7 @@ from headgate.errors import StreamError, refusal
 from headgate_gateway.tools.server.admin_requests import admin_answer, admin_change, decoded
 from headgate_gateway.tools.server.client import connect
 from headgate_gateway.tools.server.listing import ONLY_KNOWN, routes_below
+from headgate_gateway.tools.shell.amounts import counted
 from headgate_gateway.tools.shell.failure import FAILURES, Failed
 from headgate_gateway.tools.shell.output import finish, note
 from headgate_gateway.tools.shell.patience import CommandRetries
@@ -85,27 +86,30 @@ class ManyStreams:
 
     def confirm(self, where: str) -> None:
         """Have the number of streams typed. Raises Failed for another answer."""
+        found = f"{counted(self.count, 'stream')}: {where}."
         if sys.stdin is None or not sys.stdin.isatty():
-            raise click.UsageError("There is nobody to ask: give --yes to delete what is counted.")
-        asked = f"{_streams(self.count)}: {where}. Type {self.count} to delete them"
+            raise click.UsageError(f"{found} There is nobody to ask: give --yes to delete them.")
+        asked = f"{found} Type {self.count} to delete them"
         if click.prompt(asked, err=True, default="", show_default=False) != str(self.count):
             raise Failed("nothing was deleted")
 
     async def delete_all(self, *, as_json: bool) -> None:
         """Have the streams deleted that were counted, and say how many were there."""
         authorization = self._admin.server.authorization or ""
-        counted = [it for it in self._by_route.values() if it.streams]
+        wanted = [it for it in self._by_route.values() if it.streams]
         async with self._connected() as api:
-            for it in counted:
+            for it in wanted:
                 start = {"id": it.id, "confirm": it.streams, "authorization": authorization}
                 with _lost(it.route):
                     begun = await self._change(api, "/start", start)
                 await self._followed(api, begun)
         numbers = {"deleted": self._sum("deleted"), "gone": self._sum("gone")}
-        missing = f"; {numbers['gone']} were gone already" if numbers["gone"] else ""
+        gone = numbers["gone"]
+        missing = f"; {gone:,} {'was' if gone == 1 else 'were'} gone already" if gone else ""
         rest = "; there are more: the same command goes on" if self._sum("is_cut") else ""
         finish(
-            f"Deleted {_streams(numbers['deleted'])}{missing}{rest}.", numbers if as_json else None
+            f"Deleted {counted(numbers['deleted'], 'stream')}{missing}{rest}.",
+            numbers if as_json else None,
         )
 
     @contextlib.asynccontextmanager
@@ -160,9 +164,9 @@ class ManyStreams:
 
     def _so_far(self) -> str:
         if any(it.state == "counting" for it in self._by_route.values()):
-            return f"{_streams(self.count)} counted"
+            return f"{counted(self.count, 'stream')} counted"
         done = self._sum("deleted") + self._sum("gone")
-        return f"{done} of {self.count} streams are deleted"
+        return f"{done:,} of {counted(self.count, 'stream')} deleted"
 
     def _say(self, sentence: str) -> None:
         self._progress.clear()
@@ -180,7 +184,3 @@ def _lost(route: str) -> Iterator[None]:
                 f"{route}: the server restarted, or counted another deletion, which ended this one"
             ) from None
         raise
-
-
-def _streams(number: int) -> str:
-    return f"{number} stream{'' if number == 1 else 's'}"

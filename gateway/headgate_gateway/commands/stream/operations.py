@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import sys
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import unquote, urlsplit
 
-from headgate.errors import BadRequest, StreamError
+from headgate.errors import BadRequest, StreamError, StreamNotFound
 from headgate.following import catch_up, follow, long_poll, sse
 from headgate.names import BEGINNING, NOW
 from headgate_gateway.commands.stream.append import begun, closed, leading_to
@@ -42,6 +45,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# What the beginning and the tail are called at other logs, and how it is written here.
+OFFSETS_ELSEWHERE = {
+    **dict.fromkeys(("latest", "newest", "last", "end", "tail", "$"), f"{NOW}, which is the tail"),
+    **dict.fromkeys(
+        ("earliest", "oldest", "first", "beginning", "start", "0"),
+        f"{BEGINNING}, which is the beginning",
+    ),
+}
 # How servers answer to an offset that they never gave out, or that is of an earlier stream.
 BAD_OFFSET = {400, 410}
 
@@ -195,9 +206,14 @@ def _begin(offset: str | None, place: OffsetFile | None) -> tuple[str | None, Hi
 
 
 def _option_hint(offset: str, refusal: StreamError) -> str:
-    """Return where a refused offset came from, with its value if the refusal does not have it."""
+    """Return where a refused offset came from, with its value if the refusal does not have it.
+
+    A word that another log has for a place is answered with that of streams.
+    """
     has_value = isinstance(refusal, BadRequest) and offset not in {BEGINNING, NOW}
-    return "it is that of --offset" if has_value else f"--offset was {offset or 'empty'}"
+    source = "it is that of --offset" if has_value else f"--offset was {offset or 'empty'}"
+    place = OFFSETS_ELSEWHERE.get(offset.lower()) if isinstance(refusal, BadRequest) else None
+    return source if place is None else f"{source}: write {place}"
 
 
 async def head(target: StreamTarget, *, as_json: bool) -> None:
@@ -231,9 +247,25 @@ async def close(target: StreamTarget, *, as_json: bool) -> None:
 
 async def delete(target: StreamTarget, *, as_json: bool) -> None:
     """Delete the stream."""
-    async with connect(target) as stream:
-        await stream.delete()
+    try:
+        async with connect(target) as stream:
+            await stream.delete()
+    except StreamNotFound as refusal:
+        if (many := _option_for_many(target)) is None:
+            raise
+        raise Failed(f"{refusal}; to delete many, give {many}") from refusal
     finish(f"Deleted {target.shown}.", {"url": target.shown, "deleted": 1} if as_json else None)
+
+
+def _option_for_many(target: StreamTarget) -> str | None:
+    """Return the option by which a name with wildcards means many streams; None for any other."""
+    base = urlsplit(target.server.base).path.rstrip("/") + "/"
+    name = unquote(target.path.removeprefix(base))
+    if not re.search(r"[*?]|\[.+\]", name) or not target.path.startswith(base):
+        return None
+    beginning = name.removesuffix("*")
+    is_prefix = beginning != name and not re.search(r"[*?[]", beginning)
+    return f"--prefix {shlex.quote(beginning)}" if is_prefix else f"--glob {shlex.quote(name)}"
 
 
 async def _data(text: str) -> bytes:

@@ -19,6 +19,7 @@ from headgate_gateway.tools.server.admin_requests import (
     decoded,
 )
 from headgate_gateway.tools.server.client import connect
+from headgate_gateway.tools.shell.amounts import counted
 from headgate_gateway.tools.shell.output import finish, line_form, write
 from headgate_gateway.tools.shell.terminal import safe
 from headgate_gateway.tools.shell.times import utc
@@ -165,7 +166,7 @@ async def replay(
     """Set cursors back."""
     answer = await _change(target, "/replay", {**place._asdict(), **start})
     done = decoded(target.shown, answer, _SetBack)
-    streams = f"{done.streams} stream{'s' if done.streams != 1 else ''}"
+    streams = counted(done.streams, "stream")
     sentence = f"The cursors of {streams} are set back. The generation is {done.generation}."
     finish(sentence, json.loads(answer) if as_json else None)
 

@@ -12,6 +12,7 @@ from headgate_gateway.tools.copying.names import named_streams
 from headgate_gateway.tools.copying.queue import CopyQueue
 from headgate_gateway.tools.copying.server_place import ServerPlace
 from headgate_gateway.tools.server.client import connect
+from headgate_gateway.tools.shell.amounts import counted
 from headgate_gateway.tools.shell.output import finish
 from headgate_gateway.tools.shell.patience import CommandRetries, tell
 
@@ -69,7 +70,10 @@ async def _open(stack: AsyncExitStack, request: CopyRequest) -> LogPlace | Serve
 def _finish(queue: CopyQueue, subscriptions: int | None, *, as_json: bool) -> None:
     counts = ("streams", "changed", "gone", "refused", "bytes")
     numbers = {**{name: getattr(queue, name) for name in counts}, "subscriptions": subscriptions}
-    parts = [f"Copied {queue.changed:,} of {queue.streams:,} streams, {queue.bytes:,} bytes"]
+    parts = [
+        f"Copied {queue.changed:,} of {counted(queue.streams, 'stream')}, "
+        f"{counted(queue.bytes, 'byte')}"
+    ]
     if queue.changed < queue.streams - queue.gone:
         parts.append("the others were there already")
     if queue.gone:
@@ -78,7 +82,7 @@ def _finish(queue: CopyQueue, subscriptions: int | None, *, as_json: bool) -> No
         parts.append(f"{queue.refused:,} could not be copied")
     if subscriptions:
         parts.append(
-            f"{subscriptions:,} subscriptions of FROM are not copied: their clients create them "
+            f"not copied: {counted(subscriptions, 'subscription')} of FROM; clients create them "
             "again at TO, where they begin at the tails of the streams"
         )
     sentence = f"{'; '.join(parts)}."

@@ -18,6 +18,7 @@ from headgate_gateway.errors import (
 from headgate_gateway.logs.contract import Conflict
 from headgate_gateway.tools.copying.contract import Description, StreamRefused, check_alike
 from headgate_gateway.tools.copying.log_place import LogPlace
+from headgate_gateway.tools.shell.amounts import counted
 from headgate_gateway.tools.shell.failure import FAILURES, Failed
 from headgate_gateway.tools.shell.output import note
 from headgate_gateway.tools.shell.progress import Progress
@@ -64,8 +65,8 @@ class CopyQueue:
 
     def _so_far(self) -> str:
         """Return how much is copied, in words."""
-        streams = f"{self.streams:,} stream{'' if self.streams == 1 else 's'}"
-        return f"{streams} copied or compared, {self.bytes:,} bytes appended"
+        streams = counted(self.streams, "stream")
+        return f"{streams} copied or compared, {counted(self.bytes, 'byte')} appended"
 
     async def _work(self, paths: AsyncIterator[str], turn: asyncio.Lock) -> None:
         while True:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headgate_gateway.tools.redis_doctor.facts import RedisFinding, Topic, count
+from headgate_gateway.tools.redis_doctor.facts import RedisFinding, Topic
+from headgate_gateway.tools.shell.amounts import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +32,7 @@ def _disk(server: ServerFacts) -> Iterator[RedisFinding]:
         yield _file(server)
         yield from _rewriting(server)
     elif server.config.get("save"):
-        lost = count(int(server.info.get("rdb_changes_since_last_save", 0)), "change")
+        lost = counted(int(server.info.get("rdb_changes_since_last_save", 0)), "change")
         yield DISK.warning(
             f"Only snapshots are kept (save {server.config['save']}): a crash of Redis loses every "
             f"append since the last one, at this moment {lost}.",
@@ -125,7 +126,7 @@ def _replication(server: ServerFacts) -> Iterator[RedisFinding]:
         yield from _failover(server)
     elif server.replicas:
         yield COPIES.note(
-            f"{count(server.replicas, 'replica')}, and no automatic failover, as far as this URL "
+            f"{counted(server.replicas, 'replica')}, and no automatic failover, as far as this URL "
             "tells: when this server fails, somebody has to promote one by hand.",
         )
 
@@ -134,14 +135,14 @@ def _waiting(server: ServerFacts) -> Iterator[RedisFinding]:
     asked = server.route.wait_replicas
     if asked > server.replicas:
         yield COPIES.error(
-            f"wait_replicas is {asked}, and {count(server.replicas, 'replica')} follow: appends "
+            f"wait_replicas is {asked}, and {counted(server.replicas, 'replica')} follow: appends "
             "are stored and yet answered with 503.",
             "Add replicas, or lower wait_replicas.",
         )
     elif asked:
         yield COPIES.ok(
             f"wait_replicas {asked}: an append is acknowledged when {asked} of "
-            f"{count(server.replicas, 'replica')} have it in memory too.",
+            f"{counted(server.replicas, 'replica')} have it in memory too.",
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -106,14 +105,3 @@ class ClusterFacts:
     info: Mapping[str, str]
     # The primaries that hold slots, and how many replicas each has.
     replicas: Mapping[str, int]
-
-
-def show_bytes(count: float) -> str:
-    """Format a number of bytes with its unit."""
-    unit = min(int(math.log(max(count, 1), 1024)), 3)
-    return f"{count / 1024**unit:.3g} {('B', 'KiB', 'MiB', 'GiB')[unit]}"
-
-
-def count(number: int, noun: str) -> str:
-    """Format a number with its noun, in the plural unless it is 1."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headgate_gateway.tools.redis_doctor.facts import RedisFinding, Topic, count
+from headgate_gateway.tools.redis_doctor.facts import RedisFinding, Topic
+from headgate_gateway.tools.shell.amounts import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,12 +30,12 @@ def sentinels(views: Sequence[SentinelFacts]) -> Iterator[RedisFinding]:
     known = max((int(view.fields["num-other-sentinels"]) + 1 for view in well), default=0)
     if known < FEWEST:
         yield about.warning(
-            f"{count(known, 'sentinel')}: the loss of one leaves too few to agree on a failover.",
+            f"{counted(known, 'sentinel')}: the loss of one leaves too few to agree on a failover.",
             "Run three, on machines that do not fail together.",
         )
     elif len(well) == len(views) and all(view.why_no_quorum is None for view in views):
         yield about.ok(
-            f"{count(known, 'sentinel')} know the service, and can agree on a failover.",
+            f"{counted(known, 'sentinel')} know the service, and can agree on a failover.",
         )
     if 0 < len(views) < min(known, 2):
         yield about.note(
@@ -56,7 +57,7 @@ def cluster(view: ClusterFacts, silent: Sequence[str]) -> Iterator[RedisFinding]
             "of the others get 503, and with cluster-require-full-coverage yes those of all.",
         )
     else:
-        yield about.ok(f"{count(len(view.replicas), 'primary node')} serve all {SLOTS:,} slots.")
+        yield about.ok(f"{counted(len(view.replicas), 'primary node')} serve all {SLOTS:,} slots.")
     alone = [address for address, replicas in view.replicas.items() if replicas == 0]
     if alone:
         yield about.warning(
@@ -66,6 +67,6 @@ def cluster(view: ClusterFacts, silent: Sequence[str]) -> Iterator[RedisFinding]
         )
     if 0 < len(view.replicas) < FEWEST:
         yield about.warning(
-            f"{count(len(view.replicas), 'primary node')}: a failover takes the votes of most "
+            f"{counted(len(view.replicas), 'primary node')}: a failover takes the votes of most "
             "primaries, of which at least three are needed.",
         )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headgate_gateway.tools.redis_doctor.facts import RedisFinding, Topic, show_bytes
+from headgate_gateway.tools.redis_doctor.facts import RedisFinding, Topic
+from headgate_gateway.tools.shell.amounts import byte_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,13 +45,13 @@ def _room(server: ServerFacts) -> RedisFinding:
         policy = server.info.get("maxmemory_policy", "noeviction")
         return _headroom(used, limit, evicts=policy != "noeviction")
     return ROOM.warning(
-        f"maxmemory 0: Redis, which has {show_bytes(used)}, grows until the kernel kills it.",
+        f"maxmemory 0: Redis, which has {byte_size(used)}, grows until the kernel kills it.",
         "Set maxmemory: a full Redis refuses appends (503), and reads go on.",
     )
 
 
 def _headroom(used: int, limit: int, *, evicts: bool) -> RedisFinding:
-    share = f"{show_bytes(used)} of maxmemory {show_bytes(limit)} ({used / limit:.0%}) are in use"
+    share = f"{byte_size(used)} of maxmemory {byte_size(limit)} ({used / limit:.0%}) are in use"
     if used >= limit:
         return ROOM.error(
             f"{share}: "

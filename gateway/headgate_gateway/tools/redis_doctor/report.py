@@ -11,8 +11,9 @@ from headgate_gateway.tools.redis_doctor import groups
 from headgate_gateway.tools.redis_doctor.access import access
 from headgate_gateway.tools.redis_doctor.asking import ServerUnreachable, ask
 from headgate_gateway.tools.redis_doctor.durability import durability
-from headgate_gateway.tools.redis_doctor.facts import LEVELS, RedisFinding, count
+from headgate_gateway.tools.redis_doctor.facts import LEVELS, RedisFinding
 from headgate_gateway.tools.redis_doctor.memory import memory
+from headgate_gateway.tools.shell.amounts import counted
 from headgate_gateway.tools.shell.exit_status import DONE, FAILED, UNAVAILABLE
 from headgate_gateway.tools.shell.output import filled, note, report
 
@@ -92,5 +93,5 @@ def _lines(route: Route, parts: Sequence[ServerPart]) -> Iterator[str]:
 def _summary(parts: Sequence[ServerPart]) -> str:
     found = [finding.level for part in parts for finding in part.findings]
     worst_first = [(level, found.count(level)) for level in reversed(LEVELS) if level != "ok"]
-    told = [count(number, level) for level, number in worst_first if number]
+    told = [counted(number, level) for level, number in worst_first if number]
     return ", ".join(told) + "." if told else "All is well."

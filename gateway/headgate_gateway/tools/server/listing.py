@@ -73,7 +73,11 @@ class NameSearch:
         return " ".join([self.glob, *more])
 
     def test(self) -> Callable[[str], bool]:
-        """Return a function that tells whether a name fits. Raises Failed for a text too long."""
+        """Return a function that tells whether a name fits. Raises Failed for a text too long.
+
+        Raises UnicodeEncodeError for bytes that are not UTF-8: no name has them so.
+        """
+        f"{self.contains}{self.glob}".encode()
         try:
             return name_test(self.contains, self.glob) or (lambda _name: True)
         except BadRequest as refusal:
