@@ -150,12 +150,18 @@ class Client:
         self, method: str, path: str, token: str = OPERATOR, accept: str = "*/*", **more: Any
     ) -> tuple[int, str]:
         """Return the status and the text of an answer."""
+        return (await self.led(method, path, token, accept, **more))[:2]
+
+    async def led(
+        self, method: str, path: str, token: str = OPERATOR, accept: str = "*/*", **more: Any
+    ) -> tuple[int, str, str]:
+        """Return the status and the text of an answer, and the address that it leads to."""
         headers = {"Accept": accept, **({"Authorization": f"Bearer {token}"} if token else {})}
         async with self._client.request(
             method, path, headers=headers, allow_redirects=False, **more
         ) as answer:
             assert answer.headers["Cache-Control"] == "no-store"
-            return answer.status, await answer.text()
+            return answer.status, await answer.text(), answer.headers.get("Location", "")
 
     async def page(self, path: str, token: str = OPERATOR) -> str:
         """Return the text of a page."""

@@ -19,9 +19,6 @@ from headgate_admin.errors import ConsoleError
 from headgate_admin.pages.live import LivePages
 from headgate_gateway.features.questions.streams import (
     DescribeStream,
-    ExplainRequest,
-    ExplainStep,
-    Explanation,
     ListStreams,
     StreamDescription,
     StreamPage,
@@ -46,8 +43,6 @@ CHANGE = "/streams/one?route=/v1/stream&name=chat/0000&tab=change"
 
 def answers(question: Question) -> Sequence[Answer]:
     """Answer as a gateway whose only stream is whichever is asked for."""
-    if isinstance(question, ExplainRequest):
-        return (Explanation((ExplainStep("Canonical form", f"GET {question.target}", ""),), "HIT"),)
     if isinstance(question, ListStreams):
         return (StreamPage(()),)
     assert isinstance(question, DescribeStream)
@@ -260,32 +255,6 @@ async def test_an_unknown_form_action_on_a_stream_gets_400(client: Client) -> No
     status, page = await client.send("POST", CHANGE, data={"action": "explode"})
     assert status == 400
     assert "Action must be one of append, limit, close, delete." in page
-
-
-async def test_explain_has_headers_as_lines_and_shows_a_path_at_the_listen_address(
-    client: Client,
-) -> None:
-    for headers, words in (
-        ("Accept: text/plain\r\nX-A:b", "HIT"),
-        ("nonsense", "A header is written Name: value, and not nonsense."),
-        ("", "GET http://127.0.0.1:4437/v1/stream/a"),
-    ):
-        form = {"target": "/v1/stream/a", "headers": headers}
-        status, page = await client.send("POST", "/caches", data=form)
-        assert (status, words in page) == (200, True), headers
-
-
-async def test_the_explain_page_does_not_show_entered_credentials_again(client: Client) -> None:
-    canary = "canary-0123456789abcdef"
-    form = {
-        "target": f"/v1/stream/a?offset=-1&token={canary}",
-        "headers": f"Accept: text/plain\r\nauthorization: Bearer {canary}\r\nCookie: a={canary}",
-    }
-    _, page = await client.send("POST", "/caches", data=form)
-    entered, _, _ = page.partition("</textarea>")
-    assert "Accept: text/plain" in entered
-    assert 'value="/v1/stream/a?offset=-1"' in entered
-    assert canary not in entered
 
 
 async def test_static_paths_serve_only_files_of_the_package() -> None:

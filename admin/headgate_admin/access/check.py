@@ -15,7 +15,7 @@ from headgate_admin.access.sessions import Session
 from headgate_admin.bodies import FORM, fields
 from headgate_admin.errors import ConsoleError
 from headgate_admin.model.kinds import Viewer
-from headgate_gateway.access.credentials import READING
+from headgate_gateway.access.credentials import READING, shareable
 from headgate_gateway.settings import is_loopback
 from headgate_gateway.settings.reading.token_hashes import token_digest
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Need = Literal["nothing", "viewer", "operator"]
 
+SIGN_IN, EXPLAIN = "/sign-in", "/caches"
 # For all others, reading needs a viewer and changing an operator.
 NEEDS: dict[tuple[str, str], Need] = {
     ("GET", "/healthz"): "nothing",
@@ -40,11 +41,10 @@ NEEDS: dict[tuple[str, str], Need] = {
     ("POST", "/api/v1/session"): "nothing",
     ("DELETE", "/api/v1/session"): "viewer",
     ("POST", "/sign-out"): "viewer",
-    ("POST", "/caches"): "viewer",
+    ("POST", EXPLAIN): "viewer",
     ("POST", "/api/v1/explain"): "viewer",
 }
 PROBES = frozenset({"/healthz", "/readyz"})
-SIGN_IN = "/sign-in"
 FIELD, HEADER = "csrf", "X-CSRF-Token"
 # While nobody has to sign in, a page of another host must not pass for this one (DNS rebinding).
 _HOST = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[^:\[\]]+))(?::\d{1,5})?")
@@ -152,8 +152,13 @@ def _send_to_sign_in(request: web.Request) -> NoReturn:
     """Redirect a browser that wants a page to the sign-in; raise ConsoleError (401) for others."""
     wants_page = "text/html" in request.headers.get("Accept", "")
     if wants_page and request.method in READING and not request.path.startswith("/api/"):
-        there = f"{SIGN_IN}?next={quote(request.raw_path, safe='/')}"
-        raise web.HTTPSeeOther(there)
+        there = request.raw_path
+        # In the address of an explanation somebody may have pasted a URL with credentials.
+        if request.path == EXPLAIN and any(
+            it != shareable(it) for it in (there, *request.query.values())
+        ):
+            there = EXPLAIN
+        raise web.HTTPSeeOther(f"{SIGN_IN}?next={quote(there, safe='/')}")
     raise ConsoleError(
         401, "sign in, or send a token as Authorization: Bearer", {"WWW-Authenticate": "Bearer"}
     )

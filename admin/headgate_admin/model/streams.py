@@ -13,6 +13,7 @@ MOST_MESSAGES = 200  # of a page
 USUAL_MESSAGES = 50
 
 PageLimit = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_PAGE)]
+ExplainedMethod = Literal["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"]
 Target = Annotated[str, msgspec.Meta(max_length=8192)]
 
 
@@ -74,7 +75,7 @@ class RequestToExplain(msgspec.Struct, frozen=True):
 
     url: Target
     headers: Annotated[tuple[tuple[str, str], ...], msgspec.Meta(max_length=100)] = ()
-    method: Literal["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"] = "GET"
+    method: ExplainedMethod = "GET"
 
 
 class RunView(msgspec.Struct, frozen=True):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_plus
 
 from multidict import CIMultiDict
 
+from headgate.names import NOT_IN_FIELDS
 from headgate_gateway.errors import BadRequest
 from headgate_gateway.protocol.http.forwarding import READER_COOKIE, drop_cookies
 from headgate_gateway.protocol.http.paths import taken_out
+from headgate_gateway.telemetry.logs import SECRET_PARAMETERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +25,16 @@ LONGEST_TOKEN = 8 * 1024  # a header line is no longer, so neither is a token el
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE)
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _LIKE_TOKEN = re.compile(r"token=", re.IGNORECASE)
+# A name in a query such as access_token, X-Amz-Signature, key[] or rk.
+_SECRET_NAME = re.compile(
+    "token|secret|signature|password"
+    f"|(?<![a-z0-9])(?:{'|'.join(sorted(SECRET_PARAMETERS))})(?![a-z0-9])",
+    re.IGNORECASE,
+)
+# The beginning of a URL up to its host, which is no path: a name and a password before an @.
+_USERINFO = re.compile(r"((?:[a-z][a-z0-9+.-]*:)?[/\\]{2,})?[^/\\?#]*@", re.IGNORECASE)
+_MARKS = re.compile("[?&;#]")  # after which a query, its next part or a fragment begins
+_DECODINGS = 8  # a link that went through more programs, each of which encoded it, is not shared
 _COOKIE = re.compile(rf"(?:^|;)\s*{re.escape(READER_COOKIE)}=\"?([A-Za-z0-9._~+/=-]+)\"?\s*(?=;|$)")
 
 
@@ -78,6 +90,36 @@ def without_secrets(target: str) -> str:
         return f"{path}{mark}{query}"
     parts = ["***" if _LIKE_TOKEN.search(unquote(part)) else part for part in query.split("&")]
     return f"{path}{mark}{'&'.join(parts)}"
+
+
+def shareable(url: str) -> str:
+    """Return a URL or target for addresses that people share: without userinfo, fragment, secrets.
+
+    It is empty if what is left may still hide a secret, such as one in a percent-encoded query.
+    """
+    place, _, query = NOT_IN_FIELDS.sub("", url).partition("#")[0].strip().partition("?")
+    while found := _USERINFO.match(place):
+        place = f"{found[1] or ''}{place[found.end() :].lstrip()}"
+    decoded = _decoded(place)
+    if _USERINFO.match(decoded) or any(map(_names_secret, _MARKS.split(decoded)[1:])):
+        return ""
+    rest = "&".join(part for part in query.split("&") if not _names_secret(_decoded(part)))
+    return (f"{place}?{rest}" if rest else place).strip()
+
+
+def _decoded(text: str) -> str:
+    """Return a text without percent-encoding, however often it was encoded; "?token=" at worst."""
+    for _ in range(_DECODINGS):
+        encoded, text = text, unquote_plus(text)
+        if text == encoded:
+            return text
+    return f"?{PARAMETER}="
+
+
+def _names_secret(decoded: str) -> bool:
+    """Return whether a part of a query, or a query within it, names a secret."""
+    names = (it.partition("=") for it in _MARKS.split(decoded))
+    return any(equals and _SECRET_NAME.search(name) for name, equals, _ in names)
 
 
 def without_credential(headers: MultiMapping[str]) -> CIMultiDict[str]:

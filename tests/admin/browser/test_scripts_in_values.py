@@ -36,7 +36,7 @@ SAID = [
     link("/streams/one", route=ROUTE, name="chat/0000", offset="-1"),
     link("/streams/one", route=ROUTE, name="chat/0000", tab="producers"),
     link("/streams/delete", prefix=ALL),
-    link("/caches", target=f"{ROUTE}/{evil(HOSTILE[0])}", explained="yes"),
+    link("/caches", target=f"{ROUTE}/{evil(HOSTILE[0])}"),
     link("/clients", show="tokens", kind=ALL, value=ALL, text=ALL),
     link("/clients", text=ALL),
     "/clients",

@@ -2,49 +2,91 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 from urllib.parse import quote
 
+from aiohttp import web
+
 from headgate_admin.errors import ConsoleError
-from headgate_admin.model.streams import RequestToExplain
+from headgate_admin.model.streams import ExplainedMethod, RequestToExplain
 from headgate_admin.pages.console_page import ConsolePage, MenuEntry
-from headgate_admin.pages.rendering import TemplatePage
-from headgate_admin.pages.visit import streams_url
-from headgate_gateway.access.credentials import without_token
+from headgate_admin.pages.rendering import TemplatePage, link
+from headgate_admin.pages.visit import choice, streams_url
+from headgate_gateway.access.credentials import shareable
 
 if TYPE_CHECKING:
     from headgate_admin.pages.visit import Visit
 
 PATH = "/caches"
 _SECRET = frozenset({"authorization", "cookie"})
+METHODS: tuple[ExplainedMethod, ...] = get_args(ExplainedMethod)
+# Characters. Longer ones are cut in chats and mails, or refused on the way.
+LONGEST_ADDRESS = 2000
 
 
 async def show(visit: Visit) -> TemplatePage:
-    """Return the empty form, or the steps on the way of a request for `target`."""
-    target, headers = visit.query.get("target", ""), visit.entered.get("headers", "")
+    """Return the empty form, or the steps on the way of the request that the address names.
+
+    From an address with more than a method and a URL, or with what is not shared, the browser is
+    sent on to one without: neither its history nor a bookmark has the other then.
+    """
+    query = visit.query
+    method = choice(query.get("method", METHODS[0]), METHODS, "method")
+    target = shareable(query.get("target", ""))
+    is_safe = query.keys() <= {"method", "target", "left"} and target == query.get("target", "")
+    if visit.whole and not (is_safe and len(query) == len({*query})):
+        raise web.HTTPSeeOther(_address(method, target, left="out"))
+    return await _page(visit, method, target)
+
+
+async def submit(visit: Visit) -> TemplatePage:
+    """Send the browser to the address of the explanation, unless that has what is not shared.
+
+    Credentials and header fields stay in the form: the page offers the address without them.
+    """
+    method = choice(visit.entered.get("method", METHODS[0]), METHODS, "method")
+    target = visit.entered.get("target", "").partition("#")[0].strip()
+    headers = visit.entered.get("headers", "")
+    shared = shareable(target)
+    address = _address(method, shared)
+    if len(address) > LONGEST_ADDRESS:
+        shared = ""
+    if shared == target and not headers.strip():
+        raise web.HTTPSeeOther(address)
+    offered = _address(method, shared, left="out") if shared else ""
+    return await _page(visit, method, target, headers, offered)
+
+
+def _address(method: ExplainedMethod, target: str, left: str = "") -> str:
+    """Return the address that explains a request; `left` says that something was left out."""
+    return link(PATH, method=method if method != METHODS[0] else "", target=target, left=left)
+
+
+async def _page(
+    visit: Visit, method: ExplainedMethod, target: str, headers: str = "", offered: str = ""
+) -> TemplatePage:
     explanation, trouble = None, None
-    if "explained" in visit.query:
+    if target:
         try:
             # An origin's responses are cached by host. A path has none: take this gateway's.
             url = f"{streams_url(visit)}{target}" if target.startswith("/") else target
-            explanation = await visit.console.explanation(RequestToExplain(url, _fields(headers)))
+            request = RequestToExplain(url, _fields(headers), method)
+            explanation = await visit.console.explanation(request)
         except ConsoleError as refusal:
             trouble = refusal
     return TemplatePage(
         "explain.html",
         {
-            "target": _written(without_token(target)),
+            "methods": METHODS,
+            "method": method,
+            "target": _written(shareable(target)),
             "headers": _without_credentials(headers),
+            "offered": offered,
+            "is_less": "left" in visit.query and not visit.entered,
             "explanation": explanation,
             "trouble": trouble,
         },
     )
-
-
-async def submit(visit: Visit) -> TemplatePage:
-    """Return the page with the explanation; header fields that were entered get into no URL."""
-    query = {"target": visit.entered.get("target", ""), "explained": "yes"}
-    return await show(visit._replace(query=query))
 
 
 def _written(target: str) -> str:
@@ -61,10 +103,10 @@ def _without_credentials(headers: str) -> str:
 def _fields(text: str) -> tuple[tuple[str, str], ...]:
     """Return header lines as names and values. Raises ConsoleError for a malformed line."""
     fields = []
-    for line in filter(None, map(str.strip, text.splitlines())):
+    for number, line in enumerate(filter(None, map(str.strip, text.splitlines())), 1):
         name, colon, value = line.partition(":")
-        if not colon or not name.strip():
-            raise ConsoleError(400, f"A header is written Name: value, and not {line[:80]}")
+        if not colon or not name.strip():  # it may be a token alone, and is not shown again
+            raise ConsoleError(400, f"header {number} has no colon: write Name: value")
         fields.append((name.strip(), value.strip()))
     return tuple(fields)
 
