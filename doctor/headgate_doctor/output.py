@@ -5,23 +5,33 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import sys
 import textwrap
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 REPORT_WIDTH = 100  # columns, or as many as a narrower terminal has
 
 
-def report(text: str) -> bool:
+def report(text: str, colours: Mapping[str, str]) -> bool:
     """Write a whole report to stdout. Say so and return False if that is impossible.
 
-    Where the reader of the pipe has closed it, the exit status of the command says more.
+    Where the reader of the pipe has closed it, the exit status of the command says more. On a
+    terminal, lines that begin with a word of `colours` have it in its colour.
     """
     # Where its parent has closed it, 1 may be the number of something else by now.
     stdout = -1 if sys.stdout is None else 1
-    rest = memoryview(safe(text).encode())
+    shown = safe(text)
+    if _has_colour():
+        begin = re.compile(rf"^({'|'.join(colours)})(?=  )", re.MULTILINE)
+        shown = begin.sub(lambda word: click.style(word[0], colours[word[0]]), shown)
+    rest = memoryview(shown.encode())
     try:
         while rest:
             rest = rest[os.write(stdout, rest) :]
@@ -31,6 +41,12 @@ def report(text: str) -> bool:
         note(f"stdout cannot be written: {cause.strerror}.")
         return False
     return True
+
+
+def _has_colour() -> bool:
+    """Return whether stdout is a terminal whose user wants colour (https://no-color.org)."""
+    wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return wanted and sys.stdout is not None and sys.stdout.isatty()
 
 
 def note(sentence: str) -> None:

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from headgate_doctor.target import ExaminedTarget
 
 MARGIN = 16
+COLOURS: dict[str, str] = {
+    CheckVerdict.PASS.value: "green",
+    CheckVerdict.FAIL.value: "red",
+    CheckVerdict.UNKNOWN.value: "yellow",
+}
 # Exit statuses, as shells and click have them.
 DONE, FAILED, UNUSABLE = 0, 1, 2
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
@@ -55,7 +60,7 @@ def run(url: str, target: ExaminedTarget, options: ExaminationOptions, *, as_jso
         found, text = _object(url, examined), "".join(_lines(url, examined))
     if as_json:
         text = f"{json.dumps(found, ensure_ascii=False)}\n"
-    return status if report(text) else FAILED
+    return status if report(text, COLOURS) else FAILED
 
 
 async def _until_sigterm(target: ExaminedTarget, options: ExaminationOptions) -> Examination:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 SPANS = ("15m", "1h", "6h", "24h")
 LOUDEST = 5  # streams, and clients
 HEADING = 2  # lines before a list of loads
+HEADINGS = re.compile(r" *(REQUESTS/S|REFUSED) ")
 
 
 @click.command()
@@ -60,7 +62,7 @@ async def _print_figures(target: StreamTarget, span: str, *, as_json: bool) -> O
         overview = await admin_value(admin, "api/v1/overview", {"span": span}, Overview)
         loudest = await admin_value(admin, "api/v1/loudest", {}, LoudestList)
     lines = [json.dumps(_object(overview, loudest))] if as_json else _lines(overview, loudest)
-    report("".join(f"{line}\n" for line in lines))
+    report("".join(f"{line}\n" for line in lines), str if as_json else painted_line)
     return overview
 
 
@@ -146,6 +148,13 @@ def _loads(subject: str, rows: Sequence[tuple[str, Load]]) -> Iterator[str]:
         rates = (show.number(value) for value in (it.requests, it.appends, it.refused))
         sizes = (show.size(value) for value in (it.sent_bytes, it.received_bytes))
         yield f"{' '.join(f'{figure:>10}' for figure in (*rates, *sizes))}  {name}"
+
+
+def painted_line(line: str) -> str:
+    """Return a line of the figures with its colours: levels, and headings of loads."""
+    from headgate_gateway.tools.shell.colour import bold, painted
+
+    return bold(line) if HEADINGS.match(line) else painted(line)
 
 
 def title(overview: Overview) -> str:

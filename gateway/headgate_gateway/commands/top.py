@@ -24,6 +24,7 @@ from headgate_gateway.commands.status import (
     LOUDEST,
     attention,
     client_loads,
+    painted_line,
     stream_loads,
     title,
 )
@@ -92,7 +93,11 @@ async def _frame(admin: StreamRequests) -> list[str]:
     after = [*islice(client_loads(loudest), HEADING + LOUDEST), *refusals.lines()]
     room = max(FEWEST_STREAMS, rows - len(before) - len(after))
     lines = (*before, *islice(stream_loads(loudest), room), *after)
-    return [show.visible(line)[:columns] for line in lines][:rows]
+    return [painted_line(_cut(show.visible(line), columns)) for line in lines][:rows]
+
+
+def _cut(line: str, columns: int) -> str:
+    return line if len(line) <= columns else f"{line[: columns - 1]}…"
 
 
 def _head(it: Overview) -> Iterator[str]:

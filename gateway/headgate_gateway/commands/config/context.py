@@ -21,6 +21,7 @@ from headgate_gateway.commands.options.contexts import (
 )
 from headgate_gateway.commands.options.typed_secrets import SecretFile
 from headgate_gateway.tools.server.target import checked_base
+from headgate_gateway.tools.shell.colour import bold, is_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,6 +102,9 @@ def list_contexts() -> None:
     with _refusals():
         known = load_contexts()
     width = max(map(len, known.contexts), default=0)
+    width = max(width, len("NAME")) if is_terminal() else width
+    if known.contexts and is_terminal():
+        click.echo(bold(f"  {'NAME':<{width}}  URL"))
     for name, one in sorted(known.contexts.items()):
         mark = "*" if name == known.use else " "
         click.echo(f"{mark} {name:<{width}}  {without_secrets(one.url)}")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from headgate_gateway.tools.server.target import StreamTarget
 
 NAMES = ("retention_age", "retention_size", "retention_messages")
+COLUMNS = "{:<18}  {:>12}  {}\n"
 
 
 class _Limits(msgspec.Struct):
@@ -102,7 +103,7 @@ async def _retention(
     from headgate_gateway.tools.server.admin_requests import admin_answer, admin_change, decoded
     from headgate_gateway.tools.server.client import connect
     from headgate_gateway.tools.server.listing import place_of
-    from headgate_gateway.tools.shell.output import line_form, write
+    from headgate_gateway.tools.shell.output import heading, line_form, write
 
     async with connect(target) as admin:
         route, name = await place_of(admin, stream.path)
@@ -121,6 +122,7 @@ async def _retention(
         result = {"url": stream.shown, **limits, "own": own}
         write(json.dumps(result).encode() + b"\n")
         return
-    form = line_form("{:<18}  {:>12}  {}\n")
+    form = line_form(COLUMNS)
+    heading(COLUMNS, "LIMIT", "VALUE", "SET BY")
     rows = [(each, limits[each], "stream" if each in own else "route") for each in NAMES]
     write("".join(form.format(*row) for row in rows).encode())

@@ -9,7 +9,8 @@ import msgspec
 
 from headgate_gateway.tools.server.admin_requests import admin_value
 from headgate_gateway.tools.server.client import connect
-from headgate_gateway.tools.shell.output import write
+from headgate_gateway.tools.shell.colour import painted
+from headgate_gateway.tools.shell.output import heading, write
 from headgate_gateway.tools.shell.terminal import safe
 from headgate_gateway.tools.shell.times import utc
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from headgate_gateway.tools.server.target import StreamTarget
 
 MOST = 1000  # events of one answer of the API
+COLUMNS = "{:<20}  {:<7}  {:<9}  {:>8}  {:>5}  {}"
+LEVEL_COLUMNS = 22, 29  # where a line has its level
 FOLLOW_S = 2.0  # between two requests; the server itself looks every five seconds
 
 
@@ -47,15 +50,19 @@ async def print_events(
     target: StreamTarget, query: Mapping[str, str], *, follow: bool, as_json: bool
 ) -> None:
     """Print the events that fit the query, and with `follow` further ones as they happen."""
-    after = 0
+    after, is_begun = 0, as_json
     async with connect(target) as admin:
         while True:
             found = await _get(admin, {**query, "after": str(after), "limit": str(MOST)})
             if found.last < after:  # the server has begun anew
                 found = await _get(admin, {**query, "limit": str(MOST)})
             for event in found.events:
+                if not is_begun:
+                    heading(COLUMNS, "TIME", "LEVEL", "KIND", "LASTED", "COUNT", "EVENT")
+                    is_begun = True
                 line = msgspec.json.encode(event).decode() if as_json else _line(event)
-                write(safe(f"{line}\n").encode())
+                line = safe(f"{line}\n")
+                write((line if as_json else painted(line, *LEVEL_COLUMNS)).encode())
             if not follow:
                 return
             after = found.last
@@ -73,7 +80,6 @@ def _line(event: EventLine) -> str:
         lasted = "goes-on"
     place = f" [{event.gateway}]" if event.gateway else ""
     about = f"{event.route}: " if event.route else ""
-    return (
-        f"{moment}  {event.level:<7}  {event.kind:<9}  {lasted:>8}  {event.count:>4}×  "
-        f"{about}{event.sentence}{place}"
-    )
+    sentence = f"{about}{event.sentence}{place}"
+    count = f"{event.count}×"
+    return COLUMNS.format(moment, event.level, event.kind, lasted, count, sentence)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from headgate_gateway.tools.server.client import connect
 from headgate_gateway.tools.server.listing import streams_below
-from headgate_gateway.tools.shell.output import line_form, note, write
+from headgate_gateway.tools.shell.output import heading, line_form, note, write
 from headgate_gateway.tools.shell.terminal import safe
 from headgate_gateway.tools.shell.times import utc
 
@@ -29,6 +29,8 @@ async def ls(target: StreamTarget, search: NameSearch, *, as_json: bool) -> None
                 if as_json
                 else form.format(*_cells(found, server))
             )
+            if count == 0 and not as_json:
+                heading(COLUMNS, "STATE", "BYTES", "READERS", "RATE/S", "EXPIRES", "NAME")
             write(safe(line).encode())
             count += 1
     if count == 0:  # on stderr, so that a pipe gets an empty list

@@ -20,7 +20,7 @@ from headgate_gateway.tools.server.admin_requests import (
 )
 from headgate_gateway.tools.server.client import connect
 from headgate_gateway.tools.shell.amounts import counted
-from headgate_gateway.tools.shell.output import finish, line_form, write
+from headgate_gateway.tools.shell.output import finish, heading, line_form, write
 from headgate_gateway.tools.shell.terminal import safe
 from headgate_gateway.tools.shell.times import utc
 
@@ -56,6 +56,7 @@ class _SubscriptionList(msgspec.Struct):
 async def print_list(target: StreamTarget, query: Mapping[str, str], *, as_json: bool) -> None:
     """Print the subscriptions that fit the query, page by page."""
     form = line_form(COLUMNS)
+    names = ("STATUS", "KIND", "STREAMS", "PENDING", "WAITS S", "WAKES", "ID")
     after = ""
     async with connect(target) as admin:
         while True:
@@ -65,6 +66,8 @@ async def print_list(target: StreamTarget, query: Mapping[str, str], *, as_json:
                 await admin_answer(admin, "api/v1/subscriptions", one_page),
                 _SubscriptionList,
             )
+            if not (after or as_json) and page.rows:
+                heading(COLUMNS, *names)
             for raw in page.rows:
                 line = f"{bytes(raw).decode()}\n" if as_json else form.format(*_cells(raw))
                 write(safe(line).encode())

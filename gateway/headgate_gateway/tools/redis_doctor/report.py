@@ -14,6 +14,7 @@ from headgate_gateway.tools.redis_doctor.durability import durability
 from headgate_gateway.tools.redis_doctor.facts import LEVELS, RedisFinding
 from headgate_gateway.tools.redis_doctor.memory import memory
 from headgate_gateway.tools.shell.amounts import counted
+from headgate_gateway.tools.shell.colour import painted
 from headgate_gateway.tools.shell.exit_status import DONE, FAILED, UNAVAILABLE
 from headgate_gateway.tools.shell.output import filled, note, report
 
@@ -53,7 +54,7 @@ def run(routes: Sequence[Route], *, as_json: bool) -> int:
         told = [_object(route, parts) for route, parts in reports]
         report(f"{json.dumps(told, ensure_ascii=False)}\n")
     else:
-        report("\n".join("".join(_lines(route, parts)) for route, parts in reports))
+        report("\n".join("".join(_lines(route, parts)) for route, parts in reports), painted)
     return status
 
 

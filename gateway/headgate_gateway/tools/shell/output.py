@@ -17,12 +17,13 @@ import msgspec
 
 from headgate_gateway.errors import BadRequest
 from headgate_gateway.protocol.bodies.content import is_json, json_messages
+from headgate_gateway.tools.shell.colour import bold, is_terminal
 from headgate_gateway.tools.shell.failure import Failed, OutputClosed
 from headgate_gateway.tools.shell.system_errors import discard_output
 from headgate_gateway.tools.shell.terminal import safe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 
 REPORT_WIDTH = 100  # columns, or as many as a narrower terminal has
@@ -58,13 +59,14 @@ def write_escapes(data: bytes) -> None:
         raise Failed(f"stdout cannot be written: {cause.strerror}") from cause
 
 
-def report(text: str) -> None:
+def report(text: str, paint: Callable[[str], str] = str) -> None:
     """Write a whole report; ignore that the reader of the pipe has closed it.
 
-    The command then ends with its own exit status, which says more than the closed pipe.
+    The command then ends with its own exit status, which says more than the closed pipe. `paint`
+    gives each line its colours.
     """
     with contextlib.suppress(OutputClosed):
-        write(safe(text).encode())
+        write("\n".join(map(paint, safe(text).split("\n"))).encode())
 
 
 def filled(text: str, first: str, margin: int) -> str:
@@ -108,15 +110,21 @@ def finish(sentence: str, result: Mapping[str, object] | None) -> None:
 
 def end_line() -> None:
     """End a line that the data began, for the shell's prompt; anywhere else data stays exact."""
-    if _printed.is_mid_line and sys.stdout is not None and sys.stdout.isatty():
+    if _printed.is_mid_line and is_terminal():
         write(b"\n")
 
 
 def line_form(aligned: str) -> str:
     """Return the format of lines: aligned on a terminal, and otherwise with tabs between values."""
-    if sys.stdout is not None and sys.stdout.isatty():
+    if is_terminal():
         return aligned
     return "\t".join(["{}"] * aligned.count("{")) + "\n"
+
+
+def heading(aligned: str, *names: str) -> None:
+    """Write the names of columns above a table, where `line_form` aligns them."""
+    if is_terminal():
+        write(f"{bold(aligned.format(*names).rstrip())}\n".encode())
 
 
 def _may_be_seen() -> bool:
