@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import pytest
 
-from headgate_gateway.features.console import stream_list
 from headgate_gateway.features.console.inspected_streams import streams_of
 from headgate_gateway.features.console.size_survey import KEPT_S, MOST_KEPT
+from headgate_gateway.features.console.stream_list import MOST_SEARCHES, REST
 from headgate_gateway.features.questions.contract import AnswerFailure
 from headgate_gateway.features.questions.streams import LARGEST_PAGE, ListStreams, StreamPage
 from headgate_gateway.logs.memory import MemoryLog
@@ -19,9 +21,10 @@ from tests.support.serving import PREFIX, Serving, get, request, serving
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from headgate_gateway.features.questions.contract import Answer
+    from headgate_gateway.logs.searches import FoundPaths
 
 
 async def listed(gateway: Serving, **question: object) -> StreamPage:
@@ -120,21 +123,61 @@ async def test_a_search_finds_the_fitting_names(search: dict[str, str], found: l
         assert names(await listed(gateway, **search)) == found
 
 
-async def test_a_search_that_has_compared_enough_names_goes_on_with_the_next_page(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(stream_list, "COMPARED", 4)
-    monkeypatch.setattr(stream_list, "NAMES_AT_ONCE", 2)
+async def test_a_search_goes_through_all_names_and_says_how_many_it_has_compared() -> None:
     async with serving() as gateway:
-        await create(gateway, *(f"s{number}" for number in range(9)), "t", "u")
-        page = await listed(gateway, contains="t")
-        assert (page.rows, page.after, page.compared) == ((), "s3", 4)
-        page = await listed(gateway, contains="t", after="s3")
-        assert (page.rows, page.after) == ((), "s7")
-        page = await listed(gateway, contains="t", after="s7", limit=1)
-        assert (names(page), page.after) == (["t"], "t")
-        page = await listed(gateway, contains="t", after="t")
-        assert (page.rows, page.after) == ((), None)
+        await create(gateway, *(f"s{number}" for number in range(9)), "t1", "t2", "u")
+        page = await listed(gateway, contains="t", limit=1)
+        assert (names(page), page.after, page.compared) == (["t1"], "t1", 12)
+        page = await listed(gateway, contains="t", after="t1", limit=1)
+        assert (names(page), page.after) == (["t2"], None)
+
+
+class Searched(MemoryLog):
+    """A log in memory that counts its searches, each of which takes a twentieth of a second."""
+
+    searches = 0
+
+    async def search(
+        self, prefix: str, after: str, fits: Callable[[str], bool], limit: int
+    ) -> FoundPaths:
+        self.searches += 1
+        ends_at = perf_counter() + 0.05
+        while perf_counter() < ends_at:
+            await asyncio.sleep(0)
+        return await super().search(prefix, after, fits, limit)
+
+
+async def test_a_repeated_search_is_cached_for_twenty_times_as_long_as_it_took() -> None:
+    log = Searched()
+    async with serving(log) as gateway:
+        await create(gateway, "a1", "a2")
+        began = perf_counter()
+        assert names(await listed(gateway, contains="a")) == ["a1", "a2"]
+        await gateway.ask(request("DELETE", "a1"))
+        await create(gateway, "a3")
+        assert names(await listed(gateway, contains="a")) == ["a2"]
+        assert log.searches == 1
+        await listed(gateway, contains="3")
+        assert log.searches == 2
+
+        async def is_repeated() -> bool:
+            return names(await listed(gateway, contains="a")) == ["a2", "a3"]
+
+        await until(is_repeated)
+        assert perf_counter() - began >= REST * 0.05
+        assert log.searches == 3
+
+
+async def test_the_number_of_cached_searches_is_bounded() -> None:
+    log = Searched()
+    async with serving(log) as gateway:
+        await create(gateway, "a")
+        for number in range(MOST_SEARCHES + 1):
+            await listed(gateway, contains=f"{number}")
+        await listed(gateway, contains=f"{MOST_SEARCHES}")
+        assert log.searches == MOST_SEARCHES + 1
+        await listed(gateway, contains="0")
+        assert log.searches == MOST_SEARCHES + 2
 
 
 async def test_expired_streams_are_not_listed_and_pages_are_full() -> None:

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from headgate_gateway.errors import LimitReached
+from headgate_gateway.logs import memory, searches
 from headgate_gateway.logs.contract import Conflict
+from headgate_gateway.logs.searches import PATHS_AT_ONCE
 from tests.logs.abilities import needed
 from tests.logs.contract import appended, committed, created, removed, replace
 from tests.logs.contract import kind as kind
@@ -71,7 +74,49 @@ async def test_listed_pages_equal_a_model_after_any_creations_and_removals(log: 
         listed = await needed(log.listing).page(begins, after, limit)
         assert [state.path for state in listed.states] == fitting[:limit]
         assert listed.after == (fitting[limit - 1] if len(fitting) > limit else None)
-        assert list(await needed(log.listing).paths(begins, after, limit)) == fitting[:limit]
+        matching = [path for path in fitting if "a" in path]
+        found = await needed(log.listing).search(begins, after, lambda path: "a" in path, limit)
+        assert found.paths == matching[:limit]
+        assert found.after is not None or len(matching) <= limit
+
+
+async def test_a_search_looks_through_all_names_at_once(log: Log) -> None:
+    paths = {f"{number:05}" for number in range(2 * PATHS_AT_ONCE + 1)}
+    await _made(log, paths)
+    listing = needed(log.listing)
+    last = max(paths)
+    assert await listing.search("", "", last.__eq__, 1000) == ([last], len(paths), None)
+    assert await listing.search("", "", "nowhere".__eq__, 1000) == ([], len(paths), None)
+
+
+async def test_pages_of_a_search_have_every_name_that_fits_once(log: Log) -> None:
+    paths = {f"{number:05}" for number in range(PATHS_AT_ONCE + 7)}
+    await _made(log, paths)
+    fits = [path for path in sorted(paths) if path.endswith("7")]
+    found: list[str] = []
+    after: str | None = ""
+    while after is not None:
+        page = await needed(log.listing).search("", after, lambda path: path.endswith("7"), 50)
+        assert len(page.paths) <= 50
+        found += page.paths
+        after = page.after
+    assert found == fits
+
+
+async def test_a_search_that_takes_too_long_ends_and_goes_on_after_what_it_compared(
+    log: Log, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _made(log, {"a", "b", "c"})
+    await listed_are(log, {"a", "b", "c"})
+    monkeypatch.setattr(searches, "SEARCH_S", 0.0)
+    monkeypatch.setattr(memory, "LONGEST_SEARCH_S", 0.0)
+    listing = needed(log.listing)
+    if kind in {"memory", "toy"}:  # what was compared by then are not the first names
+        with pytest.raises(LimitReached, match="takes too long"):
+            await listing.search("", "", "c".__eq__, 9)
+        return
+    assert await listing.search("", "", "c".__eq__, 9) == ([], 1, "a")
+    assert await listing.search("", "b", "c".__eq__, 9) == (["c"], 1, None)
 
 
 async def _made(log: Log, paths: set[str]) -> dict[str, StreamState]:

@@ -86,7 +86,7 @@ async def test_no_stream_is_created_while_the_list_refuses_its_path(gateways: Ga
     assert await loaded(log, path) is None
     node.command("DEL", names.paths)
     await service.create(path)
-    assert await log.listing.paths("", "", 9) == [path]
+    assert (await log.listing.search("", "", bool, 9)).paths == [path]
 
 
 async def test_a_deadline_that_its_server_refuses_is_set_later_and_ends_no_new_stream_unseen(

@@ -20,9 +20,8 @@ Target = Annotated[str, msgspec.Meta(max_length=8192)]
 class StreamSearch(msgspec.Struct, frozen=True):
     """The streams of a route whose names begin with `begins`, have `contains` and are like `glob`.
 
-    Empty conditions hold for every name. A search for `contains` or `glob` compares 100,000 names
-    for each page at most, so that a page can be short, or empty: go on from `after` until it is
-    null.
+    Empty conditions hold for every name. A search for `contains` or `glob` compares all names, for
+    3 s at most. A page can be short: go on from `after` until it is null.
     """
 
     route: str

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from headgate_gateway.errors import LogUnavailable
     from headgate_gateway.logs.counts import Quota
+    from headgate_gateway.logs.searches import FoundPaths, PathTest
     from headgate_gateway.logs.sharing import Sharing
     from headgate_gateway.protocol.streams.chunks import Chunk
     from headgate_gateway.protocol.streams.state import (
@@ -80,10 +81,11 @@ class Listing(ABC):
         """
 
     @abstractmethod
-    async def paths(self, prefix: str, after: str, limit: int) -> Sequence[str]:
-        """Return the first paths, at most `limit`, that begin with `prefix` and follow `after`.
+    async def search(self, prefix: str, after: str, fits: PathTest, limit: int) -> FoundPaths:
+        """Return the first paths, at most `limit`, that fit, begin with `prefix`, follow `after`.
 
-        There may be no stream at some of them any more.
+        All such paths are compared in turns with other work. There may be no stream at some of
+        them any more.
         """
 
     @abstractmethod

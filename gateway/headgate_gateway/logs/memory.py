@@ -9,12 +9,13 @@ import time
 from bisect import bisect_left, bisect_right
 from functools import partial
 from itertools import chain
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
 from headgate_gateway.background import Turns, settle
-from headgate_gateway.errors import StreamNotFound
+from headgate_gateway.errors import LimitReached, StreamNotFound
 from headgate_gateway.logs.contract import (
     LAST,
     Conflict,
@@ -24,6 +25,7 @@ from headgate_gateway.logs.contract import (
     Log,
 )
 from headgate_gateway.logs.counts import RECORD_BYTES, STREAM_BYTES, CommitHistograms, Quota
+from headgate_gateway.logs.searches import FoundPaths
 from headgate_gateway.protocol.lifecycle import PathState
 from headgate_gateway.protocol.streams.chunks import Chunk, check_retained, segments_from
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from headgate_gateway.errors import LogFull
     from headgate_gateway.logs.contract import Settled
+    from headgate_gateway.logs.searches import PathTest
     from headgate_gateway.protocol.streams.state import (
         Change,
         ClockReading,
@@ -44,6 +47,9 @@ if TYPE_CHECKING:
 MAX_RETIRED = 1_000_000  # generations remembered for removed paths, about 200 bytes each
 # Paths that one step of a listing compares: a tenth of a millisecond.
 COMPARED_AT_ONCE = 2_000
+# Of one search, in turns with other work. A million names take 2 s, unless each is compared with a
+# pattern that takes milliseconds. What was found by then would not be the first names.
+LONGEST_SEARCH_S = 10.0
 
 
 class _Records:
@@ -213,14 +219,18 @@ class MemoryLog(Log, Listing):
 
     @override
     async def page(self, prefix: str, after: str, limit: int) -> ListingPage:
-        found = await self.paths(prefix, after, limit + 1)
+        # In turns: a thread would hold up the event loop for 5 ms at a time.
+        steps = _first_paths([*self._states], prefix, after, None, limit + 1)
+        found = await self._turns.run(steps)
         states = [self._states[path] for path in found[:limit] if path in self._states]
         return ListingPage(states, found[limit - 1] if len(found) > limit else None)
 
     @override
-    async def paths(self, prefix: str, after: str, limit: int) -> Sequence[str]:
-        # In turns: a thread would hold up the event loop for 5 ms at a time.
-        return await self._turns.run(_first_paths([*self._states], prefix, after, limit))
+    async def search(self, prefix: str, after: str, fits: PathTest, limit: int) -> FoundPaths:
+        steps = _first_paths([*self._states], prefix, after, fits, limit + 1)
+        found = await self._turns.run(steps)
+        after_page = found[limit - 1] if len(found) > limit else None
+        return FoundPaths(found[:limit], len(self._states), after_page)
 
     @override
     async def largest(self, prefix: str, most: int) -> Sequence[tuple[int, str]]:
@@ -254,20 +264,40 @@ def _used_bytes(all_records: Mapping[int, _Records]) -> int:
 
 
 def _first_paths(
-    paths: list[str], prefix: str, after: str, limit: int
+    paths: list[str], prefix: str, after: str, fits: PathTest | None, limit: int
 ) -> Generator[None, None, list[str]]:
-    """Return the first paths, at most `limit`: each step compares COMPARED_AT_ONCE of them."""
+    """Return the first paths that fit, at most `limit`: these alone are sorted.
+
+    Each step compares COMPARED_AT_ONCE of them, or tests one. Raises LimitReached.
+    """
+    ends_at = perf_counter() + LONGEST_SEARCH_S
     first: list[str] = []
     most = prefix + LAST  # no path from here on is among the first
     for start in range(0, len(paths), COMPARED_AT_ONCE):
         some = paths[start : start + COMPARED_AT_ONCE]
-        first += [path for path in some if after < path < most and path.startswith(prefix)]
+        some = [path for path in some if after < path < most and path.startswith(prefix)]
+        if fits is None:
+            first += some
+        else:
+            first += yield from _fitting(some, fits)
+            if perf_counter() >= ends_at:
+                raise LimitReached("comparing all names takes too long: search for a simpler text")
         if len(first) >= limit:
             first.sort()
             del first[limit:]
             most = first[-1] if first else ""
         yield
     return sorted(first)
+
+
+def _fitting(paths: list[str], fits: PathTest) -> Generator[None, None, list[str]]:
+    """Return the paths that fit, a step for each: a comparison may take milliseconds."""
+    found: list[str] = []
+    for path in paths:
+        if fits(path):
+            found.append(path)
+        yield
+    return found
 
 
 def _largest(states: list[StreamState], prefix: str, most: int) -> list[tuple[int, str]]:

@@ -12,7 +12,7 @@ from headgate_admin.pages.console_page import ConsolePage, MenuEntry
 from headgate_admin.pages.rendering import TemplatePage
 from headgate_admin.pages.views.stream import DONE
 from headgate_admin.pages.visit import choice, streams_url
-from headgate_gateway.features.questions.streams import PAGE as ROWS
+from headgate_gateway.features.questions.streams import PAGE as PAGE_ROWS
 from headgate_gateway.features.questions.streams import StreamOrder
 
 if TYPE_CHECKING:
@@ -39,13 +39,12 @@ async def show(visit: Visit) -> TemplatePage:
     order = choice(visit.query.get("order", "name"), get_args(StreamOrder), "order")
     by = choice(visit.query.get("by", "begins"), tuple(SEARCHES), "by")
     text, after = visit.query.get("text", ""), visit.query.get("after", "")
-    # A search that compares many names is shown in parts: these are of the parts before.
-    found, compared = (_count(visit.query.get(name, "0")) for name in ("found", "compared"))
-    search = StreamSearch(route, **{by: text}, order=order, after=after, limit=max(1, ROWS - found))
-    listed, trouble = None, None
+    search = StreamSearch(route, **{by: text}, order=order, after=after, limit=PAGE_ROWS)
+    listed, trouble, is_cut = None, None, False
     try:
         listed = await visit.console.streams(search)
-        found, compared = found + len(listed.rows), compared + listed.compared
+        # Its time was over before it had compared all names.
+        is_cut = bool(listed.compared and listed.after) and len(listed.rows) < PAGE_ROWS
     except ConsoleError as refusal:
         trouble = refusal
     return TemplatePage(
@@ -58,10 +57,7 @@ async def show(visit: Visit) -> TemplatePage:
             "searches": SEARCHES,
             "text": text,
             "after": after,
-            "found": found,
-            "compared": compared,
-            "goes_on": bool(listed and listed.compared and listed.after is not None)
-            and found < ROWS,
+            "is_cut": is_cut,
             "total": routes[route].streams.get("stored") if route in routes else None,
             "page": listed,
             "can_change": visit.viewer.is_operator,
@@ -70,11 +66,6 @@ async def show(visit: Visit) -> TemplatePage:
             "commands": _first_commands(streams_url(visit), route),
         },
     )
-
-
-def _count(text: str) -> int:
-    """Return a number of names that a link of this page has; 0 for any other text."""
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else 0
 
 
 def _first_commands(base: str, route: str) -> list[tuple[str, str]]:

@@ -38,10 +38,10 @@ def name_test(contains: str, glob: str) -> Callable[[str], bool] | None:
             raise BadRequest(f"{what} may have at most {LONGEST_PATTERN} characters")
     if not contains and not glob:
         return None
-    like = re.compile(fnmatch.translate(glob or "*")).match
+    like = re.compile(fnmatch.translate(glob)).match if glob else None
 
     def fits(text: str) -> bool:
-        return contains in text and like(text) is not None
+        return contains in text and (like is None or like(text) is not None)
 
     def test(name: str) -> bool:
         return fits(name) or ("%" in name and fits(spoken(name)))

@@ -1,9 +1,8 @@
 """Pages of a log's streams, in one of four orders.
 
-By name they come from the log, by size from a survey of it. A search compares names alone, a
-bounded number of them for each page, and loads the streams that it has found. By readers and by
-rate only those are listed that have readers, or were appended to in the last minute, in this
-process.
+By name they come from the log, by size from a survey of it. A search compares the names of all
+streams, and loads those that it has found. By readers and by rate only those are listed that have
+readers, or were appended to in the last minute, in this process.
 """
 
 from __future__ import annotations
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import (
         AsyncIterator,
         Callable,
-        Generator,
         Iterable,
         Iterator,
         Sequence,
@@ -45,6 +43,7 @@ if TYPE_CHECKING:
         ListStreams,
         StreamDescription,
     )
+    from headgate_gateway.logs.searches import FoundPaths
     from headgate_gateway.protocol.streams.limits import LimitChanges
     from headgate_gateway.protocol.streams.state import ClockReading, StreamState
     from headgate_gateway.routes.setup import RouteSetup
@@ -55,11 +54,10 @@ if TYPE_CHECKING:
     NameTest = Callable[[str], bool]
     Ranked = tuple[float, str]  # what a stream is ranked by, and its path
 
-# Names that a search compares for one page, or those that it manages in SEARCH_S if they are fewer:
-# every page takes less than 0.3 s, also where it finds nothing.
-COMPARED = 100_000
-SEARCH_S = 0.15
-NAMES_AT_ONCE = 2_000  # of one request to the log: half a millisecond of a Redis
+# What a search has found is cached for so many times as long as it took: a page that stays open,
+# and asks every 2 s, takes a twentieth of a core at most.
+REST = 20
+MOST_SEARCHES = 8  # cached, of at most LARGEST_PAGE names each: few people search at once
 AT_ONCE = 500  # active streams looked at in one turn: less than a millisecond
 
 
@@ -70,6 +68,9 @@ class StreamList(InspectedStreams):
         self._route = route
         self._table = table = route.table
         self.survey = SizeSurvey(table.log, table.clock.wall)
+        self._searches: dict[
+            ListStreams, tuple[FoundPaths, float]
+        ] = {}  # until when (perf_counter)
 
     @override
     async def close(self) -> None:
@@ -88,8 +89,7 @@ class StreamList(InspectedStreams):
         fits = name_test(question.contains, question.glob)
         if question.order == "name":
             if fits is not None:
-                beginning = prefix or glob_beginning(question.glob)
-                return await self._search(beginning, fits, question.after, limit)
+                return await self._search(question, fits, limit)
             return await self._by_name(prefix, question.after, limit)
         if question.order == "size":
             if fits is not None:
@@ -118,22 +118,21 @@ class StreamList(InspectedStreams):
         listed = await present_page(self._table, prefix, after, limit)
         return StreamPage(tuple(self.row(state) for state in listed.states), listed.after)
 
-    async def _search(self, prefix: str, fits: NameTest, after: str, limit: int) -> StreamPage:
-        listing, turns = listing_of(self._table.log), self._table.turns
-        found: list[str] = []
-        ends_at, compared = perf_counter() + SEARCH_S, 0
-        place: str | None = after
-        while place is not None and len(found) < limit:
-            if compared >= COMPARED or perf_counter() >= ends_at:
-                break
-            names = await listing.paths(prefix, place, NAMES_AT_ONCE)
-            looked_at = await turns.run(_compare(names, fits, found, limit, ends_at))
-            compared += looked_at
-            is_last = looked_at == len(names) < NAMES_AT_ONCE
-            place = None if is_last else names[looked_at - 1]
-        states = await asyncio.gather(*map(self._state, found))
+    async def _search(self, question: ListStreams, fits: NameTest, limit: int) -> StreamPage:
+        now = perf_counter()
+        self._searches = {it: one for it, one in self._searches.items() if now < one[1]}
+        if question not in self._searches:
+            beginning = question.name_prefix or glob_beginning(question.glob)
+            search = listing_of(self._table.log).search
+            found = await search(beginning, question.after, fits, limit)
+            done = perf_counter()
+            if len(self._searches) >= MOST_SEARCHES:
+                del self._searches[next(iter(self._searches))]
+            self._searches[question] = found, done + REST * (done - now)
+        found, _ = self._searches[question]
+        states = await asyncio.gather(*map(self._state, found.paths))
         rows = self._rows(state for state in states if state is not None)
-        return StreamPage(tuple(rows), place, compared=compared)
+        return StreamPage(tuple(rows), found.after, compared=found.compared)
 
     async def _busy(self, prefix: str, fits: NameTest | None, *, by_readers: bool) -> list[Ranked]:
         found: list[Ranked] = []
@@ -189,19 +188,6 @@ class StreamList(InspectedStreams):
             created_at=state.created_at,
             stream_id=str(state.stream_id),
         )
-
-
-def _compare(
-    names: Sequence[str], fits: NameTest, found: list[str], limit: int, ends_at: float
-) -> Generator[None, None, int]:
-    """Add names that fit, up to `limit`; return how many were looked at, at least one."""
-    for number, name in enumerate(names, 1):
-        if fits(name):
-            found.append(name)
-        if len(found) == limit or perf_counter() >= ends_at:
-            return number
-        yield
-    return len(names)
 
 
 def readers_of(active: ActiveStream) -> int:

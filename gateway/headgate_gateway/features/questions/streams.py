@@ -52,8 +52,8 @@ class StreamRow(msgspec.Struct, frozen=True, kw_only=True):
 class StreamPage(msgspec.Struct, tag=True, frozen=True):
     """Streams, and where the next page begins; None when there is none.
 
-    By name, `after` is a name: no stream up to it is missing from this page. A page of a search may
-    be short, or empty, and others may follow: `compared` is how many names it has compared. `as_of`
+    By name, `after` is a name: no stream up to it is missing from this page. `compared` is how many
+    names a search has compared: all, or if that takes too long, those up to `after`. `as_of`
     is the time of the survey (epoch seconds), if the order is that of a survey. With `known_only`
     there may be streams that no client has requested from this gateway.
     """

@@ -14,16 +14,19 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from headgate_gateway.background import Turns
 from headgate_gateway.errors import LogUnavailable, RecordDamaged
 from headgate_gateway.logs.contract import Listing, ListingPage
 from headgate_gateway.logs.redis.connection import pack
 from headgate_gateway.logs.redis.replies import state_in
+from headgate_gateway.logs.searches import PATHS_AT_ONCE, compare, search_in_order
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
     from headgate_gateway.logs.redis.connection import Packed, Reply
     from headgate_gateway.logs.redis.store import RedisStore
+    from headgate_gateway.logs.searches import FoundPaths, PathTest
     from headgate_gateway.protocol.streams.state import Change, StreamState
 
     # The key of an index of all streams, and the call that notes one stream there.
@@ -127,6 +130,7 @@ class PathIndex(Listing):
         self._key = store.names.paths
         self._changing: set[asyncio.Task[None]] = set()  # no more than streams just removed
         self._latest: deque[str] = deque(maxlen=LATEST)
+        self._turns = Turns()
 
     async def close(self) -> None:
         """Let the corrections of the list that are under way finish, if they do so soon."""
@@ -181,7 +185,19 @@ class PathIndex(Listing):
     # Reads
 
     @override
-    async def paths(self, prefix: str, after: str, limit: int) -> Sequence[str]:
+    async def search(self, prefix: str, after: str, fits: PathTest, limit: int) -> FoundPaths:
+        """Walk through the paths in their order, so that a page ends where it is full.
+
+        ZSCAN has no order: for each page all paths would be compared, and many twice.
+        """
+
+        async def compare_next(after: str, limit: int, ends_at: float) -> FoundPaths:
+            paths = await self._paths(prefix, after, PATHS_AT_ONCE)
+            return await self._turns.run(compare(paths, fits, limit, ends_at))
+
+        return await search_in_order(compare_next, after, limit)
+
+    async def _paths(self, prefix: str, after: str, limit: int) -> Sequence[str]:
         """Return paths in the order of their ASCII bytes."""
         lower = f"[{prefix}" if prefix > after else f"({after}"
         upper = b"(" + prefix.encode() + b"\xff"
@@ -191,7 +207,7 @@ class PathIndex(Listing):
 
     @override
     async def page(self, prefix: str, after: str, limit: int) -> ListingPage:
-        paths = await self.paths(prefix, after, limit + 1)
+        paths = await self._paths(prefix, after, limit + 1)
         shown = paths[:limit]
         found: dict[str, StreamState | None] = {}
         for start in range(0, len(shown), AT_ONCE):
@@ -233,7 +249,7 @@ class PathIndex(Listing):
         """Return bytes and path of the largest streams, looked for in small steps."""
         largest: list[tuple[int, str]] = []
         after = ""
-        while paths := await self.paths(prefix, after, AT_ONCE):
+        while paths := await self._paths(prefix, after, AT_ONCE):
             after = paths[-1]
             states = (await self.states(paths)).items()
             found = [(state.tail - state.first, path) for path, state in states if state]

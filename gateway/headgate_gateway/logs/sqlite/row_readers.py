@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from heapq import nlargest
 from itertools import chain
 from math import inf
@@ -23,9 +24,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import apsw
 from typing_extensions import override
 
-from headgate_gateway.background import settle
+from headgate_gateway.background import at_once, settle
 from headgate_gateway.errors import LogUnavailable, RecordDamaged, StreamNotFound
 from headgate_gateway.logs.contract import LAST, Listing, ListingPage, LoadedStream
+from headgate_gateway.logs.searches import PATHS_AT_ONCE, compare, search_in_order
 from headgate_gateway.logs.sqlite.data_folder import DataFileLost
 from headgate_gateway.logs.sqlite.place_rows import number
 from headgate_gateway.logs.sqlite.recent import is_ahead
@@ -39,6 +41,7 @@ from headgate_gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from headgate_gateway.logs.searches import FoundPaths, PathTest
     from headgate_gateway.logs.sqlite.data_folder import DataFolder
     from headgate_gateway.logs.sqlite.recent import Recent
     from headgate_gateway.protocol.streams.state import ClockReading
@@ -264,9 +267,10 @@ class RowReaders(Listing):
         return ListingPage(states[:limit], states[limit - 1].path if len(states) > limit else None)
 
     @override
-    async def paths(self, prefix: str, after: str, limit: int) -> Sequence[str]:
-        rows = await self._run(_stretch, "path", prefix, after, limit)
-        return [path for (path,) in rows]
+    async def search(self, prefix: str, after: str, fits: PathTest, limit: int) -> FoundPaths:
+        # A slice at a time, so that other reads have their turns on the threads.
+        part = partial(self._run, _compare_next, prefix, fits)
+        return await search_in_order(part, after, limit)
 
     @override
     async def largest(self, prefix: str, most: int) -> Sequence[tuple[int, str]]:
@@ -312,8 +316,33 @@ def _stretch(
     connection: apsw.Connection, columns: str, prefix: str, after: str, limit: int
 ) -> list[Any]:
     """Return columns of the first streams after a path: one stretch of the index of paths."""
+    query, values = _stretch_query(columns, prefix, after, limit)
+    return connection.execute(query, values).fetchall()
+
+
+def _stretch_query(columns: str, prefix: str, after: str, limit: int) -> tuple[str, Any]:
     lower, compared = (prefix, ">=") if prefix > after else (after, ">")
-    return connection.execute(
+    return (
         f"select {columns} from streams where path{compared}? and path<? order by path limit ?",
         (lower, prefix + LAST, limit),
-    ).fetchall()
+    )
+
+
+def _compare_next(
+    connection: apsw.Connection,
+    prefix: str,
+    fits: PathTest,
+    after: str,
+    limit: int,
+    ends_at: float,
+) -> FoundPaths:
+    """Compare the first paths after one.
+
+    They are one row: for each row the thread gives up the interpreter, and waits for it again.
+    """
+    query, values = _stretch_query("path", prefix, after, PATHS_AT_ONCE)
+    row: Any = connection.execute(f"select group_concat(path, char(10)) from ({query})", values)
+    ((joined,),) = row
+    # A path is ASCII without controls. The order of what is concatenated is not promised.
+    paths = sorted(joined.split("\n")) if joined else []
+    return at_once(compare(paths, fits, limit, ends_at))
