@@ -7,6 +7,7 @@ import pytest
 from headgate_admin.about import about
 from headgate_admin.configuration.in_force import configuration
 from headgate_admin.record import policy
+from headgate_gateway.monitoring.quantities import spell
 from headgate_gateway.settings import Route, Settings, load
 from tests.support.given_settings import variables
 
@@ -113,7 +114,7 @@ def test_the_about_page_has_versions_formats_and_limits() -> None:
     [(0, "0 seconds"), (1, "1 second"), (90, "90 seconds"), (120, "2 minutes"), (86400, "1 day")],
 )
 def test_durations_are_spelled_in_their_largest_exact_unit(seconds: int, spelled: str) -> None:
-    assert policy.spell(seconds) == spelled
+    assert spell(seconds) == spelled
 
 
 @pytest.mark.parametrize(

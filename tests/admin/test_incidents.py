@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
 
-from headgate_admin.alerting.active_alerts import ActiveAlerts, RecentGrowth
+from headgate_admin.alerting.active_alerts import ActiveAlerts
 from headgate_admin.alerting.findings import (
     DISK,
     NEXT_STEPS,
@@ -29,6 +29,7 @@ from headgate_admin.model.overview import Mute, NextStep
 from headgate_admin.record import figures
 from headgate_admin.record.route_traffic import RouteTraffic
 from headgate_gateway.__main__ import cli
+from headgate_gateway.background import at_once
 from headgate_gateway.features.questions.contract import FeatureAnswer
 from headgate_gateway.features.questions.loudest import LoudestList, StreamLoad
 from headgate_gateway.features.questions.process_source import Health
@@ -48,7 +49,6 @@ from tests.admin.consoles import NOW, VIEWER, Switchboard, console, health_of
 from tests.support.log_lines import capture_logs
 
 if TYPE_CHECKING:
-    from headgate_admin.alerting.active_alerts import Values
     from headgate_admin.model.kinds import Level
     from headgate_gateway.features.questions.contract import Answer
 
@@ -99,6 +99,35 @@ def test_symptoms_of_a_route_are_below_their_cause_until_both_are_over() -> None
     ]
     ended = {it.id: (it.since, it.ended_at) for it in incidents.ended}
     assert ended == {"check log /r": (5.0, 15.0), "check origin /s": (5.0, 10.0)}
+
+
+BURNING = IncidentFinding(
+    ("alert", "HeadgateErrorBudgetBurnsFast /r"), "bad", "burns", "4%.", "/r", is_symptom=True
+)
+
+
+def test_symptoms_without_a_cause_are_below_what_the_last_requests_got() -> None:
+    incidents = Incidents()
+    log = check("log /r", "timed out", "/r")
+    shown = []
+    for now, found in (
+        (0.0, [BURNING]),
+        (5.0, [BURNING, FAILING]),
+        (10.0, [BURNING]),  # it outlasts that
+        (15.0, []),
+        (20.0, [log, FAILING]),
+        (25.0, [BURNING, FAILING]),
+    ):
+        incidents.update(now, found)
+        shown.append({it.id: [it.sentence for it in it.symptoms] for it in incidents.attention})
+    assert shown == [
+        {BURNING.id: []},
+        {FAILING.id: ["4%."]},
+        {FAILING.id: ["4%."]},
+        {},
+        {log.id: ["Appends fail."]},
+        {log.id: ["Appends fail.", "4%."]},
+    ]
 
 
 SLOW = IncidentFinding(("alert", "HeadgateOriginSlow /r"), "warning", "slow", "Slow.", "/r")
@@ -240,31 +269,6 @@ def test_a_failover_of_redis_is_an_incident_that_is_over_at_once(
     assert incidents.attention == ()
 
 
-@pytest.mark.parametrize(
-    ("numbers", "growth"),
-    [
-        pytest.param([(7, 7)], 0.0, id="of-one-look-nothing-is-known"),
-        pytest.param([(7, 7), (10, 9)], 5.0, id="series-add-up"),
-        pytest.param([(7, 0), (2, 0)], 2.0, id="a-counter-was-reset"),
-        pytest.param([(7,), (7, 3)], 3.0, id="a-series-came"),
-        pytest.param([(7, 7), (9, 7), *[(9, 7)] * 59], 2.0, id="within-five-minutes"),
-        pytest.param([(7, 7), (9, 7), *[(9, 7)] * 60], 0.0, id="before-five-minutes"),
-    ],
-)
-def test_a_rate_is_the_growth_of_five_minutes(
-    numbers: list[tuple[float, ...]], growth: float
-) -> None:
-    rate = RecentGrowth("job, cache")
-    rates = {}
-    for look, values in enumerate(numbers):
-        series: Values = {
-            (("cache", "c"), ("result", of)): number
-            for of, number in zip(("failed", "abandoned"), values, strict=False)
-        }
-        rates = rate.rates(5.0 * look, series)
-    assert rates.get((("cache", "c"),), 0.0) * 300 == pytest.approx(growth)
-
-
 FETCHES = counter("headgate_origin_fetches_total", "", "route")
 REFETCHES = counter("headgate_redis_refetches_total", "", "route")
 RESULTS = counter("headgate_cache_results_total", "", "route", "result")
@@ -329,7 +333,7 @@ def test_a_ratio_of_rates_needs_attention_beyond_its_bound(
     settings = Settings(routes=(origin, log))
     alerts = ActiveAlerts(settings)
     for now, samples in ((0.0, first), (5.0, then), (150.0, then)):
-        alerts.look(now, samples)
+        at_once(alerts.look(now, samples))
     found = [it.sentence for it in findings(Health(), [], alerts, settings, {})]
     assert found == ([words] if words else [])
 
@@ -459,7 +463,7 @@ def test_an_alert_and_the_check_of_the_same_are_one_finding(name: str) -> None:
     settings = Settings(**{"storage": "memory:", **given})
     alerts = ActiveAlerts(settings)
     for now in (1000.0, 1000.0 + 5):
-        alerts.look(now, [sample])
+        at_once(alerts.look(now, [sample]))
     (found,) = findings(Health((), notes), [sample], alerts, settings, {})
     assert (found.level, found.alert) == (level, alert)
 
@@ -546,7 +550,7 @@ async def test_an_alert_names_its_stream_or_subscription_and_leads_there(
     settings = Settings(routes=routes)
     alerts = ActiveAlerts(settings)
     for now, counted in ((0.0, reads(0, 0)), (5.0, samples), (150.0, samples), (300.0, samples)):
-        alerts.look(now, counted)
+        at_once(alerts.look(now, counted))
     subjects = await subjects_of(Switchboard(answers=lambda _: answers), alerts, settings)
     (found,) = findings(Health(), [], alerts, settings, subjects)
     assert found.sentence == words

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from headgate_admin.alerting.views import sentence
 from headgate_admin.model.overview import NextStep
-from headgate_gateway.monitoring.quantities import Gauge, Ratio, seconds
+from headgate_gateway.monitoring.quantities import seconds, spell
 from headgate_gateway.settings import redacted_origin
 from headgate_gateway.settings.log_kinds.file import folder
 from headgate_gateway.settings.log_kinds.redis import WITHOUT_FILE
@@ -189,8 +189,6 @@ def _checks_and_alerts(
 
 def _of_alert(alert: ActiveAlert, settings: Settings, subject: Subject | None) -> IncidentFinding:
     rule, labels = alert.rule, dict(alert.labels)
-    quantity = None if rule.threshold is None else rule.threshold.quantity
-    measured = quantity.part if isinstance(quantity, Ratio) else quantity
     words = subject.sentence if subject is not None and subject.sentence else sentence(alert)
     step = None if subject is None else subject.next
     if rule.part == "origin" and "server" not in labels:
@@ -210,7 +208,7 @@ def _of_alert(alert: ActiveAlert, settings: Settings, subject: Subject | None) -
         rule.name,
         alert.since,
         "" if alert.is_firing else f"It becomes an alert after {seconds(rule.lasting) // 60} min.",
-        LOOK if isinstance(measured, Gauge) else "the last 5 minutes",
+        f"the last {spell(rule.window_s).removeprefix('1 ')}" if rule.window_s else LOOK,
         is_symptom=rule.is_symptom,
         advice=rule.description,
         step=step,

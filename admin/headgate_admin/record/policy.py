@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from headgate_gateway.monitoring.quantities import spell
 from headgate_gateway.settings.credential_kinds import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from headgate_gateway.settings import ModelSettings, ProxySettings, Route
-
-_UNITS = ((365 * 86400, "year"), (86400, "day"), (3600, "hour"), (60, "minute"))
 
 
 def kind(route: Route) -> str:
@@ -119,12 +118,3 @@ def _replicas(count: int) -> str:
 
 def _listed(words: tuple[str, ...]) -> str:
     return ", ".join(words)
-
-
-def spell(seconds: int) -> str:
-    """Format a duration in the largest unit that needs no fraction."""
-    for size, unit in _UNITS:
-        if seconds and seconds % size == 0:
-            count = seconds // size
-            return f"{count:,} {unit}{'' if count == 1 else 's'}"
-    return f"{seconds:,} second{'' if seconds == 1 else 's'}"

@@ -20,6 +20,7 @@ from headgate_admin.record.fleet import Fleet
 from headgate_admin.record.history import FINEST_S, History
 from headgate_admin.record.logs import RouteGauges
 from headgate_admin.record.route_traffic import RouteTraffic
+from headgate_gateway.background import Turns
 from headgate_gateway.features.questions.process_source import Health
 from headgate_gateway.settings.reading.files import whole
 from headgate_gateway.telemetry.health import STARTING, Cause
@@ -50,6 +51,7 @@ class Recorder:
         self.history = History(())
         self.fleet = Fleet(instance, ())
         self.alerts = ActiveAlerts(setup.settings)
+        self._turns = Turns()
         self.traffic = RouteTraffic()
         self.incidents = Incidents()
         self.use_settings(setup.settings)
@@ -119,7 +121,8 @@ class Recorder:
         self.looked_at, self.samples, self.health = now, samples, health
         self.gauges.update(now, samples)
         self.fleet.processes.update(now, processes)
-        self.alerts.look(now, (*samples, *self._setup.bounds.measure()))
+        measured = (*samples, *self._setup.bounds.measure())
+        await self._turns.run(self.alerts.look(now, measured))
         subjects = await subjects_of(self._source, self.alerts, self._setup.settings)
         found = (
             *findings.findings(health, samples, self.alerts, self._setup.settings, subjects),

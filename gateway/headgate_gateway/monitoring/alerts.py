@@ -1,8 +1,8 @@
 """Alert rules, one for each fault that an operator has to know of.
 
-Prometheus evaluates them (`headgate monitor alerts`); the console evaluates those whose condition
-is a `Threshold`. Thresholds stand beside their reason. A quantity without a value, such as a ratio
-of no requests, alerts nobody.
+Prometheus evaluates them (`headgate monitor alerts`), and the console those whose series a gateway
+has of itself. Thresholds stand beside their reason. A quantity without a value, such as a ratio of
+no requests, alerts nobody.
 """
 
 from __future__ import annotations
@@ -13,10 +13,8 @@ from headgate_gateway.monitoring import objective as objectives
 from headgate_gateway.monitoring.alerts_of_parts import OF_PARTS
 from headgate_gateway.monitoring.quantities import (
     SERVER_ERROR,
-    Gauge,
-    Rate,
-    Threshold,
     increase,
+    rate,
     total,
 )
 from headgate_gateway.monitoring.recordings import COLLAPSED, DELIVERY, LOOP_LAG, RECORDINGS
@@ -103,10 +101,11 @@ OF_EVERY_GATEWAY = (
         "warning",
         "{{ $value | humanizePercentage }} of the requests to {{ $labels.route }} get 5xx.",
         "The log has the reason of each error; /readyz names a log or an origin that is down.",
+        is_symptom=True,
     ),
     Alert(
         "HeadgateSettingsRefused",
-        Threshold(Gauge("headgate_config_last_reload_successful"), "==", 0),
+        "headgate_config_last_reload_successful == 0",
         "1m",  # longer than any editor needs to write a file
         "warning",
         "{{ $labels.instance }} cannot use its settings as they are written now.",
@@ -126,7 +125,7 @@ OF_EVERY_GATEWAY = (
     Alert(
         "HeadgateRequestsRefused",
         # Fewer than 15 in five minutes are a client's mistake, such as one body that is too large.
-        Threshold(Rate("headgate_refusals_total", "job, instance, limit"), ">", 0.05),
+        f"{rate('headgate_refusals_total', 'job, instance, limit')} > 0.05",
         "2m",
         "warning",
         "{{ $labels.instance }} refuses requests beyond the limit {{ $labels.limit }}.",
@@ -136,7 +135,7 @@ OF_EVERY_GATEWAY = (
     ),
     Alert(
         "HeadgateStreamGrows",
-        Threshold(Gauge("headgate_fastest_stream_bytes"), ">", FAST_GROWTH_BYTES),
+        f"headgate_fastest_stream_bytes > {FAST_GROWTH_BYTES}",
         "2m",
         "warning",
         "A stream of {{ $labels.instance }} grows by {{ $value | humanize1024 }}B a second.",

@@ -8,11 +8,9 @@ from headgate_gateway.monitoring.quantities import (
     FAILED,
     FAILED_APPEND,
     TARGET,
-    Gauge,
-    Rate,
-    Ratio,
-    Threshold,
     increase,
+    rate,
+    ratio,
     share,
     total,
 )
@@ -31,7 +29,6 @@ _FAILING_APPENDS = share("headgate_appends_total", _OF_A_ROUTE, FAILED_APPEND)
 _ORIGIN_TIMES = "headgate_origin_request_duration_seconds"
 _SHARE_OF_READS = "{{ $value | humanizePercentage }} of the reads of {{ $labels.route }}"
 _FREE = "headgate_storage_free_bytes"
-_LEAST_FREE = Threshold(Gauge(_FREE), "<", LEAST_FREE_BYTES)
 
 
 def _is_full(window: str, within_s: int, known: str) -> str:
@@ -55,15 +52,12 @@ def _few_hits(
     return Alert(
         name,
         # Fewer reads burden nobody. Those of live readers are answered by feeds.
-        Threshold(
-            Ratio(
-                Rate(fetches, "job, route"),
-                Rate("headgate_cache_results_total", "job, route"),
-                least=3,
-            ),
-            ">",
-            1 - ALARM,
-        ),
+        ratio(
+            rate(fetches, "job, route"),
+            rate("headgate_cache_results_total", "job, route"),
+            least=3,
+        )
+        + f" > {1 - ALARM:.12g}",
         "5m",  # longer than most caches need to fill
         "warning",
         f"{_SHARE_OF_READS} are {fetched}.",
@@ -77,7 +71,7 @@ def _few_hits(
 OF_PARTS = (
     Alert(
         "HeadgateAccessFileRefused",
-        Threshold(Gauge("headgate_access_file_ok"), "==", 0),
+        "headgate_access_file_ok == 0",
         "1m",  # longer than any editor needs to write a file
         "warning",
         "{{ $labels.instance }} cannot use the present file of {{ $labels.setting }}.",
@@ -89,7 +83,7 @@ OF_PARTS = (
     *CERTIFICATE_ALERTS,
     Alert(
         "HeadgateSubscriptionStuck",
-        Threshold(Gauge("headgate_subscriptions", 'state="stuck"'), ">", 0),
+        'headgate_subscriptions{state="stuck"} > 0',
         "5m",
         "warning",
         "Subscriptions of {{ $labels.route }} that have failed for over a day: {{ $value }}.",
@@ -100,7 +94,7 @@ OF_PARTS = (
     Alert(
         "HeadgateSubscriptionLags",
         # A worker that takes an hour for a wake has a lease of ten minutes at most to extend.
-        Threshold(Gauge("headgate_subscription_oldest_seconds"), ">", 3600),
+        "headgate_subscription_oldest_seconds > 3600",
         "10m",
         "warning",
         "Events of {{ $labels.route }} have waited for {{ $value | humanizeDuration }} for their"
@@ -112,7 +106,7 @@ OF_PARTS = (
     ),
     Alert(
         "HeadgateWakesFail",
-        Threshold(Gauge("headgate_subscriptions", 'state="failed"'), ">", 0),
+        'headgate_subscriptions{state="failed"} > 0',
         "3m",  # longer than most receivers need to restart
         "warning",
         "Subscriptions of {{ $labels.route }} on {{ $labels.instance }} whose workers cannot be"
@@ -124,7 +118,7 @@ OF_PARTS = (
     ),
     Alert(
         "HeadgateSubscriptionPaused",
-        Threshold(Gauge("headgate_subscriptions", 'state="paused"'), ">", 0),
+        'headgate_subscriptions{state="paused"} > 0',
         "2h",  # longer than most repairs take
         "warning",
         "Subscriptions of {{ $labels.route }} that have been paused for two hours: {{ $value }}.",
@@ -144,7 +138,7 @@ OF_PARTS = (
     ),
     Alert(
         "HeadgateWorkersSilent",
-        Threshold(Gauge("headgate_workers_silent"), ">", 0),
+        "headgate_workers_silent > 0",
         "2m",
         "warning",
         "Workers of {{ $labels.instance }} that do not answer: {{ $value }}.",
@@ -163,7 +157,7 @@ OF_PARTS = (
     ),
     Alert(
         "HeadgateLogDown",
-        Threshold(Gauge("headgate_storage_up"), "==", 0),
+        "headgate_storage_up == 0",
         "1m",
         "critical",
         "The log of {{ $labels.route }} takes no appends on {{ $labels.instance }}.",
@@ -192,25 +186,22 @@ OF_PARTS = (
         "The log cannot store them, and their writers get 503: /readyz, and the log lines"
         " log.failed and log.refused, give the reason.",
         "log",
+        is_symptom=True,
     ),
     Alert(
         "HeadgateDiskNearlyFull",
         # A small disk that nothing fills is no trouble.
-        f"({_LEAST_FREE}) or ({_FREE} < {FEW_FREE_BYTES} and {_is_full('30m', 14_400, '15m')})",
+        f"({_FREE} < {LEAST_FREE_BYTES})"
+        f" or ({_FREE} < {FEW_FREE_BYTES} and {_is_full('30m', 14_400, '15m')})",
         "0m",
         "critical",
         "{{ $labels.instance }} has {{ $value | humanize1024 }}B left for {{ $labels.route }}.",
         "Without room, appends are refused. Delete streams or make the disk larger.",
         "file",
-        plain_part=_LEAST_FREE,
     ),
     Alert(
         "HeadgateQuotaNearlyFull",
-        Threshold(
-            Ratio(Gauge("headgate_storage_used_bytes"), Gauge("headgate_storage_max_bytes")),
-            ">",
-            0.9,
-        ),
+        ratio("headgate_storage_used_bytes", "headgate_storage_max_bytes") + " > 0.9",
         "1m",
         "warning",
         "{{ $labels.route }} on {{ $labels.instance }} uses {{ $value | humanizePercentage }} of"
@@ -264,7 +255,7 @@ OF_PARTS = (
     ),
     Alert(
         "HeadgateRedisReplicaLags",
-        Threshold(Gauge("headgate_redis_replica_lag_bytes"), ">", 16 * MIB),
+        f"headgate_redis_replica_lag_bytes > {16 * MIB}",
         "5m",
         "warning",
         "A replica of the Redis of {{ $labels.route }} is {{ $value | humanize1024 }}B behind.",
@@ -283,11 +274,8 @@ OF_PARTS = (
     Alert(
         "HeadgatePurgesFail",
         # A purge is tried once a minute at least, whatever waits.
-        Threshold(
-            Rate("headgate_purges_total", "job, instance, cache", 'result=~"failed|abandoned"'),
-            ">",
-            0,
-        ),
+        rate("headgate_purges_total", "job, instance, cache", 'result=~"failed|abandoned"')
+        + " > 0",
         "10m",
         "warning",
         "{{ $labels.instance }} cannot purge {{ $labels.cache }}.",
@@ -307,15 +295,12 @@ OF_PARTS = (
     ),
     Alert(
         "HeadgateOriginSlow",
-        Threshold(
-            Ratio(
-                Rate(f"{_ORIGIN_TIMES}_sum", "job, instance, route"),
-                Rate(f"{_ORIGIN_TIMES}_count", "job, instance, route"),
-                least=0.02,  # six in five minutes: one slow response says nothing
-            ),
-            ">",
-            2,  # seconds; a reader of text gives up soon
-        ),
+        ratio(
+            rate(f"{_ORIGIN_TIMES}_sum", "job, instance, route"),
+            rate(f"{_ORIGIN_TIMES}_count", "job, instance, route"),
+            least=0.02,  # six in five minutes: one slow response says nothing
+        )
+        + " > 2",  # seconds; a reader of text gives up soon
         "1m",
         "warning",
         "The origin of {{ $labels.route }} answers {{ $labels.instance }} after"
@@ -325,7 +310,7 @@ OF_PARTS = (
     ),
     Alert(
         "HeadgateOriginServerDown",
-        Threshold(Gauge("headgate_origin_up"), "==", 0),
+        "headgate_origin_up == 0",
         "5m",
         "warning",
         "{{ $labels.instance }} cannot reach {{ $labels.server }}, an origin of"
@@ -346,7 +331,7 @@ OF_PARTS = (
     ),
     Alert(
         "HeadgateOriginFailing",
-        Threshold(Gauge("headgate_origin_failing"), "==", 1),
+        "headgate_origin_failing == 1",
         "1m",
         "warning",
         "{{ $labels.server }}, an origin of {{ $labels.route }}, answers"
@@ -357,15 +342,12 @@ OF_PARTS = (
     ),
     Alert(
         "HeadgateOriginErrors",
-        Threshold(
-            Ratio(
-                Rate(_ORIGIN_REQUESTS, "job, route", FAILED),
-                Rate(_ORIGIN_REQUESTS, "job, route"),
-                least=0.1,  # thirty in five minutes: of fewer, one failure says nothing
-            ),
-            ">",
-            0.05,
-        ),
+        ratio(
+            rate(_ORIGIN_REQUESTS, "job, route", FAILED),
+            rate(_ORIGIN_REQUESTS, "job, route"),
+            least=0.1,  # thirty in five minutes: of fewer, one failure says nothing
+        )
+        + " > 0.05",
         "5m",
         "warning",
         "{{ $value | humanizePercentage }} of the requests to the origin of"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from headgate_gateway.monitoring.quantities import Gauge, Threshold
 from headgate_gateway.monitoring.rules import Alert
 
 DAY_S = 86_400
@@ -41,7 +40,7 @@ def _expires(bound: ExpiryBound) -> str:
 CERTIFICATE_ALERTS = (
     Alert(
         "HeadgateCertificateFilesRefused",
-        Threshold(Gauge("headgate_tls_files_ok"), "==", 0),
+        "headgate_tls_files_ok == 0",
         "1m",  # longer than a renewal takes to write both files
         "warning",
         "{{ $labels.instance }} cannot use the present files of {{ $labels.setting }}, or they are"

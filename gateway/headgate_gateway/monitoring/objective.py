@@ -62,6 +62,7 @@ def burn_alerts(objective: float) -> tuple[Alert, Alert]:
             " within the last hour, or the last six.",
             f"The objective is that {percent} get no 5xx. At this pace the error budget of a month"
             " is used up within days.",
+            is_symptom=True,
         ),
         Alert(
             "HeadgateErrorBudgetBurns",
@@ -72,6 +73,7 @@ def burn_alerts(objective: float) -> tuple[Alert, Alert]:
             " within the last day, or the last three: more than the objective allows.",
             f"The objective is that {percent} get no 5xx. At this pace the error budget of a month"
             " is used up before the month is over.",
+            is_symptom=True,
         ),
     )
 

@@ -1,18 +1,12 @@
-"""Expressions of PromQL, and the conditions that the console compares by itself.
+"""Expressions of PromQL, which Prometheus evaluates, and the console as far as `promql` can.
 
-A `Threshold` on a gauge, on a plain rate over five minutes, or on one of these divided by another,
-is a value that both Prometheus and the console read. Quantiles, predictions and other windows are
-text for Prometheus alone.
 `by` are labels with commas between, `where` are label matchers, and windows are durations of
 PromQL.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
-
-from typing_extensions import override
 
 SERVED_HERE = 'result=~"hit|collapsed|stale"'
 SERVER_ERROR = 'status="5xx"'
@@ -24,6 +18,7 @@ ALARM = 0.70
 RATE_WINDOW = "5m"
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_UNITS = ((365 * 86_400, "year"), (86_400, "day"), (3600, "hour"), (60, "minute"))
 
 
 def seconds(duration: str) -> int:
@@ -31,58 +26,13 @@ def seconds(duration: str) -> int:
     return int(duration[:-1]) * _UNITS_S[duration[-1]]
 
 
-@dataclass(frozen=True, slots=True)
-class Gauge:
-    """The present value of each series of a gauge; `where` is empty or one matcher with `=`."""
-
-    metric: str
-    where: str = ""
-
-    @override
-    def __str__(self) -> str:
-        return _series(self.metric, self.where)
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """The growth of a counter per second in five minutes, summed over equal `by` labels."""
-
-    metric: str
-    by: str
-    where: str = ""
-
-    @override
-    def __str__(self) -> str:
-        return rate(self.metric, self.by, self.where)
-
-
-@dataclass(frozen=True, slots=True)
-class Ratio:
-    """A quantity divided by another with equal labels: a share, or the mean of a histogram.
-
-    There is none where the whole is not more than `least`: of few requests it says nothing.
-    """
-
-    part: Gauge | Rate
-    whole: Gauge | Rate
-    least: float = 0.0
-
-    @override
-    def __str__(self) -> str:
-        return f"{self.part} / ({self.whole} > {self.least:.12g})"
-
-
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """The values of a quantity that are beyond a bound."""
-
-    quantity: Gauge | Rate | Ratio
-    operator: Literal["<", ">", "=="]
-    bound: float
-
-    @override
-    def __str__(self) -> str:
-        return f"{self.quantity} {self.operator} {self.bound:.12g}"
+def spell(seconds: int) -> str:
+    """Format a duration in the largest unit that needs no fraction."""
+    for size, unit in _UNITS:
+        if seconds and seconds % size == 0:
+            count = seconds // size
+            return f"{count:,} {unit}{'' if count == 1 else 's'}"
+    return f"{seconds:,} second{'' if seconds == 1 else 's'}"
 
 
 def _series(metric: str, where: str) -> str:
@@ -102,6 +52,14 @@ def rate(metric: str, by: str, where: str = "", window: str = RATE_WINDOW) -> st
 def increase(metric: str, by: str, where: str = "", window: str = RATE_WINDOW) -> str:
     """Return the growth of a counter, summed over series with equal `by` labels."""
     return f"sum by ({by}) (increase({_series(metric, where)}[{window}]))"
+
+
+def ratio(part: str, whole: str, least: float = 0.0) -> str:
+    """Return an expression divided by another with equal labels.
+
+    There is none where the whole is not more than `least`: of few requests it says nothing.
+    """
+    return f"{part} / ({whole} > {least:.12g})"
 
 
 def share(metric: str, by: str, where: str, window: str = RATE_WINDOW) -> str:

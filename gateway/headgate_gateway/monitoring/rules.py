@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from headgate_gateway.monitoring.quantities import seconds
+
 if TYPE_CHECKING:
-    from headgate_gateway.monitoring.quantities import Threshold
     from headgate_gateway.settings import Settings
 
 # One of `parts_of`: `log`, a kind of log, `quota`, `origin`, `subscriptions`, `workers`, `purges`,
 # `access_files`, `tls`.
 Part: TypeAlias = str
+# A range of a selector, and the window in the name of what is recorded.
+_WINDOWS = re.compile(r"\[(\d+[smhd])\]|_rate(\d+[smhd])\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +32,11 @@ class RecordingRule:
 class Alert:
     """An alert, which fires when its condition has had a result for as long as `lasting`.
 
-    The console evaluates a condition that is a `Threshold`; a text is PromQL for Prometheus alone.
     `critical` alerts wake somebody: readers or writers are not served, or data are lost.
     """
 
     name: str
-    condition: Threshold | str
+    expr: str  # the condition, as Prometheus evaluates it
     lasting: str
     severity: Literal["warning", "critical"]
     summary: str
@@ -40,22 +44,15 @@ class Alert:
     part: Part | None = None
     # The kind of the health notes about the same: one item together.
     check: str | None = None
-    # The part of a text that the console can evaluate.
-    plain_part: Threshold | None = None
     # What the console looks up and names, since metrics have no label for it.
     names: Literal["", "stream", "subscription", "read"] = ""
     # Shown below another incident of the same route, which has caused it.
     is_symptom: bool = False
 
     @property
-    def expr(self) -> str:
-        """The condition as Prometheus evaluates it."""
-        return str(self.condition)
-
-    @property
-    def threshold(self) -> Threshold | None:
-        """The condition that the console evaluates; None for a rule of Prometheus alone."""
-        return self.plain_part if isinstance(self.condition, str) else self.condition
+    def window_s(self) -> int:
+        """The longest window that the condition looks back on, also by a recorded name; or 0."""
+        return max(map(seconds, filter(None, chain(*_WINDOWS.findall(self.expr)))), default=0)
 
     @property
     def anchor(self) -> str:
