@@ -106,6 +106,10 @@ def test_pages_of_two_workers_together_list_each_reader_once(redis: str) -> None
             rows = listed(server)["rows"]
             assert len({row["id"].partition("-")[0] for row in rows}) == 2, "each worker has some"
             assert {row["user_agent"] for row in rows} == {AGENT}
+            sums = listed(server, limit=1)["sums"]
+            assert sums["by_mode"] == {"sse": 12, "long-poll": 8}
+            assert sum(sums["by_status"].values()) == 20
+            assert sums["sent_bytes"] == sum(row["sent_bytes"] or 0 for row in rows)
             status, groups = told(server, "GET", "/api/v1/readers/groups?by=address")
             assert (status, [row["readers"] for row in groups["rows"]]) == (200, [20])
             ids = [row["id"] for row in listed(server, mode="sse")["rows"]]
@@ -348,6 +352,8 @@ def test_an_operator_disconnects_bans_and_lifts_by_plain_forms() -> None:
             _, done = submitted(server, "/clients", do="disconnect", reader=shown()[0])
             assert "Disconnected readers: 1." in done
             assert len(shown()) == 2
+            ban_form = "/clients?show=bans&amp;kind=address&amp;value=127.0.0.1"
+            assert page(server, "/clients", "").count(f'href="{ban_form}">Ban…') == 2
             bans = "/clients?show=bans"
             fields = {"kind": "address", "value": "127.0.0.1", "seconds": "600", "status": "429"}
             _, done = submitted(server, bans, do="ban", **fields)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from operator import attrgetter
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,16 +13,18 @@ from headgate_gateway.features.questions.loudest import LoudestList
 from headgate_gateway.features.questions.readers import (
     ReaderGroups,
     ReaderPage,
+    ReaderSums,
     merged,
     rank,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from headgate_gateway.features.questions.loudest import ClientLoad, Load, StreamLoad
     from headgate_gateway.features.questions.readers import ListReaders, ReaderGroup
 
+K = TypeVar("K")
 L = TypeVar("L", bound="Load")
 
 LOAD = attrgetter("load")
@@ -36,7 +39,8 @@ def page_of(question: ListReaders, answers: Sequence[ReaderPage]) -> ReaderPage:
         question.limit,
         has_more=any(it.after is not None for it in answers),
     )
-    return ReaderPage(shown, sum(it.total for it in answers), after)
+    sums = _sums_of(answers)
+    return ReaderPage(shown, sums.readers, after, sums)
 
 
 def groups_of(answers: Sequence[ReaderGroups]) -> ReaderGroups:
@@ -47,7 +51,25 @@ def groups_of(answers: Sequence[ReaderGroups]) -> ReaderGroups:
             found[row.key] = merged(found[row.key], row) if row.key in found else row
     largest = sorted(found.values(), key=attrgetter("readers"), reverse=True)
     total = max(len(found), *(it.total for it in answers))
-    return ReaderGroups(tuple(largest[:MOST_SHOWN]), total)
+    return ReaderGroups(tuple(largest[:MOST_SHOWN]), total, _sums_of(answers))
+
+
+def _sums_of(answers: Sequence[ReaderPage | ReaderGroups]) -> ReaderSums:
+    """Add up the readers of the processes."""
+    sums = [it.sums for it in answers]
+    return ReaderSums(
+        _added(it.by_mode for it in sums),
+        _added(it.by_status for it in sums),
+        sum(it.sent_bytes for it in sums),
+        max(it.behind for it in sums),
+    )
+
+
+def _added(counts: Iterable[dict[K, int]]) -> dict[K, int]:
+    found: Counter[K] = Counter()
+    for one in counts:
+        found.update(one)
+    return dict(found)
 
 
 def loudest_of(answers: Sequence[LoudestList]) -> LoudestList:

@@ -17,7 +17,7 @@ STATES = {
     ],
     "/clients": [
         "/clients",
-        *(f"/clients?by={it}" for it in ("principal", "address")),
+        *(f"/clients?by={it}" for it in ("principal", "address", "stream")),
         *(f"/clients?show={it}" for it in ("usage", "refusals", "tokens", "bans")),
     ],
     "/subscriptions": [

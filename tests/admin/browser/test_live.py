@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING
 
@@ -326,3 +327,28 @@ async def test_the_cursor_shows_the_same_moment_in_all_charts(
         await tab.page.mouse.move(0, 0)
         await expect(rules).to_have_count(0)
         assert await total.inner_text() == newest
+
+
+async def test_readers_come_by_themselves_but_not_under_a_pointer_on_a_button(
+    browser: Browser, site: Filled
+) -> None:
+    path = "/clients?by=each&order=since&text=calm"
+    await site.send("PUT", "calm")
+    async with (
+        showing(browser, site.console, path) as tab,
+        showing(browser, site.console, path) as other,
+        asyncio.TaskGroup() as readers,
+    ):
+        following = []
+        rows, others = (it.page.locator(".readers tbody tr") for it in (tab, other))
+        await expect(tab.page.get_by_text("No reader fits")).to_be_visible()
+        for count in 1, 2, 3:
+            following.append(readers.create_task(site.follow("calm")))
+            await expect(others).to_have_count(count)
+            await expect(rows).to_have_count(1)
+            await rows.get_by_role("button", name="Disconnect").hover()
+        await tab.page.get_by_role("heading", name="Clients").hover()
+        await expect(rows).to_have_count(3)
+        await expect(tab.page.get_by_text(re.compile("^3 readers: 3 SSE"))).to_be_visible()
+        for one in following:
+            one.cancel()

@@ -17,20 +17,27 @@ const region = (name) => document.querySelector(`[data-live="${name}"]`);
 
 /** @type {EventSource | null} */
 let source = null;
+/** @type {Map<string, string>} regions as they were sent, which are not shown yet */
+const pending = new Map();
 let heardAt = 0;
 let retry = 0;
 
 function listen() {
   if (source || document.hidden || !document.querySelector("[data-live]:not([data-live=instance], [data-live=badge])")) return;
-  source = new EventSource(location.href);
+  // What a page decides once, such as how it groups, is in the address that it follows.
+  source = new EventSource(document.querySelector("[data-follows]")?.getAttribute("data-follows") ?? location.href);
   heardAt = performance.now();
   source.addEventListener("problem", (event) => say(`${JSON.parse(event.data)}. Trying again every 2 s.`));
   source.addEventListener("regions", (event) => {
     heardAt = performance.now();
     notice.hidden = true;
-    for (const [name, html] of Object.entries(JSON.parse(event.data))) {
+    for (const [name, html] of Object.entries(JSON.parse(event.data))) pending.set(name, html);
+    for (const [name, html] of pending) {
       const shown = region(name);
+      // No other row comes under a pointer that is about to press a button.
+      if (shown?.querySelector("[data-calm]:is(:hover, :focus-within)")) continue;
       if (shown) morph(shown, html);
+      pending.delete(name);
     }
     ready();
     showState();

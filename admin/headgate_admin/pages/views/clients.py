@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -43,11 +44,13 @@ LISTS = {
     "bans": "Bans",
 }
 GROUPINGS = {
-    "": "Each",
+    "each": "Each",
     "principal": "By principal",
     "address": "By address",
     "stream": "By stream",
 }
+# From so many readers on, a list of each is longer than a page: they are grouped by stream.
+MANY_READERS = 50
 # Order, title, whether it is a number. The first column of a list is the header of its rows.
 COLUMNS = (
     ("stream", "Stream", False),
@@ -95,12 +98,14 @@ async def show(visit: Visit, **made: object) -> TemplatePage:
     values: Values = {
         "lists": LISTS,
         "shown": shown,
+        "tab": shown,  # of which the live part is sent
         "shows_clients": visit.viewer.is_operator,
         "is_operator": visit.viewer.is_operator,
         "refusal": refusal,
         "lines": lines,
     }
-    if visit.whole:  # nothing in it is sent again while it is open: buttons would move
+    # Of the others nothing is sent again while they are open: what is entered would be lost.
+    if visit.whole or shown == "readers":
         values |= await SHOWN[shown](visit)
     return TemplatePage("clients.html", values | made)
 
@@ -110,29 +115,44 @@ async def _readers(visit: Visit) -> Values:
     query, readers = visit.query, visit.console.readers
     shows_clients = visit.viewer.is_operator
     chosen = {name: query.get(name, "") for name in ReaderChoice.__struct_fields__}
-    by = choice(query.get("by", ""), tuple(GROUPINGS), "by")
+    usual = "each" if chosen["stream"] else ""
+    by = choice(query.get("by") or usual, ("", *GROUPINGS), "by")
     between = times(visit)
     conditions = filled(query, ReaderChoice)
     place = {"order": query.get("order", "behind"), "after": query.get("after", "")}
     wanted = wish_of({**conditions, **place}, OfReaders)
+    kept = chosen | {name: query.get(name, "") for name in ("from", "to")}
     values: Values = {
-        "by": by,
         "groupings": [it for it in GROUPINGS.items() if it[0] != "address" or shows_clients],
         "chosen": chosen,
         "between": between,
         "is_filtered": bool(conditions) or between is not None,
         "prefixes": visit.console.prefixes,
         "modes": {"": "Any", "sse": "SSE", "long-poll": "long-poll"},
+        "columns": [it for it in COLUMNS if it[0] != "address" or shows_clients],
+        **place,
     }
+
+    def shown(by: str, **found: object) -> Values:
+        """Return the values with what was found; an open page stays grouped as it began."""
+        address = partial(_address, {**kept, "by": by})
+        return {**values, "by": by, "address": address, "groups": None, "page": None, **found}
+
     try:
-        if by:
-            groups = wish_of({**conditions, "by": by}, OfReaderGroups)
-            return values | {"groups": await readers.groups(groups, visit.viewer, between)}
+        if by != "each":
+            grouped = wish_of({**conditions, "by": by or "stream"}, OfReaderGroups)
+            groups = await readers.groups(grouped, visit.viewer, between)
+            if by or groups.sums.readers >= MANY_READERS:
+                return shown(grouped.by, groups=groups, sums=groups.sums)
         page = await readers.page(wanted, visit.viewer, between)
     except ConsoleError as refusal:
-        return values | {"trouble": refusal}
-    columns = [it for it in COLUMNS if it[0] != "address" or shows_clients]
-    return values | {"page": page, **place, "columns": columns}
+        return shown(by or "each", trouble=refusal)
+    return shown("each", page=page, sums=page.sums)
+
+
+def _address(kept: Mapping[str, str], **changes: str) -> str:
+    """Return the address of this page with other parameters."""
+    return link(PATH, **{**kept, **changes})
 
 
 async def _usage(visit: Visit) -> Values:

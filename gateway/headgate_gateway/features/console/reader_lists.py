@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from heapq import nlargest, nsmallest
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
@@ -27,6 +28,7 @@ from headgate_gateway.features.questions.readers import (
     ReaderPage,
     ReaderQuery,
     ReaderRow,
+    ReaderSums,
     merged,
     rank,
 )
@@ -36,9 +38,7 @@ if TYPE_CHECKING:
 
     from headgate_gateway.features.console.inspected_streams import RoutedFeed
     from headgate_gateway.features.console.reader_states import ReaderState
-    from headgate_gateway.features.questions.readers import (
-        GroupBy,
-    )
+    from headgate_gateway.features.questions.readers import GroupBy, ReaderMode, ReaderStatus
     from headgate_gateway.routes.contract import StreamRoute
     from headgate_gateway.routes.router import Router
     from headgate_gateway.routes.services import Services
@@ -90,22 +90,20 @@ class ReaderLists:
         after = decode_after(question.after, tuple[float | str, str])
         limit = max(1, min(question.limit, MOST_READERS))
         first: _FirstRows[tuple[Rank, ReaderRow]] = _FirstRows(limit + 1, itemgetter(0))
-        total = 0
 
         def take(found: _ListedReader) -> None:
-            nonlocal total
-            total += 1
             place = rank(question.order, found.row)
             if after is None or place > after:
                 first.add((place, found.row))
 
         try:
-            await self._each(question.where, take)
+            sums = await self._each(question.where, take)
         except TypeError as error:  # `after` is of another order
             raise BadRequest(NO_PAGE) from error
         ranked = first.rows()
         more = encode_after(ranked[limit - 1][0]) if len(ranked) > limit else None
-        return ReaderPage(tuple(row for _, row in ranked[:limit]), total, more)
+        rows = tuple(row for _, row in ranked[:limit])
+        return ReaderPage(rows, sums.readers, more, sums)
 
     async def groups(self, question: GroupReaders) -> ReaderGroups:
         """Return the largest groups of readers."""
@@ -115,9 +113,9 @@ class ReaderLists:
             one = _group_of(found.row, question.by)
             groups[one.key] = merged(groups[one.key], one) if one.key in groups else one
 
-        await self._each(question.where, take)
+        sums = await self._each(question.where, take)
         largest = nlargest(MOST_GROUPS, groups.values(), key=attrgetter("readers"))
-        return ReaderGroups(tuple(largest), len(groups))
+        return ReaderGroups(tuple(largest), len(groups), sums)
 
     async def end(self, question: EndReaders) -> EndedReaderCount:
         """Disconnect readers; those that have left meanwhile are not counted."""
@@ -158,14 +156,24 @@ class ReaderLists:
         await self._each(ReaderQuery(with_clients=True), take)
         return EndedReaderCount(count)
 
-    async def _each(self, where: ReaderQuery, take: Callable[[_ListedReader], None]) -> None:
-        """Call `take` with each chosen reader."""
+    async def _each(self, where: ReaderQuery, take: Callable[[_ListedReader], None]) -> ReaderSums:
+        """Call `take` with each chosen reader; return their sums."""
+        modes: Counter[ReaderMode] = Counter()
+        statuses: Counter[ReaderStatus] = Counter()
+        sent_bytes = behind = 0
 
         def take_chosen(found: _ListedReader) -> None:
-            if where.fits(found.row):
+            nonlocal sent_bytes, behind
+            row = found.row
+            if where.fits(row):
+                modes[row.mode] += 1
+                statuses[row.status] += 1
+                sent_bytes += row.sent_bytes or 0
+                behind = max(behind, row.behind or 0)
                 take(found)
 
         await self._in_turns(self._readers(where), take_chosen)
+        return ReaderSums(dict(modes), dict(statuses), sent_bytes, behind)
 
     async def _in_turns(self, items: Iterable[T], take: Callable[[T], None]) -> None:
         """Call `take` with each item, in turns with other work."""
@@ -232,7 +240,7 @@ def _group_of(row: ReaderRow, by: GroupBy) -> ReaderGroup:
     keys: dict[GroupBy, tuple[str, str]] = {
         "principal": (row.account, row.principal),
         "address": (row.address or "", row.address or ""),
-        "stream": (f"{row.route}/{row.stream}",) * 2,
+        "stream": (f"{row.route}/{row.stream}", row.stream),
     }
     key, name = keys[by]
     return ReaderGroup(key, name, 1, row.sent_bytes or 0, row.behind or 0, row.since)

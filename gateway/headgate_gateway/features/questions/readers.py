@@ -104,12 +104,27 @@ class ListReaders(msgspec.Struct, tag=True, frozen=True):
     limit: int = READERS
 
 
+class ReaderSums(msgspec.Struct, frozen=True):
+    """The sums of the chosen readers, also of those that are on other pages."""
+
+    by_mode: dict[ReaderMode, int] = {}
+    by_status: dict[ReaderStatus, int] = {}
+    sent_bytes: int = 0
+    behind: int = 0  # bytes of the reader that is furthest behind
+
+    @property
+    def readers(self) -> int:
+        """The number of readers."""
+        return sum(self.by_mode.values())
+
+
 class ReaderPage(msgspec.Struct, tag=True, frozen=True):
     """Readers, where the next page begins (None when there is none), and how many there are."""
 
     rows: tuple[ReaderRow, ...]
     total: int
     after: str | None = None
+    sums: ReaderSums = ReaderSums()
 
 
 class GroupReaders(msgspec.Struct, tag=True, frozen=True):
@@ -135,6 +150,7 @@ class ReaderGroups(msgspec.Struct, tag=True, frozen=True):
 
     rows: tuple[ReaderGroup, ...]
     total: int
+    sums: ReaderSums = ReaderSums()
 
 
 def merged(one: ReaderGroup, other: ReaderGroup) -> ReaderGroup:
