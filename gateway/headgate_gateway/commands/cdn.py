@@ -153,6 +153,13 @@ def _settings_of(command: Callable[..., None]) -> Callable[..., None]:
     return config_option(admin_option(admin_token_option(cacert_option(call))))
 
 
+def _complete_target(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the targets that begin so, for the completion of a shell."""
+    from headgate_cdn.targets import TARGETS
+
+    return [name for name in TARGETS if name.startswith(incomplete)]
+
+
 @cdn.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 def list_targets(*, as_json: bool) -> None:
@@ -171,7 +178,7 @@ def list_targets(*, as_json: bool) -> None:
 
 
 @cdn.command("render")
-@click.argument("target")
+@click.argument("target", shell_complete=_complete_target)
 @click.option(
     "-o",
     "--output",
@@ -269,7 +276,7 @@ def check_file(file: Path, config: Path | None, *, as_json: bool) -> None:
 
 
 @cdn.command("explain")
-@click.argument("target")
+@click.argument("target", shell_complete=_complete_target)
 def explain_target(target: str) -> None:
     """Say what a target does and does not do, and which options it refuses."""
     with _refusals():

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 from typing_extensions import override
 
 from headgate.names import NOT_IN_FIELDS
 from headgate_gateway.commands.options.server import target_of
+from headgate_gateway.commands.options.stream_names import complete_stream
 from headgate_gateway.tools.server.target import StreamTarget
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 TIME = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
@@ -33,6 +38,14 @@ class StreamType(click.ParamType[StreamTarget]):
             return target_of(str(value), ctx)
         except ValueError as cause:
             self.fail(str(cause), param, ctx)
+
+    @override
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(name) for name in complete_stream(ctx, param, incomplete)]
 
 
 class FieldType(click.ParamType[str]):

@@ -15,6 +15,7 @@ from headgate_gateway.commands.options.server import (
     on_admin_listener,
     server_options,
 )
+from headgate_gateway.commands.options.stream_names import complete_stream
 from headgate_gateway.commands.stream.streams import STREAM_HELP, result_option
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ glob_option = click.option(
 
 
 @click.command("ls")
-@click.argument("prefix", default="")
+@click.argument("prefix", default="", shell_complete=complete_stream)
 @contains_option
 @glob_option
 @click.option(
@@ -73,7 +74,12 @@ def list_streams(
 
 @click.command(epilog=STREAM_HELP)
 @click.argument("stream", metavar="[STREAM]", type=StreamType(), required=False)
-@click.option("--prefix", metavar="TEXT", help="Delete all streams whose names begin with this.")
+@click.option(
+    "--prefix",
+    metavar="TEXT",
+    shell_complete=complete_stream,
+    help="Delete all streams whose names begin with this.",
+)
 @contains_option
 @glob_option
 @click.option("--yes", "is_confirmed", is_flag=True, help="Delete many without asking first.")
