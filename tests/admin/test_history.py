@@ -52,14 +52,6 @@ def test_every_span_of_the_history_has_the_same_sum() -> None:
         assert requests(figures.summed(kept.of(A, span, NOW))) == 3 * POINTS
 
 
-def test_the_row_of_an_hour_ago_is_found_in_the_history() -> None:
-    kept = History([A])
-    kept.add(NOW - 3600, {A: row(requests=7)})
-    assert requests(kept.before(A, 3600, NOW)) == 7
-    assert kept.before(A, 7200, NOW) is None
-    assert kept.start("15m", NOW) == NOW - 179 * 5
-
-
 # ---------------------------------------------------------------- figures
 
 
@@ -82,12 +74,8 @@ FIGURES = {
     "misses": (figures.result_rate("miss"), READ, 1.0),
     "failed reads": (figures.result_rate("error"), READ, 0.6),
     "readers of a response": (figures.collapse, SHARED, 302 / 3),
-    "most readers of a response": (figures.most_collapsed, SHARED, 500),
-    "more than all buckets": (
-        figures.most_collapsed,
-        seen(observed(COLLAPSED, {1_000_000: 1}, A)),
-        10_000,
-    ),
+    "a share of requests": (figures.share("errors"), row(requests=8, errors=2), 0.25),
+    "no share of no requests": (figures.share("errors"), row(), None),
     "no p99": (P99, row(), None),
     "p99 of the first bucket": (P99, delivered({0.0004: 100}), 0.000495),
     "p99 of another bucket": (P99, delivered({0.3: 100}), 0.4975),

@@ -64,10 +64,10 @@ INSTANCE = Instance("here", HealthState("good", "serving"), 1, "0", None, 1)
 class Stage:
     """A recorder, and what it looks at."""
 
-    def __init__(self) -> None:
+    def __init__(self, routes: Sequence[dict[str, str]] = ROUTES) -> None:
         self.clock = Clock()
         self.source = Switchboard()
-        self.setup: Setup = setup(self.clock, routes=ROUTES)
+        self.setup: Setup = setup(self.clock, routes=routes)
         self.recorder = Recorder(self.source, self.setup, "here")
 
     async def look(self, *numbers: object, after_s: float = 5.0) -> None:
@@ -111,11 +111,13 @@ def reads(hits: int, misses: int, route: str = OWN) -> list[object]:
 
 
 ERRORS = counter("headgate_error_responses_total", "", "route", "status")
-APPEND_TIME = histogram(
+REQUEST_TIME = histogram(
     "headgate_request_duration_seconds", "", "route", "operation", bounds=DURATION_SECONDS
 )
-COMMIT_APPENDS = histogram("headgate_commit_appends", "", "route", bounds=(1, 10, 100))
 RECEIVED = counter("headgate_request_bytes_total", "", "route")
+AOF = gauge("headgate_redis_aof_enabled", "", "route")
+SENT = counter("headgate_response_bytes_total", "", "route")
+ORIGIN_TIME = histogram("headgate_origin_request_duration_seconds", "", "route", bounds=(1.0, 2.0))
 
 
 def counted(looks: int) -> list[object]:
@@ -133,9 +135,11 @@ def counted(looks: int) -> list[object]:
         sample(LIVE_READERS, 10, OWN, "long_poll"),
         observed(COLLAPSED, {10: looks}, OWN),
         observed(DELIVERY, {0.003: looks}, OWN),
-        observed(APPEND_TIME, {0.002: 99 * looks, 0.2: looks}, OWN, "append"),
-        observed(APPEND_TIME, {5.0: looks}, OWN, "create"),
-        observed(COMMIT_APPENDS, {10: 5 * looks}, OWN),
+        observed(REQUEST_TIME, {0.002: 99 * looks, 0.2: looks}, OWN, "append"),
+        observed(REQUEST_TIME, {5.0: looks}, OWN, "create"),
+        observed(REQUEST_TIME, {0.07: looks}, OWN, "read"),
+        observed(ORIGIN_TIME, {1.5: looks}, OWN),
+        sample(SENT, 35_000 * looks, OWN),
     ]
 
 
@@ -148,51 +152,55 @@ async def test_the_overview_computes_exact_figures_from_known_samples(stage: Sta
     for looks in range(4):  # what was before the first one does not count
         await stage.look(*counted(looks))
     told = stage.overview()
-    writes = told.writes
     assert {
         "without_origin": told.without_origin.value,
         "collapse": told.collapse.value,
-        "most_collapsed": told.most_collapsed,
+        "shared": told.shared,
         "live_readers": told.live_readers.value,
         "requests": told.requests.value,
-        "delivery_p99": told.delivery_p99.value,
-        "appends": (told.appends.value, writes.appends.value),
-        "refused": writes.refused.value,
-        "failed": writes.failed.value,
-        "received": writes.received.value,
-        "p50": writes.p50.value,
-        "p99": writes.p99.value,
-        "commits": (writes.commits.value, writes.appends_per_commit.value),
+        "delivery_p99": told.delivery.p99.value,
+        "appends": told.appends.value,
+        "write_share": told.write_share,
+        "failed": (told.errors, told.failed.value, told.failed_appends),
+        "sent": (told.sent.value, told.received),
+        "reads": (told.read.p50, told.read.p99.value),
+        "p50": told.append.p50,
+        "p99": told.append.p99.value,
+        "behind": told.routes[1].figures.p99,
+        "errors": told.routes[1].figures.errors,
     } == {
         "without_origin": 0.9,
         "collapse": 10,
-        "most_collapsed": 10,
+        "shared": 3,
         "live_readers": 50,
         "requests": pytest.approx(34.0),
         "delivery_p99": pytest.approx(0.00497, rel=0.01),
-        "appends": (10.0, 10.0),
-        "refused": 2.0,
-        "failed": 1.0,
-        "received": 1_000.0,
+        "appends": 10.0,
+        "write_share": pytest.approx(65 / 170),
+        "failed": (30, pytest.approx(10 / 170), 1.0),
+        "sent": (7_000.0, 1_000.0),
+        "reads": (pytest.approx(0.075), pytest.approx(0.0995)),
         "p50": pytest.approx(0.00177, rel=0.01),
         "p99": pytest.approx(0.0025),
-        "commits": (1.0, 10.0),
+        "behind": pytest.approx(1.99),
+        "errors": 30,
     }
     assert told.readers == {"sse": 40, "long-poll": 10}
     results = {"hit": 18.0, "collapsed": 0.0, "revalidated": 0.0, "stale": 0.0}
     # A failed read is an error and no miss, and a failed append is neither.
-    assert ends(told.by_result) == {**results, "miss": 1.0, "error": 1.0}
-    assert ends(writes.by_outcome) == {
+    assert ends(told.charts.reads) == {**results, "miss": 1.0, "error": 1.0}
+    assert ends(told.charts.appends) == {
         "stored": 10.0,
         "refused": 2.0,
         "failed": 1.0,
         "client left": 0.0,
     }
     causes = {"bad request": 2.0, "not admitted": 0.0, "absent": 1.0}
-    assert ends(told.refused) == {**causes, "conflict": 0.0, "too many": 1.0}
-    assert told.ratio.lines[0].values[-4:] == (None, 0.9, 0.9, 0.9)
-    p50, p99 = (line.values[-1] for line in told.delivery.lines)
-    assert (p50 or 0) <= (p99 or 0) != 0
+    assert ends(told.charts.refused) == {**causes, "conflict": 0.0, "too many": 1.0}
+    assert told.without_origin.history[-4:] == (None, 0.9, 0.9, 0.9)
+    p99 = (told.read.p99, told.append.p99, told.delivery.p99)
+    assert list(ends(told.charts.times).values()) == [pytest.approx(it.value) for it in p99]
+    assert ends(told.charts.behind) == {SHARED: None, OWN: pytest.approx(1.99)}
 
 
 async def test_a_route_whose_requests_are_for_absent_streams_says_so(stage: Stage) -> None:
@@ -209,16 +217,55 @@ async def test_a_route_whose_requests_are_for_absent_streams_says_so(stage: Stag
     assert (other.state.words, other.figures.without_origin) == ("serving", 1.0)
 
 
+async def test_the_chart_of_origins_and_storages_has_the_four_slowest_by_their_routes() -> None:
+    stage = Stage([{"prefix": f"/{number}", "storage": "memory:"} for number in range(6)])
+    bounds = (0.1, 0.2, 0.4, 0.8, 1.6)
+    times = histogram("headgate_append_duration_seconds", "", "route", bounds=bounds)
+    for looked in range(2):
+        slow = {"/1": 0.3, "/2": 0.1, "/3": 1.5, "/4": 0.2, "/5": 0.7}
+        await stage.look(*(observed(times, {took: looked}, it) for it, took in slow.items()))
+    assert [it.name for it in stage.overview().charts.behind.lines] == ["/1", "/3", "/4", "/5"]
+
+
+async def test_a_gateway_is_unused_until_its_first_request_or_stream(stage: Stage) -> None:
+    stored = gauge("headgate_storage_streams", "", "route")
+    for numbers, is_unused in (
+        ((sample(REQUESTS, 0, OWN, "read", "2xx"), sample(stored, 0, SHARED)), True),
+        ((sample(stored, 1, SHARED),), False),
+        ((sample(REQUESTS, 1, OWN, "read", "4xx"),), False),
+    ):
+        await stage.look(*numbers)
+        assert stage.overview().is_unused is is_unused
+
+
+async def test_a_route_in_need_of_attention_does_not_say_that_it_serves(stage: Stage) -> None:
+    for _ in range(2):
+        await stage.look(sample(AOF, 0, SHARED), *reads(10, 0, SHARED), *reads(10, 0))
+    assert [it.state for it in stage.overview().routes] == [
+        HealthState("warning", "no append-only file"),
+        HealthState("good", "serving"),
+    ]
+    (it,) = stage.attention()
+    stage.recorder.incidents.mute(it.id, "ada", stage.clock.now)
+    assert stage.overview().routes[0].state.words == "serving"
+
+
 async def test_charts_begin_with_the_first_data_and_share_one_time_axis(stage: Stage) -> None:
     first = stage.clock.now
     for looked in range(11):
         await stage.look(*reads(10 * looked, 0))
     told = stage.overview()
-    charts = (told.by_result, told.refused, told.by_transport, told.delivery, told.writes.durations)
+    charts = (
+        told.charts.reads,
+        told.charts.refused,
+        told.charts.readers,
+        told.charts.times,
+        told.charts.behind,
+    )
     moments = {(it.start, len(line.values)) for it in charts for line in it.lines}
     assert moments == {(first + 10, 10)}
     assert {len(it) for it in (told.collapse.history, told.routes[0].figures.history)} == {10}
-    assert told.by_result.lines[0].values[0] == 2.0
+    assert told.charts.reads.lines[0].values[0] == 2.0
 
 
 async def test_rates_of_now_are_of_three_steps_and_readers_of_the_last_look(stage: Stage) -> None:
@@ -247,8 +294,8 @@ async def test_a_growing_log_shows_the_time_until_its_quota_or_its_disk_is_full(
             sample(free, 5e12, SHARED),
             after_s=60.0,
         )
-        log = next(it for it in stage.overview().logs if it.route == SHARED)
-        facts.append({it.name: it.value for it in log.facts})
+        shared, _ = stage.overview().routes
+        facts.append({it.name: it.value for it in shared.facts})
     assert facts[0]["Time until full"] == "known in a minute"
     assert facts[3]["Time until full"] == "not growing"
     assert facts[2]["Time until full"] == pytest.approx((10_000 - 2_200) / 10)
@@ -258,8 +305,8 @@ async def test_a_growing_log_shows_the_time_until_its_quota_or_its_disk_is_full(
 async def test_an_overview_before_the_first_sample_has_no_figures(stage: Stage) -> None:
     told = stage.overview()
     for stat in (told.without_origin, told.collapse, told.live_readers, told.requests):
-        assert (stat.value, stat.before, set(stat.history)) == (None, None, {None})
-    assert (told.readers, {it for line in told.delivery.lines for it in line.values}) == (
+        assert (stat.value, set(stat.history)) == (None, {None})
+    assert (told.readers, {it for line in told.charts.times.lines for it in line.values}) == (
         {},
         {None},
     )
@@ -277,8 +324,7 @@ async def test_the_overview_shows_servers_repairs_and_policy_of_each_route(stage
     shared, own = told.routes
     assert list(own.repairs.items()) == [("etag", 5), ("cors", 2)]
     servers = [("a:80", "up", "good"), ("b:80", "down", "bad")]
-    assert [(it.name, it.state.words, it.state.level) for it in own.servers] == servers
-    assert [(it.name, it.value, it.level) for it in told.logs[1].facts] == servers
+    assert [(it.name, it.value, it.level) for it in own.facts] == servers
     assert (own.kind, own.state.words) == ("http", "origin unreachable or failing")
     assert "At most 512 requests are at the origin at once." in own.policy
     assert (shared.kind, shared.state.words) == ("redis", "serving")

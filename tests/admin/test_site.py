@@ -7,6 +7,7 @@ import html
 import re
 import shlex
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -17,6 +18,7 @@ from aiohttp.test_utils import TestClient
 from headgate_admin.app import build
 from headgate_admin.errors import ConsoleError
 from headgate_admin.pages.live import LivePages
+from headgate_gateway.features.questions.loudest import LoudestList, StreamLoad
 from headgate_gateway.features.questions.streams import (
     DescribeStream,
     ListStreams,
@@ -26,7 +28,22 @@ from headgate_gateway.features.questions.streams import (
 )
 from headgate_gateway.features.subscriptions.metrics import SUBSCRIPTIONS
 from headgate_gateway.settings import Address
-from tests.admin.consoles import REPAIRS, RESULTS, Client, Switchboard, console, sample, setup
+from headgate_gateway.telemetry.metrics import histogram
+from headgate_gateway.telemetry.traffic import SECONDS
+from tests.admin.consoles import (
+    ADMITTED,
+    DELIVERY,
+    REPAIRS,
+    REQUESTS,
+    RESULTS,
+    Client,
+    Clock,
+    Switchboard,
+    console,
+    observed,
+    sample,
+    setup,
+)
 from tests.support import virtual_time
 from tests.support.admin_server import AdminServer
 from tests.support.given_settings import at
@@ -38,7 +55,21 @@ if TYPE_CHECKING:
     from headgate_gateway.features.questions.contract import Answer, Question
 
 EDGE = {"prefix": "/r", "origin": "http://h"}
+OPERATION = ("route", "operation")
 CHANGE = "/streams/one?route=/v1/stream&name=chat/0000&tab=change"
+
+
+def load(route: str, name: str, requests: float) -> StreamLoad:
+    return StreamLoad(
+        route=route,
+        name=name,
+        load=requests,
+        requests=requests,
+        appends=0.0,
+        refused=0.0,
+        sent_bytes=0.0,
+        received_bytes=0.0,
+    )
 
 
 def answers(question: Question) -> Sequence[Answer]:
@@ -76,23 +107,114 @@ async def test_the_card_of_a_private_route_states_once_what_shared_caches_may_st
 
 
 @pytest.mark.parametrize(
-    ("origins", "delivery", "tile", "is_judged"),
+    ("origins", "delivery", "tile"),
     [
-        (["memory:", "redis://h"], "commit to", "Served from memory", False),
-        (["http://h"], "arrival to", "Served without the origin", True),
-        (["memory:", "http://h"], "commit or arrival to", "Served from the cache", True),
+        (["memory:", "file:/nowhere"], "commit to", "Bytes sent/s"),
+        (["memory:", "redis://h"], "commit to", "Served from memory"),
+        (["http://h"], "arrival to", "Served without the origin"),
+        (["memory:", "http://h"], "commit or arrival to", "Served from the cache"),
     ],
 )
-async def test_tile_and_chart_are_named_by_where_the_streams_of_the_routes_live(
-    origins: list[str], delivery: str, tile: str, is_judged: bool
+async def test_the_strip_has_eight_figures_named_by_where_the_streams_of_the_routes_live(
+    origins: list[str], delivery: str, tile: str
 ) -> None:
     """What was appended is news here once it is committed, or the origin has told of it."""
     routes = [{"prefix": f"/{number}", **at(it)} for number, it in enumerate(origins)]
-    async with console(routes=routes) as client:
+    seen = tuple(observed(DELIVERY, {0.01: 1}, it["prefix"]) for it in routes)
+    source = Switchboard()
+    async with console(source, routes=routes) as client:
+        for source.numbers in ((), seen):
+            await client.look()
+        strip = (await client.page("/")).partition('<dl class="card strip"')[2]
+    names = re.findall("<dt>(.*?)(?: <span>15 min</span>)?</dt>", strip.partition("</dl>")[0])
+    assert names == [
+        *("Requests/s", "5xx", "Readers", "Read p99", "Append p99", "Delivery p99"),
+        *("Readers fed by one read", tile),
+    ]
+    assert f">{delivery} socket<" in strip
+
+
+@pytest.mark.parametrize("metric", ["append", "delivery"])
+@pytest.mark.parametrize("is_over", [False, True])
+async def test_a_p99_over_the_bound_of_its_alert_has_the_colour_of_the_alert(
+    metric: str, is_over: bool
+) -> None:
+    duration = histogram("headgate_request_duration_seconds", "", *OPERATION, bounds=SECONDS)
+    at_most, over = (0.5, 0.9) if metric == "append" else (1.0, 1.5)
+    took = {over if is_over else at_most: 100}
+    source = Switchboard()
+    async with console(source, routes=[EDGE]) as client:
+        for times in ({}, took):
+            source.numbers = (
+                observed(duration, times, "/r", "append")
+                if metric == "append"
+                else observed(DELIVERY, times, "/r"),
+            )
+            await client.look()
+        strip = (await client.page("/")).partition('<dl class="card strip"')[2]
+    coloured = re.findall('<div class="warning"><dt>(.*?) <', strip.partition("</dl>")[0])
+    assert coloured == ([f"{metric.capitalize()} p99"] if is_over else [])
+
+
+async def test_the_table_of_routes_has_those_in_need_then_the_busiest_and_a_line_for_the_rest() -> (
+    None
+):
+    routes = [{"prefix": f"/r{number:02}", "storage": "memory:"} for number in range(10)]
+    source = Switchboard(state={"log /r04": "the disk is full"})
+    clock = Clock()
+    async with console(source, setup(clock, admin_tokens=ADMITTED, routes=routes)) as client:
+        for counted in (0, 150):
+            clock.now += 5
+            source.numbers = tuple(
+                sample(REQUESTS, counted * (1 + number), f"/r{number:02}", "read", "2xx")
+                for number in range(10)
+            )
+            await client.look()
         page = await client.page("/")
-    assert f"<p>{delivery} socket</p>" in page
-    assert f"<h3>{tile} <" in page
-    assert ("target 85" in page) is is_judged
+    shown = re.findall(r'href="/routes#/r(\d\d)"', page)
+    assert shown == ["04", "09", "08", "07", "06", "05", "03", "02"]
+    assert re.search(r"2 more routes</a> <span class=\"muted\">with [\d.]+/s</span>", page)
+
+
+async def test_names_of_one_route_have_its_prefix_once_in_the_title_and_are_cut_in_the_middle() -> (
+    None
+):
+    long = "tenant-20/chats/9f31a2b7d0e54c1188aa9b0c77/events"
+    loads = [load("/a", long, 3.0), load("/a", "short", 1.0)]
+    for others, title in (
+        ([], "Loudest streams of /a"),
+        ([load("/b", "x", 4.0)], "Loudest streams"),
+    ):
+        found = LoudestList((), (*loads, *others))
+        source = Switchboard()
+        source.answers = partial(lambda it, _: (it,), found)
+        async with console(source) as client:
+            page = await client.page("/")
+        assert f">{title}</th>" in page
+        table = page.partition(f">{title}</th>")[2].partition("</table>")[0]
+        (name,) = re.findall('<bdi class="name" title="([^"]*events)">', table)
+        prefix = "/a/" * bool(others)
+        assert name == f"{prefix}{long}"
+        (cut,) = re.findall('<span class="begin">(.*)</bdi>', table)
+        whole = re.sub("<[^>]*>", "", cut)
+        assert whole == name
+        begin, end = re.findall("^(.*?)</span>.*</span>(.*)$", cut)[0]
+        assert (len(begin), len(end)) == (13, 12)
+        assert re.findall("<b>(.*?)</b>", table)[-1] == ("12 %" if others else "25 %")
+
+
+async def test_an_unused_gateway_shows_three_commands_in_place_of_its_charts() -> None:
+    source = Switchboard()
+    clock = Clock()
+    async with console(source, setup(clock, admin_tokens=ADMITTED)) as client:
+        for requests in (0, 1):
+            clock.now += 5
+            source.numbers = (sample(REQUESTS, requests, "/v1/stream", "read", "2xx"),)
+            await client.look()
+            page = await client.page("/")
+            assert (page.count("<code>curl"), page.count('class="chart"')) == (
+                (0, 6) if requests else (3, 0)
+            )
 
 
 async def test_the_card_of_a_route_lists_only_repairs_that_were_made() -> None:
@@ -203,7 +325,7 @@ async def test_the_curl_command_of_a_stream_is_percent_encoded(
 
 
 @pytest.mark.parametrize(
-    ("reads", "said"), [(1, "too few to judge"), (99, "too few"), (100, "below alarm")]
+    ("reads", "said"), [(1, "too few to judge"), (99, "too few"), (100, "below its alarm")]
 )
 async def test_a_hit_ratio_of_under_100_reads_is_not_judged(reads: int, said: str) -> None:
     source = Switchboard()
@@ -213,7 +335,7 @@ async def test_a_hit_ratio_of_under_100_reads_is_not_judged(reads: int, said: st
             await client.look()
         page = await client.page("/")
     assert said in page
-    assert ("below alarm" in page) is (reads >= 100)
+    assert ("below its alarm" in page) is (reads >= 100)
 
 
 async def test_a_stream_tab_gets_only_its_own_regions(client: Client) -> None:

@@ -1,4 +1,4 @@
-"""The first page: its charts, figures, routes and logs, and what needs attention."""
+"""The first page: its charts, figures and routes, and what needs attention."""
 
 from __future__ import annotations
 
@@ -31,7 +31,13 @@ class Stat(msgspec.Struct, frozen=True):
 
     value: float | None
     history: tuple[float | None, ...]
-    before: float | None = None  # what it was an hour ago
+
+
+class Durations(msgspec.Struct, frozen=True):
+    """Quantiles of durations over the span, in seconds."""
+
+    p50: float | None
+    p99: Stat
 
 
 class EventMark(msgspec.Struct, frozen=True):
@@ -103,26 +109,8 @@ class Attention(msgspec.Struct, frozen=True, kw_only=True):
     mute: Mute | None = None
 
 
-class Writes(msgspec.Struct, frozen=True):
-    """The appends of all routes: rates a second, durations from a request's head to its response.
-
-    Refused is what was answered with 4xx, failed with 5xx.
-    """
-
-    appends: Stat  # that were stored
-    received: Stat  # bytes of request bodies
-    refused: Stat
-    failed: Stat
-    p50: Stat
-    p99: Stat
-    commits: Stat  # of logs of our own
-    appends_per_commit: Stat
-    by_outcome: Chart
-    durations: Chart
-
-
-class LogFact(msgspec.Struct, frozen=True):
-    """A fact about the place where appends go: a number in its unit, or words."""
+class PlaceFact(msgspec.Struct, frozen=True):
+    """A fact about the storage or the origin of a route: a number in its unit, or words."""
 
     name: str
     value: float | str | None
@@ -130,37 +118,24 @@ class LogFact(msgspec.Struct, frozen=True):
     level: StateLevel | None = None
 
 
-class LogView(msgspec.Struct, frozen=True):
-    """The place where the appends of a route go: a log of this gateway's, or an origin."""
-
-    route: str  # its prefix
-    origin: str  # without credentials
-    kind: str  # as of RouteView
-    state: HealthState
-    facts: tuple[LogFact, ...]
-
-
 class RouteFigures(msgspec.Struct, frozen=True):
-    """A route's figures over the span: rates of now, ratios of the whole span."""
+    """A route's figures: rates of now; ratios, errors and the p99 of the whole span."""
 
     requests: float | None
     without_origin: float | None
     collapse: float | None  # readers for each request at the origin or read of the log
     readers: dict[Transport, int]
     appends: float | None
-    errors: float | None
+    errors: int  # responses with 5xx
+    p99: float | None  # seconds of the origin's responses, or of the storage's appends
     history: tuple[float | None, ...]  # of requests
 
 
-class Server(msgspec.Struct, frozen=True):
-    """A server of an HTTP origin."""
-
-    name: str  # without credentials
-    state: HealthState
-
-
 class RouteView(msgspec.Struct, frozen=True):
-    """A route: where it goes, its policy in words, its health, its figures."""
+    """A route: where it goes, its policy in words, its health, its figures.
+
+    Of an HTTP origin the first facts are the states of its servers, by their names.
+    """
 
     prefix: str
     origin: str  # without credentials
@@ -169,9 +144,21 @@ class RouteView(msgspec.Struct, frozen=True):
     policy: tuple[str, ...]  # a sentence each
     figures: RouteFigures
     repairs: dict[str, int]  # what was repaired in the origin's answers, and how often
-    servers: tuple[Server, ...] = ()
+    facts: tuple[PlaceFact, ...]
     # Stored now; created, expired and deleted since the start. Empty for origins.
     streams: dict[str, int] = {}
+
+
+class Charts(msgspec.Struct, frozen=True):
+    """The charts of the first page, all over the same moments."""
+
+    marks: tuple[EventMark, ...]  # of all of them, by their time
+    reads: Chart  # a second, by result
+    appends: Chart  # a second, by outcome
+    times: Chart  # p99 of reads, appends and deliveries
+    readers: Chart  # live, by transport
+    refused: Chart  # requests a second with 4xx, by what a client can mend
+    behind: Chart  # p99 of the origins and storages that are slowest, by their routes
 
 
 class Overview(msgspec.Struct, frozen=True):
@@ -182,24 +169,26 @@ class Overview(msgspec.Struct, frozen=True):
     instance: Instance
     attention: tuple[Attention, ...]  # the worst first
     ended: tuple[Attention, ...]  # within the last hour, the newest first
-    without_origin: Stat
-    reads: int  # in the span, of which `without_origin` is a part
-    collapse: Stat
-    most_collapsed: float | None  # readers that one answer was given to
+    requests: Stat  # a second
+    write_share: float | None  # of the requests of now, those that append
+    appends: Stat  # that were stored, a second
+    failed_appends: float | None  # with 5xx, a second
+    failed: Stat  # the share of requests with 5xx
+    errors: int  # the requests with 5xx in the span
     live_readers: Stat
     readers: dict[Transport, int]
-    delivery_p99: Stat
-    requests: Stat  # a second
-    appends: Stat  # a second
-    marks: tuple[EventMark, ...]  # of the charts, by their time
-    by_result: Chart
-    ratio: Chart
-    refused: Chart  # requests a second with 4xx, by what a client can mend
-    by_transport: Chart
-    delivery: Chart
+    read: Durations  # from a request's head to its response
+    append: Durations
+    delivery: Durations  # from the commit of data to a live reader
+    collapse: Stat
+    shared: int  # responses of origins and reads of storage in the span, which readers shared
+    without_origin: Stat
+    reads: int  # in the span, of which `without_origin` is a part
+    sent: Stat  # bytes of bodies a second
+    received: float | None  # bytes of bodies a second
+    is_unused: bool  # no request yet since the start, and no stream
+    charts: Charts
     routes: tuple[RouteView, ...]
-    writes: Writes
-    logs: tuple[LogView, ...]  # in the order of the routes
 
     @property
     def served(self) -> str:

@@ -27,38 +27,26 @@ if TYPE_CHECKING:
     Marks = Sequence[EventMark]
 
 WIDTH = 1000  # of what stretches, in units of its own
-HEIGHT = 190  # pixels
+HEIGHT = 96  # pixels: two rows of charts fit a screen below the tables
 SPARK_WIDTH, SPARK_HEIGHT = 160, 36
-ROOM = 1.08  # the end of the scale, as a multiple of the highest value
+MOST_STEPS = 4  # of a scale, whose ticks are 3 to 5
 TIME_STEPS_S = (10, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 MOST_TIMES = 4
 NOTHING = 1e-9  # nothing that is measured is smaller, and floats stay far from their limits
 FEW = 4  # of what is counted: a lower scale would have fractions on it
-WHOLE = (1, 2, 5, 10)  # without the step of 2.5, since readers are whole
+STEPS, WHOLE = (1, 2, 2.5, 5, 10), (1, 2, 5, 10)  # readers are whole
 NEAR_NOW = 0.8  # of the width, also of a phone's: a time after it would run into "now"
-LABEL_HEIGHT = 14  # pixels between two labels that can be read
-MARK_ROOM = 0.14  # of the width, for the label of an event; a closer one has none
-
-
-class Reference(NamedTuple):
-    """A labelled level across a chart: a target, an alarm."""
-
-    name: str
-    value: float
-    level: str
+LETTER = 0.018  # of the narrowest chart's width: what a letter of an event's label takes
 
 
 class Scale(NamedTuple):
-    """From values to pixels from the top."""
+    """From values to pixels from the top: from the first tick, 0, to the last one."""
 
-    low: float
-    high: float
     ticks: tuple[float, ...]
 
     def y(self, value: float) -> float:
-        """Return the y coordinate of a value; one outside the scale is at the edge."""
-        part = (value - self.low) / (self.high - self.low)
-        return round(HEIGHT * (1 - min(1.0, max(0.0, part))), 1)
+        """Return the y coordinate of a value; one above the scale is at the edge."""
+        return round(HEIGHT * (1 - min(1.0, value / self.ticks[-1])), 1)
 
 
 class Drawing(NamedTuple):
@@ -67,29 +55,17 @@ class Drawing(NamedTuple):
     axis: Markup
     below: Markup  # the grid
     stretched: Markup
-    above: Markup  # labelled levels, or why there is nothing
-    ends: Markup
+    above: Markup  # why there is nothing
     legend: Markup
 
 
-def scale_from_zero(highest: float, steps: Sequence[float] = (1, 2, 2.5, 5, 10)) -> Scale:
-    """Return a scale to a little above the highest value, with two to six round ticks."""
-    top = highest * ROOM if highest > NOTHING else 1.0
-    power = 10.0 ** math.floor(math.log10(top / 5))
-    step = next(power * n for n in steps if power * n * 5 >= top)
-    ticks = (float(f"{step * n:.6g}") for n in range(int(top / step) + 1))  # 0.075, not 0.07500…1
-    return Scale(0, top, tuple(ticks))
-
-
-def _scale(values: Sequence[float], fewest: float) -> Scale:
-    highest = max([*values, fewest])
-    return scale_from_zero(highest, WHOLE) if fewest else scale_from_zero(highest)
-
-
-def ratio_scale(values: Iterable[float]) -> Scale:
-    """Return a scale for ratios that are good when high: from a half on, unless one is lower."""
-    low = 0.5 if min(values, default=1.0) >= 0.5 else 0.0
-    return Scale(low, 1.0 + (1 - low) * 0.04, (low, (1 + low) / 2, 1.0))
+def scale_from_zero(highest: float, steps: Sequence[float] = STEPS) -> Scale:
+    """Return a scale to the highest value or above it, with 3 to 5 round ticks."""
+    top = highest if highest > NOTHING else 1.0
+    power = 10.0 ** math.floor(math.log10(top / MOST_STEPS))
+    step = next(power * n for n in steps if power * n * MOST_STEPS >= top)
+    ticks = (float(f"{step * n:.6g}") for n in range(math.ceil(top / step) + 1))  # 0.075, not …0001
+    return Scale(tuple(ticks))
 
 
 # ---------------------------------------------------------------- charts
@@ -110,9 +86,7 @@ def stacked_area(chart: Chart, label: str, marks: Marks = ()) -> Markup:
         areas.append(_drawn("area", series_class(line.name), drawn))
         floor = roof
     drawing = _on_axes(chart, scale, Markup().join(areas), show.number)
-    whole = last(totals)
-    end = Markup() if whole is None else _end("", scale.y(whole), show.number(whole))
-    return _figure(chart, label, marks, drawing._replace(ends=end))
+    return _figure(chart, label, marks, drawing)
 
 
 def line_chart(
@@ -127,30 +101,13 @@ def line_chart(
     The scale has whole numbers if `fewest` is some.
     """
     values = [value for line in chart.lines for value in line.values if value is not None]
-    return _figure(chart, label, marks, _lines(chart, _scale(values, fewest), format_value))
-
-
-def ratio_chart(
-    chart: Chart, label: str, marks: Marks = (), references: Sequence[Reference] = ()
-) -> Markup:
-    """Draw a ratio, whose scale need not begin at zero, and labelled levels across the chart."""
-    values = [value for line in chart.lines for value in line.values if value is not None]
-    scale = ratio_scale(values)
-    drawing = _lines(chart, scale, show.percent)
-    levels = Markup().join(_level(reference, scale) for reference in references if values)
-    axis = _axis((scale.y(at), show.level(at)) for at in scale.ticks)
-    drawing = drawing._replace(axis=axis, above=drawing.above + levels)
-    return _figure(chart, label, marks, drawing)
-
-
-def _lines(chart: Chart, scale: Scale, format_value: Format) -> Drawing:
+    scale = scale_from_zero(max([*values, fewest]), WHOLE if fewest else STEPS)
     stretched = [
-        _drawn("line", series_class(line.name), paths.steps(line.values, scale.y, WIDTH))
-        for line in chart.lines
+        _drawn("line", css, paths.steps(line.values, scale.y, WIDTH))
+        for css, line in zip(_classes(chart), chart.lines, strict=True)
     ]
-    newest = [(series_class(line.name), last(line.values)) for line in chart.lines]
     drawing = _on_axes(chart, scale, Markup().join(stretched), format_value)
-    return drawing._replace(ends=_ends(newest, scale, format_value))
+    return _figure(chart, label, marks, drawing)
 
 
 def spark(values: Sequence[float | None], level: str = "") -> Markup:
@@ -168,11 +125,6 @@ def spark(values: Sequence[float | None], level: str = "") -> Markup:
     ).format(SPARK_WIDTH, SPARK_HEIGHT, level, paths.trend(values, y, SPARK_WIDTH))
 
 
-def last(values: Sequence[float | None]) -> float | None:
-    """Return the value of the newest moment; None if that is unknown."""
-    return values[-1] if values else None
-
-
 # ---------------------------------------------------------------- the parts of a chart
 
 
@@ -187,7 +139,7 @@ def _figure(chart: Chart, label: str, marks: Marks, drawing: Drawing) -> Markup:
         'aria-label="{}" data-start="{}" data-step="{}" data-count="{}" data-events="{}">'
         '<svg class="axis" aria-hidden="true">{}</svg>'
         '<svg class="plot" aria-hidden="true"><g>{}</g>'
-        '<svg viewBox="0 0 {} {}" preserveAspectRatio="none">{}</svg>{}<g class="ends">{}</g></svg>'
+        '<svg viewBox="0 0 {} {}" preserveAspectRatio="none">{}</svg>{}</svg>'
         '<svg class="times" aria-hidden="true">{}</svg>'
         '<ul class="legend">{}</ul></figure>'
     ).format(
@@ -196,7 +148,7 @@ def _figure(chart: Chart, label: str, marks: Marks, drawing: Drawing) -> Markup:
             [(int(part * count), show.visible(it.sentence)) for it, part in shown if part < 1]
         ),
         *(drawing.axis, drawing.below, WIDTH, HEIGHT, drawing.stretched),
-        *(drawing.above + _marks(shown), drawing.ends),
+        drawing.above + _marks(shown),
         *(_times(chart.start, chart.step, count), drawing.legend),
     )
 
@@ -208,12 +160,9 @@ def _on_axes(chart: Chart, scale: Scale, stretched: Markup, format_value: Format
         below=_grid(scale.y(tick) for tick in scale.ticks),
         stretched=stretched,
         above=Markup() if known else _empty("No data in this span yet"),
-        ends=Markup(),
         legend=Markup().join(
-            _legend_item(
-                series_class(line.name), line.name, [format_value(value) for value in line.values]
-            )
-            for line in chart.lines
+            _legend_item(css, line.name, [format_value(value) for value in line.values])
+            for css, line in zip(_classes(chart), chart.lines, strict=True)
         ),
     )
 
@@ -224,9 +173,10 @@ def _marks(marks: Iterable[tuple[EventMark, float]]) -> Markup:
     for mark, part in sorted(marks, key=lambda it: it[1]):
         line = Markup('<line class="event {0}" x1="{1:.2%}" x2="{1:.2%}" y2="{2}"/>')
         drawn.append(line.format(mark.level, part, HEIGHT))
-        is_left = part > 1 - MARK_ROOM  # of its line, so that it ends within the chart
-        if labelled_up_to <= (part - MARK_ROOM if is_left else part):
-            labelled_up_to = part if is_left else part + MARK_ROOM
+        room = LETTER * (len(mark.label) + 2)
+        is_left = part > 1 - room  # of its line, so that it ends within the chart
+        if labelled_up_to <= (part - room if is_left else part):
+            labelled_up_to = part if is_left else part + room
             label = Markup('<text class="event{}" x="{:.2%}" dx="{}" y="10">{}</text>')
             side = (" left", part, -4) if is_left else ("", part, 4)
             drawn.append(label.format(*side, show.visible(mark.label)))
@@ -237,9 +187,21 @@ def _drawn(kind: str, css: str, path: str) -> Markup:
     return Markup('<path class="{} {}" d="{}"/>').format(kind, css, path)
 
 
-def series_class(name: str) -> str:
-    """Return the CSS class that gives a series its colour by its name, the same on every page."""
-    return "s-" + re.sub(r"[^a-z0-9]+", "-", name.lower())
+def _classes(chart: Chart) -> list[str]:
+    """Return the classes of the lines; one without any value, beside others, is not shown."""
+    has_values = [any(line.values) for line in chart.lines]
+    return [
+        series_class(line.name, at) + (" none" if any(has_values) and not has_value else "")
+        for at, (line, has_value) in enumerate(zip(chart.lines, has_values, strict=True))
+    ]
+
+
+def series_class(name: str, at: int = 0) -> str:
+    """Return the CSS class that gives a series its colour by its name, the same on every page.
+
+    A route has the colour of its place in the chart.
+    """
+    return f"s-{at}" if name.startswith("/") else "s-" + re.sub(r"[^a-z0-9]+", "-", name.lower())
 
 
 def _round(text: str) -> str:
@@ -256,28 +218,6 @@ def _axis(labels: Iterable[tuple[float, str]]) -> Markup:
 def _grid(heights: Iterable[float]) -> Markup:
     line = Markup('<line class="grid" x1="0" x2="100%" y1="{0}" y2="{0}"/>')
     return Markup().join(line.format(y) for y in heights)
-
-
-def _level(reference: Reference, scale: Scale) -> Markup:
-    y = scale.y(reference.value)
-    return Markup(
-        '<line class="reference {2}" x1="0" x2="100%" y1="{0}" y2="{0}"/>'
-        '<text class="reference {2}" x="4" y="{1}">{3} {4}</text>'
-    ).format(y, y - 4, reference.level, reference.name, show.level(reference.value))
-
-
-def _ends(values: Iterable[tuple[str, float | None]], scale: Scale, format_value: Format) -> Markup:
-    """Draw the newest values at the ends of the lines, moved apart where they would overlap."""
-    ends, lowest = [], -float(LABEL_HEIGHT)
-    for css, value in sorted(values, key=lambda end: -(end[1] or 0.0)):
-        if value is not None:
-            lowest = max(scale.y(value), LABEL_HEIGHT, lowest + LABEL_HEIGHT)
-            ends.append(_end(css, lowest, format_value(value)))
-    return Markup().join(ends)
-
-
-def _end(css: str, y: float, text: str) -> Markup:
-    return Markup('<text class="{}" x="100%" dx="-4" y="{}">{}</text>').format(css, y - 6, text)
 
 
 def _empty(why: str) -> Markup:

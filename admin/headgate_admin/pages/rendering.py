@@ -18,10 +18,16 @@ from urllib.parse import urlencode
 from headgate_admin.pages import charts, payloads, show
 from headgate_gateway.background import Turns
 from headgate_gateway.features.console.name_search import spoken
-from headgate_gateway.monitoring.quantities import ALARM, TARGET
+from headgate_gateway.monitoring.quantities import (
+    ALARM,
+    MOST_ERRORS,
+    SLOW_APPEND_S,
+    SLOW_DELIVERY_S,
+    TARGET,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Mapping
 
     from jinja2 import Environment, Template
     from markupsafe import Markup
@@ -39,10 +45,6 @@ REGION = "live_"
 MOST_CHARTS = 24
 MOST_SPARKS = 256
 FEWEST_READS = 100  # the first reads of a stream are never cached: a share of fewer says nothing
-RATIO_LEVELS = (
-    charts.Reference("target", TARGET, "good"),
-    charts.Reference("alarm", ALARM, "bad"),
-)
 
 
 class TemplatePage(NamedTuple):
@@ -81,6 +83,9 @@ class Renderer:
             "link": link,
             "target": TARGET,
             "alarm": ALARM,
+            "most_errors": MOST_ERRORS,
+            "slow_append_s": SLOW_APPEND_S,
+            "slow_delivery_s": SLOW_DELIVERY_S,
             "fewest_reads": FEWEST_READS,
         }
         return environment
@@ -143,21 +148,9 @@ def once(draw: Callable[P, Markup], most: int = MOST_CHARTS) -> Callable[P, Mark
     return lru_cache(most)(draw)  # type: ignore[return-value]  # values are all hashable
 
 
-def ratio_chart(chart: Chart, label: str, marks: Marks, has_levels: bool) -> Markup:
-    """Draw a ratio, with levels beside its target and its alarm level."""
-    levels = RATIO_LEVELS if has_levels else ()
-    return charts.ratio_chart(chart, label, marks, levels)
-
-
 def duration_chart(chart: Chart, label: str, marks: Marks = ()) -> Markup:
     """Draw lines of durations, on a scale of their own that begins at zero."""
     return charts.line_chart(chart, label, marks, show.duration, 0.0)
-
-
-def change(history: Sequence[float | None]) -> float | None:
-    """Return the difference of the last and the first known value, or None."""
-    known = [value for value in history if value is not None]
-    return known[-1] - known[0] if len(known) > 1 else None
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
@@ -176,12 +169,12 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "sentence": show.sentence,
     "visible": show.visible,
     "middle": show.middle,
-    "change": change,
+    "parts": show.parts,
+    "version": show.version,
     "preview": payloads.preview,
     "payload": payloads.payload,
     "spark": once(charts.spark, MOST_SPARKS),
     "stacked_area": once(charts.stacked_area),
     "line_chart": once(charts.line_chart),
-    "ratio_chart": once(ratio_chart),
     "duration_chart": once(duration_chart),
 }

@@ -147,9 +147,25 @@ def sentence(text: str) -> str:
     return shown[:1].upper() + shown[1:] + ("" if shown.endswith((".", "!", "?", "…")) else ".")
 
 
-def middle(text: str, longest: int = LONGEST_NAME) -> str:
-    """Return a name cut in its middle, where names differ least."""
+def parts(text: str, longest: int = LONGEST_NAME) -> tuple[str, str, str]:
+    """Return the begin, the middle and the end of a name that is cut in its middle.
+
+    Names differ least there. The middle and the end are empty if all of it is shown.
+    """
     if len(text) <= longest:
-        return text
-    length = longest - 1
-    return f"{text[: length - length // 2]}…{text[len(text) - length // 2 :]}"
+        return text, "", ""
+    end = (longest - 1) // 2
+    begin = longest - 1 - end
+    return text[:begin], text[begin : len(text) - end], text[len(text) - end :]
+
+
+def middle(text: str, longest: int = LONGEST_NAME) -> str:
+    """Return a name cut in its middle, for where no element can hold the rest of it."""
+    begin, rest, end = parts(text, longest)
+    return f"{begin}…{end}" if rest else begin
+
+
+def version(text: str) -> str:
+    """Return a version with the revision that it was built from: 0.1.0 · c851b36."""
+    release, _, revision = text.partition("+g")
+    return " · ".join(filter(None, (release.partition(".dev")[0], revision[:7])))

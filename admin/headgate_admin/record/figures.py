@@ -7,7 +7,9 @@ gateways add up, and every rate, mean, ratio and quantile is computed from a sum
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import inf
 from operator import add
 from typing import TYPE_CHECKING
 
@@ -45,7 +47,15 @@ class Buckets:
 
 DELIVERIES = Buckets("delivery", DELIVERY_SECONDS)
 SHARED = Buckets("shared", READERS)
+READ_TIMES = Buckets("read_time", DURATION_SECONDS)
 APPEND_TIMES = Buckets("append_time", DURATION_SECONDS)
+# Of what is behind a route: the appends of its storage, or the responses of its origin. What a
+# bucket of theirs counts is in the one whose bound is the same or the next.
+BEHIND_SECONDS = (
+    *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.0, 2.5, 5.0, 10.0, 30.0),
+)
+BEHIND_TIMES = Buckets("behind_time", BEHIND_SECONDS)
 
 CACHE_RESULTS = ("hit", "collapsed", "stale", "revalidated", "miss", "bypass")
 WITHOUT_ORIGIN = ("hit", "collapsed", "stale")
@@ -76,9 +86,10 @@ COUNTERS = (
     *(CAUSES[status] for status in STATUSES),
     *OUTCOMES.values(),
     "received_bytes",  # of request bodies
-    "commits",
-    "committed_appends",
+    "sent_bytes",  # of response bodies
+    *READ_TIMES.columns,
     *APPEND_TIMES.columns,
+    *BEHIND_TIMES.columns,
     *CACHE_RESULTS,
     "shared_readers",  # how many readers were given an answer that could be shared
     *SHARED.columns,
@@ -123,13 +134,15 @@ def _requests(labels: Labels, sample: Sample) -> Numbers:
 
 
 def _durations(labels: Labels, sample: Sample) -> Numbers:
-    return _counted(APPEND_TIMES, sample) if labels["operation"] == "append" else ()
+    buckets = {"read": READ_TIMES, "append": APPEND_TIMES}.get(labels["operation"])
+    return () if buckets is None else _counted(buckets, sample)
 
 
-def _commits(_labels: Labels, sample: Sample) -> Numbers:
-    if sample.distribution is not None:
-        yield "commits", sum(sample.distribution.counts)
-        yield "committed_appends", sample.distribution.sum
+def _behind(_labels: Labels, sample: Sample) -> Numbers:
+    bounds = (*sample.metric.bounds, inf)
+    counts = () if sample.distribution is None else sample.distribution.counts
+    for bound, count in zip(bounds, counts, strict=False):
+        yield BEHIND_TIMES.columns[bisect_left(BEHIND_SECONDS, bound)], count
 
 
 def _shared(_labels: Labels, sample: Sample) -> Numbers:
@@ -147,8 +160,10 @@ _NUMBERS: dict[str, Callable[[Labels, Sample], Numbers]] = {
     "headgate_requests_total": _requests,
     "headgate_error_responses_total": lambda of, it: [(f"status_{of['status']}", it.number)],
     "headgate_request_bytes_total": lambda _, it: [("received_bytes", it.number)],
+    "headgate_response_bytes_total": lambda _, it: [("sent_bytes", it.number)],
     "headgate_request_duration_seconds": _durations,
-    "headgate_commit_appends": _commits,
+    "headgate_append_duration_seconds": _behind,
+    "headgate_origin_request_duration_seconds": _behind,
     "headgate_cache_results_total": lambda of, it: [(of["result"], it.number)],
     "headgate_live_readers": lambda of, it: [(of["mode"].replace("_", "-"), it.number)],
     "headgate_collapsed_readers": _shared,
@@ -194,6 +209,12 @@ def rate(*names: str) -> Figure:
     return lambda row: sum(row[it] for it in columns) / row[SECONDS] if row[SECONDS] else None
 
 
+def share(*names: str) -> Figure:
+    """Return the figure that is the share of the requests that some columns have."""
+    columns, requests = [COLUMN[name] for name in names], COLUMN["requests"]
+    return lambda row: sum(row[it] for it in columns) / row[requests] if row[requests] else None
+
+
 def result_rate(result: Result) -> Figure:
     """Return the figure that is the reads per second with a result.
 
@@ -206,9 +227,9 @@ def result_rate(result: Result) -> Figure:
     return lambda row: max(0.0, (missed(row) or 0.0) - (failed(row) or 0.0))
 
 
-def reads(row: Row | None) -> int:
-    """Return how many reads there were."""
-    return 0 if row is None else round(sum(row[COLUMN[name]] for name in CACHE_RESULTS))
+def count(row: Row | None, *names: str) -> int:
+    """Return the sum of some columns; 0 without the row."""
+    return 0 if row is None else round(sum(row[COLUMN[name]] for name in names))
 
 
 def is_mostly_absent(row: Row | None) -> bool:
@@ -231,18 +252,3 @@ def collapse(row: Row) -> float | None:
     """Return the collapse factor: readers for each response of the origin or read of the log."""
     answers = sum(SHARED.counts(row))
     return row[COLUMN["shared_readers"]] / answers if answers else None
-
-
-def most_collapsed(row: Row) -> float | None:
-    """Return the upper bound of the number of readers of the most shared response.
-
-    It is the bound of the response's bucket; the last bucket has none, and gives its lower bound.
-    """
-    highest = max((at for at, count in enumerate(SHARED.counts(row)) if count), default=None)
-    return None if highest is None else float(READERS[min(highest, len(READERS) - 1)])
-
-
-def appends_per_commit(row: Row) -> float | None:
-    """Return the mean number of appends that were stored together."""
-    commits = row[COLUMN["commits"]]
-    return row[COLUMN["committed_appends"]] / commits if commits else None

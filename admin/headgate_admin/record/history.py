@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FINEST_S = SPANS_S["15m"] // POINTS  # how often a row is taken: 5 s
 FEWEST_POINTS = 6  # half a minute of the shortest span, if there are data in its last seconds only
 # Single precision counts exactly up to 16 million in a row, and halves the memory of a route:
-# 74 columns, 180 points and 4 rings are some 200 kB.
+# 105 columns, 180 points and 4 rings are some 300 kB.
 NUMBER = "f"
 
 
@@ -119,10 +119,6 @@ class History:
         last = int(until // FINEST_S)
         ring = self._ring(prefix, "15m")
         return figures.summed(map(ring.row, range(last - NOW_STEPS + 1, last + 1)))
-
-    def before(self, prefix: str, ago_s: float, until: float) -> Row | None:
-        """Return a route's row of `ago_s` seconds ago, from the ring that spans six hours."""
-        return self._ring(prefix, "6h").row(int((until - ago_s) // step("6h")))
 
 
 NOW_STEPS = 3

@@ -1,18 +1,17 @@
-"""The places where appends go: how full a log is and when it will be, or an origin's servers."""
+"""Storages and origins of routes: how full one is and when it will be, or which servers answer."""
 
 from __future__ import annotations
 
 from collections import deque
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from headgate_admin.model.overview import LogFact, LogView
+from headgate_admin.model.overview import PlaceFact
 from headgate_gateway.monitoring.alerts_of_parts import LEAST_FREE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from headgate_admin.model.kinds import Level
-    from headgate_admin.model.overview import RouteView
     from headgate_gateway.telemetry.metrics import Sample
 
     Unit = Literal["count", "bytes", "seconds"]
@@ -89,36 +88,45 @@ class RouteGauges:
         return (size - former) / (now - began)
 
 
-def log_view(route: RouteView, gauges: RouteGauges, now: float) -> LogView:
-    """Return the place where a route's appends go."""
-    numbers = gauges.of(route.prefix).plain
-    servers = (LogFact(it.name, it.state.words, "words", it.state.level) for it in route.servers)
-    facts = (*servers, *_facts(numbers), *_room(route.prefix, gauges, now))
-    return LogView(route.prefix, route.origin, route.kind, route.state, facts)
+def facts(prefix: str, gauges: RouteGauges, now: float) -> tuple[PlaceFact, ...]:
+    """Return what is known of the storage or the origin of a route."""
+    numbers = gauges.of(prefix)
+    return (*_servers(numbers), *_facts(numbers.plain), *_room(prefix, gauges, now))
 
 
-def _facts(numbers: Mapping[str, float]) -> Iterator[LogFact]:
+def _servers(numbers: RouteNumbers) -> Iterator[PlaceFact]:
+    """Yield the state of each server of an origin, in the order of their metrics."""
+    failing = numbers.labelled.get("headgate_origin_failing", {})
+    for server, is_up in numbers.labelled.get("headgate_origin_up", {}).items():
+        if is_up and not failing.get(server):
+            yield PlaceFact(server, "up", "words", "good")
+        else:
+            words = "up, answers with errors only" if is_up else "down"
+            yield PlaceFact(server, words, "words", "bad")
+
+
+def _facts(numbers: Mapping[str, float]) -> Iterator[PlaceFact]:
     for metric, (name, if_one, if_zero) in _STATES.items():
         if metric in numbers:
             words, level = if_one if numbers[metric] else if_zero
-            yield LogFact(name, words, "words", level)
+            yield PlaceFact(name, words, "words", level)
     for metric, (name, unit) in _FACTS.items():
         if metric in numbers:
-            yield LogFact(name, numbers[metric], unit)
+            yield PlaceFact(name, numbers[metric], unit)
 
 
 def _size(numbers: Mapping[str, float]) -> float | None:
     return numbers.get(USED, numbers.get(SIZE))
 
 
-def _room(prefix: str, gauges: RouteGauges, now: float) -> Iterator[LogFact]:
+def _room(prefix: str, gauges: RouteGauges, now: float) -> Iterator[PlaceFact]:
     """Yield the free space of a log, and the time until it has none."""
     numbers = gauges.of(prefix).plain
     rooms = []
     if FREE in numbers:
         rooms.append(numbers[FREE])
         is_low = numbers[FREE] < LEAST_FREE_BYTES
-        yield LogFact("Free on the disk", numbers[FREE], "bytes", "warning" if is_low else None)
+        yield PlaceFact("Free on the disk", numbers[FREE], "bytes", "warning" if is_low else None)
     if MOST in numbers:
         rooms.append(numbers[MOST] - numbers.get(USED, 0.0))
     size = _size(numbers)
@@ -126,10 +134,10 @@ def _room(prefix: str, gauges: RouteGauges, now: float) -> Iterator[LogFact]:
         return
     rate = gauges.growth(prefix, size, now)
     if rate is None:
-        yield LogFact("Time until full", "known in a minute", "words")
+        yield PlaceFact("Time until full", "known in a minute", "words")
     elif rate <= 0:
-        yield LogFact("Time until full", "not growing", "words")
+        yield PlaceFact("Time until full", "not growing", "words")
     else:
         until = max(min(rooms), 0.0) / rate
         is_soon = until < SOON_S
-        yield LogFact("Time until full", until, "seconds", "warning" if is_soon else None)
+        yield PlaceFact("Time until full", until, "seconds", "warning" if is_soon else None)

@@ -12,34 +12,39 @@ from headgate_admin.alerting.findings import TITLES
 from headgate_admin.model.kinds import RESULTS, HealthState
 from headgate_admin.model.overview import (
     Chart,
+    Charts,
+    Durations,
     Line,
     Overview,
     RouteFigures,
     RouteView,
-    Server,
     Stat,
-    Writes,
 )
 from headgate_admin.record import figures, history, policy
 from headgate_admin.record.figures import value
-from headgate_admin.record.logs import log_view
+from headgate_admin.record.logs import facts
 from headgate_gateway.background import Turns
 from headgate_gateway.settings import redacted_origin
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 
     from headgate_admin.model.kinds import Span, Transport
     from headgate_admin.model.overview import Instance
-    from headgate_admin.record.figures import Figure, Row
+    from headgate_admin.record.figures import Buckets, Figure, Row
     from headgate_admin.record.logs import RouteNumbers
     from headgate_admin.record.recorder import Recorder
     from headgate_gateway.features.questions.process_source import Setup
     from headgate_gateway.settings import Route, Settings
 
-HOUR_S = 3600.0
-DELIVERY_P50, DELIVERY_P99 = map(figures.DELIVERIES.quantile, (0.5, 0.99))
-APPEND_P50, APPEND_P99 = map(figures.APPEND_TIMES.quantile, (0.5, 0.99))
+TIMES = {
+    "reads": figures.READ_TIMES.quantile(0.99),
+    "appends": figures.APPEND_TIMES.quantile(0.99),
+    "deliveries": figures.DELIVERIES.quantile(0.99),
+}
+BEHIND_P99 = figures.BEHIND_TIMES.quantile(0.99)
+MOST_BEHIND = 4  # lines that can be told apart in one chart
+OUTCOMES = ("stored", "refused", "failed", "client left")  # as figures.OUTCOMES
 
 
 class _Made(NamedTuple):
@@ -96,12 +101,16 @@ class _Recorded(NamedTuple):
 
     start: float
     step: float
-    rows: Sequence[Row | None]
-    hour_ago: Row | None
+    rows: list[Row | None]
 
     def stat(self, figure: Figure, of: Row | None) -> Stat:
         """Return a figure of a row, with its history."""
-        return Stat(value(figure, of), self.history(figure), value(figure, self.hour_ago))
+        return Stat(value(figure, of), self.history(figure))
+
+    def durations(self, buckets: Buckets, of: Row | None) -> Durations:
+        """Return the quantiles of a histogram of a row."""
+        p50, p99 = map(buckets.quantile, (0.5, 0.99))
+        return Durations(value(p50, of), self.stat(p99, of))
 
     def chart(self, lines: Mapping[str, Figure]) -> Chart:
         """Return a chart with a line for each figure."""
@@ -123,67 +132,77 @@ def overview(
     prefixes = [route.prefix for route in settings.route_table]
     until = recorder.until(now)
     by_route = {prefix: recorder.history.of(prefix, span, until) for prefix in prefixes}
-    rows = []
+    recorded = _Recorded(recorder.history.start(span, until), history.step(span), [])
     for moment in zip(*by_route.values(), strict=True):
-        rows.append(figures.together(moment))
+        recorded.rows.append(figures.together(moment))
         yield
-    before = (recorder.history.before(prefix, HOUR_S, until) for prefix in prefixes)
-    start, step = recorder.history.start(span, until), history.step(span)
-    recorded = _Recorded(start, step, rows, figures.together(before))
-    stat, chart, whole = recorded.stat, recorded.chart, figures.summed(rows)
+    stat, rate, whole = recorded.stat, figures.rate, figures.summed(recorded.rows)
     latest = figures.together(recorder.history.now(prefix, until) for prefix in prefixes)
     live = figures.together(map(recorder.fleet.live, prefixes))
     routes = []
     for route in settings.route_table:
         routes.append(_route(recorder, settings, route, by_route[route.prefix], until))
         yield
+    charts = yield from _charts(recorded, recorder, routes, by_route)
     return Overview(
         taken_at=now,
         span=span,
         instance=instance,
         attention=recorder.incidents.attention,
         ended=recorder.incidents.ended,
-        without_origin=stat(figures.without_origin, whole),
-        reads=figures.reads(whole),
-        collapse=stat(figures.collapse, whole),
-        most_collapsed=value(figures.most_collapsed, whole),
-        live_readers=stat(figures.rate(*figures.TRANSPORTS), live),
+        requests=stat(rate("requests"), latest),
+        write_share=value(figures.share(*figures.OUTCOMES.values()), latest),
+        appends=stat(rate("appends"), latest),
+        failed_appends=value(rate("appends_failed"), latest),
+        failed=stat(figures.share("errors"), whole),
+        errors=figures.count(whole, "errors"),
+        live_readers=stat(rate(*figures.TRANSPORTS), live),
         readers=_readers(live),
-        delivery_p99=stat(DELIVERY_P99, whole),
-        requests=stat(figures.rate("requests"), latest),
-        appends=stat(figures.rate("appends"), latest),
-        marks=recorder.events.record.marks(start),
-        by_result=chart({result: figures.result_rate(result) for result in RESULTS}),
-        ratio=chart({"share of reads": figures.without_origin}),
-        refused=chart({name: figures.rate(*of) for name, of in figures.REFUSED_BY.items()}),
-        by_transport=chart({"SSE": _mean("sse"), "long-poll": _mean("long-poll")}),
-        delivery=chart({"p50": DELIVERY_P50, "p99": DELIVERY_P99}),
+        read=recorded.durations(figures.READ_TIMES, whole),
+        append=recorded.durations(figures.APPEND_TIMES, whole),
+        delivery=recorded.durations(figures.DELIVERIES, whole),
+        collapse=stat(figures.collapse, whole),
+        shared=figures.count(whole, *figures.SHARED.columns),
+        without_origin=stat(figures.without_origin, whole),
+        reads=figures.count(whole, *figures.CACHE_RESULTS),
+        sent=stat(rate("sent_bytes"), latest),
+        received=value(rate("received_bytes"), latest),
+        is_unused=live is not None and _is_unused(live, routes),
+        charts=charts,
         routes=tuple(routes),
-        writes=_writes(recorded, latest, whole),
-        logs=tuple(log_view(it, recorder.gauges, until) for it in routes),
     )
 
 
-def _writes(recorded: _Recorded, latest: Row | None, whole: Row | None) -> Writes:
-    """Return the appends of all routes: rates of `latest`, and durations of the `whole` span."""
-    stat, rate = recorded.stat, figures.rate
-    outcomes = {
-        "stored": rate("appends"),
-        "refused": rate("appends_refused"),
-        "failed": rate("appends_failed"),
-        "client left": rate("appends_cut"),
-    }
-    return Writes(
-        appends=stat(outcomes["stored"], latest),
-        received=stat(rate("received_bytes"), latest),
-        refused=stat(outcomes["refused"], latest),
-        failed=stat(outcomes["failed"], latest),
-        p50=stat(APPEND_P50, whole),
-        p99=stat(APPEND_P99, whole),
-        commits=stat(rate("commits"), latest),
-        appends_per_commit=stat(figures.appends_per_commit, whole),
-        by_outcome=recorded.chart(outcomes),
-        durations=recorded.chart({"p50": APPEND_P50, "p99": APPEND_P99}),
+def _is_unused(live: Row, routes: Iterable[RouteView]) -> bool:
+    has_streams = any(it.streams.get("stored") for it in routes)
+    return not figures.count(live, "requests") and not has_streams
+
+
+def _charts(
+    recorded: _Recorded,
+    recorder: Recorder,
+    routes: Sequence[RouteView],
+    rows: Mapping[str, list[Row | None]],
+) -> Generator[None, None, Charts]:
+    """Make the charts; of the origins and storages that of the slowest, in their order."""
+    chart, rate = recorded.chart, figures.rate
+    slowest = sorted(routes, key=lambda it: -(it.figures.p99 or 0.0))[:MOST_BEHIND]
+    behind = [
+        Line(it.prefix, recorded._replace(rows=rows[it.prefix]).history(BEHIND_P99))
+        for it in routes
+        if it in slowest
+    ]
+    yield
+    times = chart(TIMES)
+    yield
+    return Charts(
+        marks=recorder.events.record.marks(recorded.start),
+        reads=chart({result: figures.result_rate(result) for result in RESULTS}),
+        appends=chart(dict(zip(OUTCOMES, map(rate, figures.OUTCOMES.values()), strict=True))),
+        times=times,
+        readers=chart({"SSE": _mean("sse"), "long-poll": _mean("long-poll")}),
+        refused=chart({name: rate(*of) for name, of in figures.REFUSED_BY.items()}),
+        behind=Chart(recorded.start, recorded.step, tuple(behind)),
     )
 
 
@@ -219,11 +238,12 @@ def _route(
             collapse=value(figures.collapse, whole),
             readers=_readers(recorder.fleet.live(route.prefix)),
             appends=value(figures.rate("appends"), latest),
-            errors=value(figures.rate("errors"), latest),
+            errors=figures.count(whole, "errors"),
+            p99=value(BEHIND_P99, whole),
             history=tuple(value(requests, row) for row in rows),
         ),
         repairs={it: int(count) for it, count in sorted(repairs, key=lambda it: (-it[1], it[0]))},
-        servers=_servers(numbers),
+        facts=facts(route.prefix, recorder.gauges, until),
         streams=_streams(numbers),
     )
 
@@ -237,6 +257,9 @@ def route_state(recorder: Recorder, prefix: str, now: float) -> HealthState:
             return HealthState("bad", TITLES[kind])
     for failure in recorder.traffic.failures(prefix, now):
         return HealthState("bad", f"the last {failure.kind} failed")
+    for it in recorder.incidents.attention:
+        if it.route == prefix and not it.mute:
+            return HealthState(it.level, it.title.removesuffix(f" ({prefix})"))
     idle_s = recorder.traffic.idle_s(prefix, now)
     if idle_s is not None:
         minutes = int(idle_s // 60)
@@ -255,14 +278,3 @@ def _streams(numbers: RouteNumbers) -> dict[str, int]:
     metrics = {"stored": "headgate_storage_streams"}
     metrics |= {it: f"headgate_streams_{it}_total" for it in ("created", "expired", "deleted")}
     return {it: int(numbers.plain[of]) for it, of in metrics.items() if of in numbers.plain}
-
-
-def _servers(numbers: RouteNumbers) -> tuple[Server, ...]:
-    """Return the servers of an origin, in the order of their metrics."""
-    failing = numbers.labelled.get("headgate_origin_failing", {})
-    up, down = HealthState("good", "up"), HealthState("bad", "down")
-    errors = HealthState("bad", "up, answers with errors only")
-    return tuple(
-        Server(server, down if not is_up else errors if failing.get(server) else up)
-        for server, is_up in numbers.labelled.get("headgate_origin_up", {}).items()
-    )

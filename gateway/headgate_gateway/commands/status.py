@@ -82,12 +82,11 @@ def _object(overview: Overview, loudest: LoudestList) -> dict[str, object]:
         "without_origin": overview.without_origin.value,
         "collapse": overview.collapse.value,
         "live_readers": overview.live_readers.value,
-        "delivery_p99": overview.delivery_p99.value,
+        "delivery_p99": overview.delivery.p99.value,
         "appends": overview.appends.value,
-        "append_p99": overview.writes.p99.value,
-        "failed_appends": overview.writes.failed.value,
+        "append_p99": overview.append.p99.value,
+        "failed_appends": overview.failed_appends,
         "routes": routes,
-        "logs": msgspec.to_builtins(overview.logs),
         "loudest_streams": msgspec.to_builtins(loudest.streams[:LOUDEST]),
         "loudest_clients": msgspec.to_builtins(loudest.clients[:LOUDEST]),
     }
@@ -109,15 +108,15 @@ def _lines(overview: Overview, loudest: LoudestList) -> Iterator[str]:
         (overview.served, show.percent(overview.without_origin.value)),
         ("Readers for each request", show.factor(overview.collapse.value)),
         ("Live readers", f"{live} {readers and f'({readers})'}"),
-        ("Delivery delay, p99", show.duration(overview.delivery_p99.value)),
+        ("Delivery delay, p99", show.duration(overview.delivery.p99.value)),
         ("Appends", show.rate(overview.appends.value)),
-        ("Time of an append, p99", show.duration(overview.writes.p99.value)),
-        ("Failed appends", show.rate(overview.writes.failed.value)),
+        ("Time of an append, p99", show.duration(overview.append.p99.value)),
+        ("Failed appends", show.rate(overview.failed_appends)),
     ):
         yield f"{name:<26} {value}".rstrip()
     for route in overview.routes:
         yield ""
-        yield from _of_route(overview, route)
+        yield from _of_route(route)
     yield from islice(stream_loads(loudest), HEADING + LOUDEST)
     yield from islice(client_loads(loudest), HEADING + LOUDEST)
 
@@ -180,7 +179,7 @@ def attention(overview: Overview) -> Iterator[str]:
         yield " ".join(filter(None, (f"{it.level}: {of}{it.sentence}{since}", it.note, muted)))
 
 
-def _of_route(overview: Overview, route: RouteView) -> Iterator[str]:
+def _of_route(route: RouteView) -> Iterator[str]:
     from headgate_admin.model.overview import served
     from headgate_admin.pages import show
 
@@ -199,6 +198,6 @@ def _of_route(overview: Overview, route: RouteView) -> Iterator[str]:
         since = ", ".join(f"{number:,} {fate}" for fate, number in fates.items())
         yield f"  {now}since the start: {since}"
     forms = {"bytes": show.size, "seconds": show.duration, "count": show.count}
-    for fact in (fact for log in overview.logs if log.route == route.prefix for fact in log.facts):
+    for fact in route.facts:
         value = fact.value if isinstance(fact.value, str) else forms[fact.unit](fact.value)
         yield f"  {fact.name}: {value}"

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from headgate_gateway.monitoring import objective as objectives
 from headgate_gateway.monitoring.alerts_of_parts import OF_PARTS
 from headgate_gateway.monitoring.quantities import (
+    MOST_ERRORS,
     SERVER_ERROR,
+    SLOW_DELIVERY_S,
     increase,
     rate,
     total,
@@ -56,7 +58,7 @@ OF_EVERY_GATEWAY = (
     ),
     Alert(
         "HeadgateSlowDelivery",
-        f"{DELIVERY.record} > 1",  # a reader notices a second
+        f"{DELIVERY.record} > {SLOW_DELIVERY_S:g}",
         "10m",
         "warning",
         "{{ $labels.instance }} delivers new data of {{ $labels.route }} after"
@@ -96,7 +98,7 @@ OF_EVERY_GATEWAY = (
     Alert(
         "HeadgateServerErrors",
         # One or two in five minutes may be of a single restart.
-        f"{objectives.errors('5m')} > 0.05 and {_SERVER_ERRORS} > 2",
+        f"{objectives.errors('5m')} > {MOST_ERRORS} and {_SERVER_ERRORS} > 2",
         "2m",
         "warning",
         "{{ $value | humanizePercentage }} of the requests to {{ $labels.route }} get 5xx.",
@@ -129,7 +131,7 @@ OF_EVERY_GATEWAY = (
         "2m",
         "warning",
         "{{ $labels.instance }} refuses requests beyond the limit {{ $labels.limit }}.",
-        "Clients are refused all the time: Refused most in the console names them. Ban or limit"
+        "Clients are refused all the time: the console names them (Clients, Refusals). Ban or limit"
         " the loudest. Raise the setting of this name, or add gateways, if you want the requests of"
         " all.",
     ),

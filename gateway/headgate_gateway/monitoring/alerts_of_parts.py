@@ -7,6 +7,7 @@ from headgate_gateway.monitoring.quantities import (
     ALARM,
     FAILED,
     FAILED_APPEND,
+    SLOW_APPEND_S,
     TARGET,
     increase,
     rate,
@@ -167,7 +168,7 @@ OF_PARTS = (
     ),
     Alert(
         "HeadgateSlowAppends",
-        f"{APPENDS.record} > 0.5",  # a sync takes milliseconds, on a bad disk tens of them
+        f"{APPENDS.record} > {SLOW_APPEND_S:g}",
         "10m",
         "warning",
         "Appends to {{ $labels.route }} take {{ $value | humanizeDuration }} (p99) on"

@@ -15,6 +15,10 @@ FAILED = 'result=~"5xx|timeout|unreachable|broken"'
 # Shares of reads that were served without the origin.
 TARGET = 0.85
 ALARM = 0.70
+MOST_ERRORS = 0.05  # of the requests, as 5xx in five minutes
+# The p99 of appends and of deliveries from which on they are slow.
+SLOW_APPEND_S = 0.5  # a sync takes milliseconds, on a bad disk tens of them
+SLOW_DELIVERY_S = 1.0  # a reader notices a second
 RATE_WINDOW = "5m"
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}

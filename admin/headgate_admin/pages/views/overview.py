@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn, get_args
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -11,14 +12,32 @@ from headgate_admin.errors import ConsoleError
 from headgate_admin.model.kinds import SPANS, OfSpan, Span
 from headgate_admin.pages.console_page import ConsolePage, MenuEntry
 from headgate_admin.pages.rendering import TemplatePage
-from headgate_admin.pages.visit import choice
-from headgate_gateway.features.questions.loudest import LoudestList
+from headgate_admin.pages.show import count, duration, size
+from headgate_admin.pages.views.streams import first_commands
+from headgate_admin.pages.visit import choice, streams_url
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from headgate_admin.model.kinds import StateLevel
+    from headgate_admin.model.overview import RouteView
     from headgate_admin.pages.visit import Visit
 
 PATH = "/"
-SHOWN = 5  # rows of a list of the loudest
+MOST_ROUTES = 8  # rows: with them, the strip and the charts fit a screen
+FEWEST_STREAMS = 5  # beside few routes; there are as many as of these else
+IN_NEED = ("bad", "warning")  # the worst first
+# What is said of a place on this page, besides the facts that are a warning or worse.
+PLACE = {
+    "Data file": "{}",
+    "Used of max_storage_size": "{} used",
+    "Time until full": "full in {}",
+    "Memory of the primary": "{}",
+    "Replicas": "{} replicas",
+    "Requests at the origin now": "{} under way",
+}
+FAR_S = 90 * 86_400.0  # a disk that is full later than that is nobody's worry now
+FORMS = {"bytes": size, "seconds": duration, "count": count}
 
 
 async def show(visit: Visit) -> TemplatePage:
@@ -26,7 +45,8 @@ async def show(visit: Visit) -> TemplatePage:
     span = choice(visit.query.get("span", "15m"), get_args(Span), "span")
     figures = await visit.console.overview(OfSpan(span))
     kinds = {route.kind for route in figures.routes}
-    has_origins, has_logs = "http" in kinds, bool(kinds - {"http"})
+    routes = sorted(figures.routes, key=_need)
+    shown, rest = routes[:MOST_ROUTES], routes[MOST_ROUTES:]
     return TemplatePage(
         "overview.html",
         {
@@ -36,26 +56,51 @@ async def show(visit: Visit) -> TemplatePage:
             "spans": list(SPANS.items()),
             "span_words": SPANS[span],
             "served": figures.served,
-            "has_origins": has_origins,
-            "has_logs": has_logs,
-            **await _loudest(visit),
+            "has_origins": "http" in kinds,
+            "has_logs": bool(kinds - {"http"}),
+            "has_memory": bool(kinds - {"file", "memory"}),
+            "routes": shown,
+            "places": {it.prefix: list(_place(it)) for it in shown},
+            "rest_requests": sum(it.figures.requests or 0.0 for it in rest),
+            "rest_attention": sum(it.state.level in IN_NEED for it in rest),
+            **await _loudest(visit, max(FEWEST_STREAMS, len(shown))),
+            "commands": first_commands(streams_url(visit), figures.routes[0].prefix),
             "can_change": visit.viewer.is_operator,
         },
     )
 
 
-async def _loudest(visit: Visit) -> dict[str, object]:
-    """Return the first rows of the lists of the loudest; none while no process answers."""
+def _need(route: RouteView) -> tuple[int, float]:
+    """Return the place of a route in the table: those in need of attention, then by requests."""
+    level = route.state.level
+    need = IN_NEED.index(level) if level in IN_NEED else len(IN_NEED)
+    return need, -(route.figures.requests or 0.0)
+
+
+def _place(route: RouteView) -> Iterator[tuple[str, StateLevel | None]]:
+    """Yield what a storage or an origin is and what to know of it, in words, with its level."""
+    host = urlsplit(route.origin).netloc.rpartition("@")[2]
+    yield " ".join(filter(None, ("origin" if route.kind == "http" else route.kind, host))), None
+    for fact in route.facts:
+        if fact.level in IN_NEED:
+            value = fact.value if isinstance(fact.value, str) else FORMS[fact.unit](fact.value)
+            yield f"{fact.name} {value}", fact.level
+    if route.figures.p99 is not None:
+        yield f"p99 {duration(route.figures.p99)}", None
+    for fact in route.facts:
+        if fact.name in PLACE and fact.value and not isinstance(fact.value, str) and not fact.level:
+            is_far = fact.unit == "seconds" and fact.value > FAR_S
+            if not is_far:
+                yield PLACE[fact.name].format(FORMS[fact.unit](fact.value)), None
+
+
+async def _loudest(visit: Visit, rows: int) -> dict[str, object]:
+    """Return the first rows of the loudest streams; none while no process answers."""
     try:
-        loudest = await visit.console.readers.loudest(visit.viewer)
+        streams = (await visit.console.readers.loudest(visit.viewer)).streams
     except ConsoleError:
-        loudest = LoudestList((), ())
-    refused = sorted((it for it in loudest.clients if it.refused), key=lambda it: -it.refused)
-    return {
-        "loudest_streams": loudest.streams[:SHOWN],
-        "loudest_clients": loudest.clients[:SHOWN],
-        "refused_most": refused[:SHOWN],
-    }
+        streams = ()
+    return {"loudest": streams[:rows], "whole_load": sum(it.load for it in streams)}
 
 
 async def submit(visit: Visit) -> NoReturn:

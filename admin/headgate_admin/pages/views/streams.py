@@ -63,12 +63,12 @@ async def show(visit: Visit) -> TemplatePage:
             "can_change": visit.viewer.is_operator,
             "trouble": trouble,
             "columns": COLUMNS,
-            "commands": _first_commands(streams_url(visit), route),
+            "commands": first_commands(streams_url(visit), route),
         },
     )
 
 
-def _first_commands(base: str, route: str) -> list[tuple[str, str]]:
+def first_commands(base: str, route: str) -> list[tuple[str, str]]:
     """Return the commands that the README begins with, for the streams at this URL."""
     url = shlex.quote(f"{base}{route}/chat")
     following = shlex.quote(f"{base}{route}/chat?offset=-1&live=sse")
