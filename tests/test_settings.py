@@ -963,7 +963,36 @@ MISTAKES: dict[str, tuple[str | dict[str, str], list[str]]] = {
     ),
     "a short form of a section, and the section": (
         "admin = '127.0.0.1:1'\n[admin]\nlisten = '127.0.0.1:1'\n",
-        [f"h.toml:2: admin {AGAIN} 1."],
+        [
+            "h.toml:2: admin = … in line 1 is short for [admin] with listen, and cannot stand "
+            "beside [admin]: remove line 1, and write listen = … below [admin]."
+        ],
+    ),
+    **{
+        f"a short form of a section, and {more}": (
+            f"admin = '127.0.0.1:1'\nworkers = 1\n{more}\n",
+            [
+                "h.toml:3: admin = … in line 1 is short for [admin] with listen, and cannot stand "
+                f"beside {named}: write admin.listen = … in line 1."
+            ],
+        )
+        for more, named in (
+            ("[[admin.users]]\nname = 'ann'", "admin.users"),
+            ("[[admin.tokens]]\nname = 'p'", "admin.tokens"),
+            ("[admin.tls]\nkey = 'k'", "admin.tls"),
+            ("admin.users = []", "admin.users"),
+        )
+    },
+    "a short form of a section that is a text, and the section": (
+        "front = 'a.example'\n\n[front]\ndata = 'x'\n",
+        [
+            "h.toml:3: front = … in line 1 is short for [front] with hosts, and cannot stand "
+            "beside [front]: remove line 1, and write hosts = … below [front]."
+        ],
+    ),
+    "a dotted key, and its section": (
+        "limits.max_append = 1\n[limits]\nmax_feeds = 1\n",
+        [f"h.toml:2: limits {AGAIN} 1."],
     ),
     "a section twice": (
         "[limits]\nmax_append = 1\n[limits]\nmax_feeds = 1\n",

@@ -20,7 +20,7 @@ from headgate_gateway.access.principal import STATIC, Principal, TokenHolder, To
 from headgate_gateway.errors import Unauthenticated
 from headgate_gateway.settings.arrays.access import check_name
 from headgate_gateway.settings.grants import Operations, check_pattern
-from headgate_gateway.settings.reading.given import is_array
+from headgate_gateway.settings.reading.given import setting_at
 from headgate_gateway.settings.reading.tables import Table, setting
 from headgate_gateway.settings.reading.token_hashes import DIGEST, read_digest, token_digest
 from headgate_gateway.settings.reading.toml_file import TomlFile, spell
@@ -124,7 +124,7 @@ def parse_tokens(path: str, data: bytes) -> TokensFile:
     try:
         values = tomllib.loads(file.text)
     except tomllib.TOMLDecodeError as cause:
-        _, sentence = file.no_toml(str(cause), partial(is_array, _File))
+        _, sentence = file.no_toml(str(cause), partial(setting_at, _File))
         raise ValueError(sentence.removesuffix(".")) from None
     except RecursionError:
         raise ValueError(f"{path} is not TOML that can be read: it is nested too deeply") from None

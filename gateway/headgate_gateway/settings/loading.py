@@ -145,7 +145,7 @@ def _read(
         values = tomllib.loads(text)
     except (ValueError, RecursionError) as cause:  # a number may be too long, too
         problems.append(
-            SettingProblem(*file.no_toml(str(cause), partial(given.is_array, Settings)))
+            SettingProblem(*file.no_toml(str(cause), partial(given.setting_at, Settings)))
         )
         return None, {}
     return file, values

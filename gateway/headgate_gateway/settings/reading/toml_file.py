@@ -7,11 +7,16 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from headgate_gateway.settings.reading.tables import Setting
+
+    # Returns the setting at a place, None where there is none.
+    SettingAt: TypeAlias = Callable[[tuple[str | int, ...]], Setting | None]
 
 # The parser's messages for a repeated key, and for a repeated table.
 TWICE = ("Cannot overwrite a value", "Cannot declare")
@@ -56,36 +61,61 @@ class TomlFile:
                 lines.setdefault(spot[:length], line)
         return lines
 
-    def no_toml(
-        self, message: str, is_array: Callable[[tuple[str | int, ...]], bool]
-    ) -> tuple[int, str]:
+    def no_toml(self, message: str, setting_at: SettingAt) -> tuple[int, str]:
         """Return the line of a syntax error, and a sentence with the parser's words.
 
-        The sentence begins with the place, as those of all mistakes do. `is_array` says whether an
-        array of tables is at a place.
+        The sentence begins with the place, as those of all mistakes do.
         """
         match = re.fullmatch(
             r"(.*) \((?:at line (\d+), column (\d+)|at end of document)\)", message
         )
         # Without a line in the message, something is unclosed at the end of the file.
         line = int(match[2]) if match and match[2] else len(self.text.splitlines())
-        if message.startswith(TWICE) and (twice := self._twice(line, is_array)):
-            return line, f"{self.path}:{line}: {twice}."
+        if message.startswith(TWICE):
+            if short := self._beside_short_form(line, setting_at):
+                return short
+            if twice := self._twice(line, setting_at):
+                return line, f"{self.path}:{line}: {twice}."
         if message.startswith(LINE_END):
             return line, f"{self.path}:{line}: this is not TOML: a quote is open at the line's end."
         words = f"{match[1]} at column {match[3]}" if match and match[3] else message
         return line, f"{self.path}:{line}: this is not TOML: {words}."
 
-    def _twice(self, line: int, is_array: Callable[[tuple[str | int, ...]], bool]) -> str | None:
+    def _beside_short_form(self, last: int, setting_at: SettingAt) -> tuple[int, str] | None:
+        """Return the line of a section that has its short form in an earlier line, and a sentence.
+
+        Such an earlier line is `admin = "HOST:PORT"`, before [admin] or [[admin.users]]. Lines
+        after `last` do not count.
+        """
+        short_forms: dict[tuple[str | int, ...], int] = {}
+        for spot, line in self._spots():
+            if line > last:
+                break
+            place = spot[:1]
+            if first := short_forms.get(place):
+                return line, f"{self.path}:{line}: {_beside(spot, first, setting_at)}."
+            one = None if self._is_header(line) else setting_at(spot)
+            if one is not None and one.section is not None and one.section.short:
+                short_forms[spot] = line
+        return None
+
+    def _is_header(self, line: int) -> bool:
+        return self.text.split("\n")[line - 1].lstrip().startswith("[")
+
+    def _twice(self, line: int, setting_at: SettingAt) -> str | None:
         """Return words about a key or table that is in this line and in an earlier one, or None."""
         spots = [*self._spots()]
         here = next((path for path, at in spots if at == line), None)
         if here is None:
             return None
-        if self.text.split("\n")[line - 1].lstrip().startswith("["):
-            here, spots = _names(here), [(_names(path), at) for path, at in spots]
+        if self._is_header(line):
+            here = _names(here)
+            # A dotted key, such as limits.max_append, makes the table before it, too.
+            spots = [(_names(path)[: len(here)], at) for path, at in spots]
         first = next(at for path, at in spots if path == here)
-        hint = f": each of several tables begins with [[{spell(here)}]]" if is_array(here) else ""
+        one = setting_at(here)
+        is_array = one is not None and one.table is not None
+        hint = f": each of several tables begins with [[{spell(here)}]]" if is_array else ""
         return (
             f"{spell(here)} is given again, first in line {first}{hint}" if first < line else None
         )
@@ -108,6 +138,25 @@ class TomlFile:
                 yield table, number
             elif match := _ASSIGNED.match(line):
                 yield (*table, *_parts(match[1])), number
+
+
+def _beside(spot: tuple[str | int, ...], first: int, setting_at: SettingAt) -> str:
+    """Return words about a key or table at `spot`, whose section is short in line `first`."""
+    section, names = str(spot[0]), _names(spot)
+    one = setting_at((section,))
+    assert one is not None
+    assert one.section is not None, "only a section has a short form"
+    short = one.section.short
+    words = f"{section} = … in line {first} is short for [{section}] with {short}"
+    if len(names) > 1:
+        return (
+            f"{words}, and cannot stand beside {spell(names)}: "
+            f"write {section}.{short} = … in line {first}"
+        )
+    return (
+        f"{words}, and cannot stand beside [{section}]: "
+        f"remove line {first}, and write {short} = … below [{section}]"
+    )
 
 
 def _parts(key: str) -> tuple[str, ...]:
