@@ -78,6 +78,34 @@ def test_a_repeated_copy_appends_what_a_server_has_got_since(
 
 
 @pytest.mark.usefixtures("processes")
+def test_the_list_that_a_server_of_any_version_prints_names_the_streams_to_copy(
+    copier: CommandLine, server: Headgate, tmp_path: Path
+) -> None:
+    made(server, "list%20ed/1%202", b"one")
+    made(server, "listed", b"two")
+    names = tmp_path / "names.txt"
+    # Of 0.1.0 before it was released, whose API this version does not read.
+    names.write_text("open\t3\t0\t-\tlist ed/1 2\nclosed\t3\t0\t2027-11-30T18:08:16Z\tlisted\n")
+    copy = ("data", "copy", server.streams, f"file:{tmp_path / 'b'}", "--json")
+    assert json.loads(copier.output(*copy, "--names", str(names)))["changed"] == 2
+    names.write_bytes(copier.output("ls", "list"))
+    again = json.loads(copier.output(*copy, "--names", str(names)))
+    assert (again["streams"], again["changed"], again["gone"]) == (2, 0, 0)
+
+
+@pytest.mark.usefixtures("processes")
+def test_a_server_that_lists_its_streams_otherwise_is_copied_by_names(
+    copier: CommandLine, server: Headgate, tmp_path: Path
+) -> None:
+    other = ("--admin", f"http://127.0.0.1:{server.port}")
+    done = copier("data", "copy", server.streams, f"file:{tmp_path / 'b'}", *other)
+    assert done.returncode == 1
+    assert "; give its streams by --names FILE, as its own `headgate ls` prints them" in (
+        done.stderr.decode()
+    )
+
+
+@pytest.mark.usefixtures("processes")
 async def test_copies_that_are_killed_amid_writers_are_equal_once_the_writers_have_stopped(
     tmp_path: Path,
 ) -> None:

@@ -303,9 +303,10 @@ def of_format(version: int, folder: Path) -> None:
             (
                 partial(of_format, SCHEMA_VERSION + step),
                 f"headgate.db is of format {SCHEMA_VERSION + step}, and this Headgate knows format"
-                f" {SCHEMA_VERSION}: start the Headgate that wrote it, and take its streams from"
-                f" there by headgate data copy, or restore a backup of format {SCHEMA_VERSION};"
-                " it was left as it is",
+                f" {SCHEMA_VERSION}: it was left as it is; start the Headgate that wrote it, list"
+                " its streams by its own `headgate ls > names.txt`, and copy them by `headgate data"
+                " copy http://127.0.0.1:4437/v1/stream file:{folder}.new --names names.txt` of this"
+                f" one, or restore a backup of format {SCHEMA_VERSION}",
             )
             for step in (-1, 1)
         ),
@@ -322,7 +323,7 @@ async def test_a_foreign_data_file_is_refused_and_not_changed(
     assert callable(make)
     make(tmp_path)
     before = (tmp_path / "headgate.db").read_bytes()
-    assert reason in await start_refusal(tmp_path)
+    assert reason.replace("{folder}", str(tmp_path)) in await start_refusal(tmp_path)
     assert (tmp_path / "headgate.db").read_bytes() == before
     assert not (tmp_path / "headgate.db-wal").exists()
 

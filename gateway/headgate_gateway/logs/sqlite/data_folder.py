@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import apsw
 
+from headgate.names import DEFAULT_BASE
 from headgate_gateway.errors import StartError
 
 if TYPE_CHECKING:
@@ -299,10 +300,13 @@ def check_format(file: Path, header: bytes) -> None:
     if application != APPLICATION_ID:
         raise StartError(f"{file} is a SQLite file of another application: it was left as it is")
     if version != SCHEMA_VERSION:
+        # That Headgate may list streams in another way than this one reads.
         raise StartError(
-            f"{file} is of format {version}, and this Headgate knows format {SCHEMA_VERSION}:"
-            " start the Headgate that wrote it, and take its streams from there by headgate data"
-            f" copy, or restore a backup of format {SCHEMA_VERSION}; it was left as it is"
+            f"{file} is of format {version}, and this Headgate knows format {SCHEMA_VERSION}: it"
+            " was left as it is; start the Headgate that wrote it, list its streams by its own"
+            f" `headgate ls > names.txt`, and copy them by `headgate data copy {DEFAULT_BASE}"
+            f" file:{file.parent}.new --names names.txt` of this one, or restore a backup of"
+            f" format {SCHEMA_VERSION}"
         )
 
 

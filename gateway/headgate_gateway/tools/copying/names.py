@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 async def named_streams(names: Path, base: str, prefix: str) -> AsyncIterator[str]:
     """Yield the paths that a file, or stdin for "-", names and that begin with `prefix`.
 
-    A name may also be the whole URL of a stream below `base`, as `headgate ls` prints some. Raises
-    Failed.
+    A line of `headgate ls` will do, whose name is behind the last tab. A name may also be the whole
+    URL of a stream below `base`, as `headgate ls` prints some. Raises Failed.
     """
     number = 0
     async for line in _lines(names):
@@ -30,7 +30,7 @@ async def named_streams(names: Path, base: str, prefix: str) -> AsyncIterator[st
             text = unmarked(line) if number == 1 else line
         except ValueError as cause:
             raise Failed(f"the list of names {cause}") from cause
-        name = text.strip().decode(errors="surrogateescape")
+        name = text.strip().rpartition(b"\t")[2].decode(errors="surrogateescape")
         if not name:
             continue
         try:

@@ -27,6 +27,7 @@ from headgate_gateway.tools.copying.contract import (
     parts_of,
 )
 from headgate_gateway.tools.server.listing import NameSearch, streams_below
+from headgate_gateway.tools.shell.failure import Failed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
@@ -58,8 +59,12 @@ class ServerPlace:
         assert self._admin is not None, "names come from elsewhere without an admin API"
         base = self._base.url.rstrip("/")
         home = len(urlsplit(base).path) + 1
-        async for found in streams_below(self._admin, base, NameSearch(prefix)):
-            yield found.path[home:]
+        try:
+            async for found in streams_below(self._admin, base, NameSearch(prefix)):
+                yield found.path[home:]
+        except Failed as cause:  # such as a Headgate of another version
+            by_names = "give its streams by --names FILE, as its own `headgate ls` prints them"
+            raise Failed(f"{cause}; {by_names}") from cause
 
     async def stream(self, path: str) -> ServerStream | None:
         """Return the stream at a path to copy it; None if there is none."""
