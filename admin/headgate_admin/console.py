@@ -26,6 +26,7 @@ from headgate_admin.model.streams import (
     RequestToExplain,
     RunsView,
     StreamSearch,
+    SummedStreamPage,
 )
 from headgate_admin.operation import operation
 from headgate_admin.readers.console_readers import ConsoleReaders
@@ -37,6 +38,7 @@ from headgate_admin.streams import lists, runs
 from headgate_admin.streams.changes import ConsoleChanges, ConsoleRoutes
 from headgate_admin.streams.deletion import ConsoleDeletions
 from headgate_admin.streams.search import search
+from headgate_admin.streams.sums import sums
 from headgate_admin.subscriptions import ConsoleSubscriptions
 from headgate_gateway.features.questions.runs import ListRuns, RunPage
 from headgate_gateway.features.questions.streams import (
@@ -142,8 +144,8 @@ class Console:
         return self.recorder.fleet.view(self.setup.clock(), self.recorder.state)
 
     @operation("GET", "/api/v1/streams")
-    async def streams(self, query: StreamSearch) -> StreamPage:
-        """Return a page of the streams of a route."""
+    async def streams(self, query: StreamSearch) -> SummedStreamPage:
+        """Return a page of the streams of a route, and the sums of all."""
         self._routes.check(query.route)
         question = ListStreams(
             query.route,
@@ -156,7 +158,8 @@ class Console:
         )
         processes = self.setup.settings.workers
         answers = await answers_of(self.source, lists.asked(question, processes), StreamPage)
-        return lists.page(question, answers, processes)
+        page = msgspec.structs.asdict(lists.page(question, answers, processes))
+        return SummedStreamPage(**page, sums=sums(self.recorder, query.route, self.setup.clock()))
 
     @property
     def routes_of_runs(self) -> tuple[str, ...]:

@@ -93,12 +93,21 @@ def test_a_search_in_several_processes_finds_every_stream_once_wherever_each_pag
 
 
 def test_merging_stream_rows_takes_facts_from_any_process_and_sums_readers() -> None:
-    one = StreamPage((StreamRow(name="a", readers=2, rate=0.5, tail="9"),), None, 7.0)
-    other = StreamPage(
-        (StreamRow(name="a", readers=3, rate=1.0, size=9, closed=True),), None, 5.0, known_only=True
-    )
+    here = StreamRow(name="a", readers=2, rate=0.5, tail="9", growth=7, last_append_at=3.0)
+    there = StreamRow(name="a", readers=3, rate=1.0, size=9, closed=True)
+    one = StreamPage((here,), None, 7.0)
+    other = StreamPage((there,), None, 5.0, known_only=True)
     merged = lists.page(ListStreams("/r"), [one, other], 2)
-    row = StreamRow(name="a", readers=5, rate=1.5, tail="9", size=9, closed=True)
+    row = StreamRow(
+        name="a",
+        readers=5,
+        rate=1.5,
+        tail="9",
+        size=9,
+        closed=True,
+        growth=7,
+        last_append_at=3.0,
+    )
     assert merged == StreamPage((row,), None, 5.0, known_only=True)
 
 

@@ -59,6 +59,8 @@ def test_ls_prints_state_size_readers_rate_expiry_and_name(
         "size": 5,
         "readers": 0,
         "rate": 0.0,
+        "growth": None,
+        "last_append_at": None,
         "expires_at": None,
     }
 

@@ -17,7 +17,7 @@ from headgate_gateway.logs.memory import MemoryLog
 from headgate_gateway.protocol.requests import CreateRequest, ForkRequest
 from headgate_gateway.protocol.streams.state import Lifetime
 from tests.support.manual_clock import at
-from tests.support.serving import PREFIX, Serving, get, request, serving
+from tests.support.serving import PREFIX, Serving, get, post, request, serving
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -64,6 +64,20 @@ async def test_a_listed_stream_has_its_size_type_and_times() -> None:
         assert (first.created_at, first.expires_at) == (int(now), now + 60)
         assert (second.name, second.closed, second.forked_from, second.size) == ("f", True, "a", 4)
         assert second.tail == first.tail
+
+
+async def test_a_listed_stream_has_its_last_append_and_growth_as_far_as_they_were_seen() -> None:
+    async with serving() as gateway:
+        await create(gateway, "a", body=b"four")
+        (row,) = (await listed(gateway)).rows
+        assert (row.rate, row.growth, row.last_append_at) == (0.0, None, None)
+        for _ in range(6):
+            await gateway.ask(post("a", b"12345"))
+        (row,) = (await listed(gateway)).rows
+        assert row.rate is not None
+        assert 0.05 <= row.rate <= 0.1
+        assert row.growth == 30
+        assert row.last_append_at == pytest.approx(gateway.clock(), abs=30)
 
 
 @pytest.mark.parametrize(

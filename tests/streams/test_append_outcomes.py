@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from headgate_gateway.errors import HeadgateError, LogUnavailable
 from headgate_gateway.protocol.requests import Append
 from headgate_gateway.protocol.streams.state import Stamp
-from headgate_gateway.streams.active_stream import MINUTE_S, AppendRate
+from headgate_gateway.streams.active_stream import HOUR_S, MINUTE_S, AppendActivity
 from headgate_gateway.streams.outcomes import submitted
 from tests.streams.service import Service, gated
 
@@ -37,7 +37,7 @@ async def test_appends_are_counted_as_stored_duplicate_or_refused() -> None:
     assert isinstance(await service.submit("s", b"x", content_type=JSON), HeadgateError)
     assert isinstance(await service.submit("none", b"x"), HeadgateError)
     assert results(service) == {"stored": 2, "duplicate": 1, "refused": 4}
-    rate = service.table.get("s").rate
+    rate = service.table.get("s").activity
     assert rate is not None
     assert round(rate.per_second(monotonic()) * MINUTE_S, 3) == 2
     assert service.writes.figures.bytes == 6
@@ -93,10 +93,10 @@ async def test_the_duration_of_an_append_ends_when_its_outcome_is_known() -> Non
 def test_an_append_rate_lies_between_this_minutes_and_the_last_two_minutes_appends(
     steps: list[tuple[float, int]], later: float
 ) -> None:
-    rate = AppendRate()
+    rate = AppendActivity()
     moments = list(accumulate((wait for wait, _ in steps), initial=1000.0))[1:]
     for now, (_, appends) in zip(moments, steps, strict=True):
-        rate.count(appends, now)
+        rate.count(appends, 0, now)
     now = (moments or [1000.0])[-1] + later
     told = rate.per_second(now) * MINUTE_S
     counted = [appends for _, appends in steps]
@@ -108,9 +108,20 @@ def test_an_append_rate_lies_between_this_minutes_and_the_last_two_minutes_appen
 
 
 def test_an_even_append_rate_is_exact_and_falls_to_zero_in_two_minutes() -> None:
-    rate = AppendRate()
+    rate = AppendActivity()
     for second in range(300):
-        rate.count(5, 1000.0 + second)
+        rate.count(5, 0, 1000.0 + second)
     assert rate.per_second(1299.5) == pytest.approx(5, abs=0.1)
     assert 0 < rate.per_second(1330.0) < 5
     assert rate.per_second(1299.0 + 2 * MINUTE_S) == 0
+
+
+def test_the_growth_of_a_stream_is_what_was_appended_in_the_last_hour() -> None:
+    activity = AppendActivity()
+    for minute in range(150):
+        activity.count(1, 1000, 1000.0 + minute * MINUTE_S)
+    now = 1000.0 + 150 * MINUTE_S
+    assert activity.growth(now) == pytest.approx(60_000, rel=0.02)
+    assert activity.last_at == 1000.0 + 149 * MINUTE_S
+    assert 0 < activity.growth(now + HOUR_S) < 60_000
+    assert activity.growth(now + 2 * HOUR_S) == 0

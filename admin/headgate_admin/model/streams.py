@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from headgate_gateway.features.questions.runs import AnswerRow, RunStatus
-from headgate_gateway.features.questions.streams import LARGEST_PAGE, PAGE, StreamOrder
+from headgate_gateway.features.questions.streams import LARGEST_PAGE, PAGE, StreamOrder, StreamPage
 
 MOST_MESSAGES = 200  # of a page
 USUAL_MESSAGES = 50
@@ -31,6 +31,22 @@ class StreamSearch(msgspec.Struct, frozen=True):
     order: StreamOrder = "name"
     after: str = ""
     limit: PageLimit = PAGE
+
+
+class StreamSums(msgspec.Struct, frozen=True):
+    """The sums of a route's streams; None is what its storage or origin does not tell."""
+
+    streams: int | None
+    size: float | None  # bytes that its storage takes
+    growth: float | None  # bytes of bodies received in the last hour
+    rate: float | None  # appends a second now
+    readers: float | None  # live
+
+
+class SummedStreamPage(StreamPage, tag="StreamPage", frozen=True):
+    """A page of a route's streams, and the sums of all of them."""
+
+    sums: StreamSums | None = None
 
 
 class OfStream(msgspec.Struct, frozen=True):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from headgate_gateway.protocol.streams.state import Change, Record
     from headgate_gateway.streams.follower import HostedFeed
 
-MINUTE_S = 60.0
+MINUTE_S, HOUR_S = 60.0, 3600.0
 
 
 # Called with the new state of a stream, None once it is gone, and with the records appended last
@@ -25,35 +25,52 @@ MINUTE_S = 60.0
 Watcher: TypeAlias = "Callable[[StreamState | None, Sequence[Record]], None]"
 
 
-class AppendRate(msgspec.Struct, gc=False, eq=False):
-    """The rate of a stream's appends in the last minute, by two counts and no timer.
+class AppendActivity(msgspec.Struct, gc=False, eq=False):
+    """The appends to a stream through this process, by a few counts and no timer.
 
-    The appends of the minute before are taken to be evenly spread.
+    The appends of the minute before, and the bytes of the hour before, are taken to be evenly
+    spread. It goes when its stream is dropped from memory.
     """
 
+    last_at: float = 0.0  # perf_counter
     _minute: int = 0
     _before: int = 0
     _now: int = 0
+    _hour: int = 0
+    _bytes_before: int = 0
+    _bytes: int = 0  # of this hour
 
-    def count(self, appends: int, now: float) -> None:
-        """Count appends that were stored at `now` (perf_counter)."""
+    def count(self, appends: int, size: int, now: float) -> None:
+        """Count appends of `size` bytes in all that were stored at `now` (perf_counter)."""
         minute = int(now // MINUTE_S)
         if minute != self._minute:
             self._before = self._now if minute == self._minute + 1 else 0
             self._now = 0
             self._minute = minute
+            hour = int(now // HOUR_S)
+            if hour != self._hour:
+                self._bytes_before = self._bytes if hour == self._hour + 1 else 0
+                self._bytes = 0
+                self._hour = hour
         self._now += appends
+        self._bytes += size
+        self.last_at = now
+
+    def growth(self, now: float) -> float:
+        """Return the bytes that were appended in the hour up to `now` (perf_counter)."""
+        return _recent(self._hour, self._bytes_before, self._bytes, HOUR_S, now)
 
     def per_second(self, now: float) -> float:
         """Return the appends per second in the minute up to `now` (perf_counter)."""
-        minute, passed = divmod(now, MINUTE_S)
-        if minute == self._minute:
-            recent = self._now + self._before * (1 - passed / MINUTE_S)
-        elif minute == self._minute + 1:
-            recent = self._now * (1 - passed / MINUTE_S)
-        else:
-            recent = 0.0
-        return recent / MINUTE_S
+        return _recent(self._minute, self._before, self._now, MINUTE_S, now) / MINUTE_S
+
+
+def _recent(period: int, before: int, count: int, period_s: float, now: float) -> float:
+    """Return the part of two counts, of `period` and the one before, that is a period old."""
+    present, passed = divmod(now, period_s)
+    if present == period:
+        return count + before * (1 - passed / period_s)
+    return count * (1 - passed / period_s) if present == period + 1 else 0.0
 
 
 # The empty queue, shared by all streams in which no write waits: it saves an object for each.
@@ -85,7 +102,7 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
     loading: asyncio.Future[None] | None = None
     committing: bool = False
     conflicts: int = 0
-    rate: AppendRate | None = None  # of appends through this process
+    activity: AppendActivity | None = None  # None before the first append through this process
     follower: StreamFollower | None = None
     watchers: tuple[Watcher, ...] = ()  # parts of this process that need the stream's news
     renews_deadline: bool = False  # its deadline is written again and again

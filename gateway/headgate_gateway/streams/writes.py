@@ -25,7 +25,7 @@ from headgate_gateway.protocol.appends import AppendBatch, AppendOutcome
 from headgate_gateway.protocol.bodies.content import is_long, long_records
 from headgate_gateway.protocol.bodies.json_text import SLICE_BYTES
 from headgate_gateway.stepped import in_task
-from headgate_gateway.streams.active_stream import NO_WRITES, AppendRate
+from headgate_gateway.streams.active_stream import NO_WRITES, AppendActivity
 from headgate_gateway.streams.lifecycle import MAX_RACES
 from headgate_gateway.streams.outcomes import (
     NO_ROOM,
@@ -323,8 +323,9 @@ class WriteQueue:
                 if failure is not None or change.expected is None:
                     decisions = self._settle_other(active, decisions, change, failure)
                 else:
-                    active.rate = active.rate or AppendRate()
-                    active.rate.count(change.appends, now)
+                    if change.appends:
+                        active.activity = active.activity or AppendActivity()
+                        active.activity.count(change.appends, change.grown or change.added, now)
                     for notify in self.observers:
                         notify(change, decisions)
                     active.conflicts = 0

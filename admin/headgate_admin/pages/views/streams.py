@@ -22,12 +22,14 @@ PATH = "/streams"
 SEARCHES = {"begins": "begin with", "contains": "contain", "glob": "are like"}
 COLUMNS = (
     ("name", "Name", False),
+    ("size", "Size", True),
+    ("", "Grows/h", True),
+    ("rate", "Appends/s", True),
+    ("", "Last append", True),
+    ("readers", "Readers", True),
     ("", "State", False),
     ("", "Type", False),
     ("", "Tail", False),
-    ("size", "Size", True),
-    ("readers", "Readers", True),
-    ("rate", "Rate", True),
     ("", "Expires", False),
 )
 
@@ -58,7 +60,6 @@ async def show(visit: Visit) -> TemplatePage:
             "text": text,
             "after": after,
             "is_cut": is_cut,
-            "total": routes[route].streams.get("stored") if route in routes else None,
             "page": listed,
             "can_change": visit.viewer.is_operator,
             "trouble": trouble,

@@ -49,6 +49,8 @@ def _fields(found: ListedPath) -> dict[str, object]:
         "size": row.size,
         "readers": row.readers,
         "rate": row.rate,
+        "growth": row.growth,
+        "last_append_at": utc(row.last_append_at),
         "expires_at": utc(row.expires_at),
     }
 

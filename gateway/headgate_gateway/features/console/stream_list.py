@@ -174,7 +174,8 @@ class StreamList(InspectedStreams):
 
     def row(self, state: StreamState) -> StreamRow:
         """Return a stream as a row of the list."""
-        active = self._table.peek(state.path)
+        active, now = self._table.peek(state.path), perf_counter()
+        activity = None if active is None else active.activity
         return StreamRow(
             name=state.path,
             content_type=state.content_type,
@@ -183,6 +184,10 @@ class StreamList(InspectedStreams):
             size=state.size,
             readers=0 if active is None else readers_of(active),
             rate=0.0 if active is None else rate_of(active),
+            growth=None if activity is None else activity.growth(now),
+            last_append_at=None
+            if activity is None
+            else self._table.clock.wall() - now + activity.last_at,
             expires_at=_ends_at(state, self._table.clock()),
             forked_from=None if state.fork is None else state.fork.source_path,
             created_at=state.created_at,
@@ -197,8 +202,8 @@ def readers_of(active: ActiveStream) -> int:
 
 def rate_of(active: ActiveStream) -> float:
     """Return the appends per second through this process in the last minute."""
-    rate = active.rate
-    return 0.0 if rate is None else rate.per_second(perf_counter())
+    activity = active.activity
+    return 0.0 if activity is None else activity.per_second(perf_counter())
 
 
 def _ends_at(state: StreamState, now: ClockReading) -> float | None:

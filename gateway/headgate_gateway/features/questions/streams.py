@@ -42,6 +42,8 @@ class StreamRow(msgspec.Struct, frozen=True, kw_only=True):
     size: int | None = None  # bytes from its beginning to its tail
     readers: int = 0  # that wait for news in the process that answers
     rate: float | None = 0.0  # appends a second through this process, in the last minute
+    growth: float | None = None  # bytes appended through this process, in the last hour
+    last_append_at: float | None = None  # epoch seconds, of the last append through this process
     expires_at: float | None = None  # epoch seconds
     forked_from: str | None = None  # a path
     created_at: float | None = None  # epoch seconds

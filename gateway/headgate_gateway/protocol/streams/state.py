@@ -266,6 +266,14 @@ class Change(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     grown: int = 0
     trims: bool = False
 
+    @property
+    def added(self) -> int:
+        """The bytes of the records."""
+        if not self.records:
+            return 0
+        first = self.records[0]
+        return self.state.tail - first.end + len(first.data)
+
 
 def changed(state: StreamState, later: StreamState, *, removes: bool = False) -> Change:
     """Return the change of a stream to a later state, which gets the next version."""
