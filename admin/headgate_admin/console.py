@@ -37,6 +37,7 @@ from headgate_admin.record.refusals import Refusals
 from headgate_admin.streams import lists, runs
 from headgate_admin.streams.changes import ConsoleChanges, ConsoleRoutes
 from headgate_admin.streams.deletion import ConsoleDeletions
+from headgate_admin.streams.histories import StreamHistories
 from headgate_admin.streams.search import search
 from headgate_admin.streams.sums import sums
 from headgate_admin.subscriptions import ConsoleSubscriptions
@@ -87,6 +88,7 @@ class Console:
         self._routes = ConsoleRoutes(setup)
         self._streams = streams
         self.changes = ConsoleChanges(streams, self._routes, self._described)
+        self.histories = StreamHistories()
         self.deletions = ConsoleDeletions(self.streams, self._routes, streams, setup.clock)
 
     async def instance(self) -> Instance:

@@ -10,7 +10,7 @@ compiled beside it.
 from __future__ import annotations
 
 import asyncio
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec
 from urllib.parse import urlencode
@@ -176,5 +176,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "spark": once(charts.spark, MOST_SPARKS),
     "stacked_area": once(charts.stacked_area),
     "line_chart": once(charts.line_chart),
+    "rate_chart": once(partial(charts.line_chart, format_value=show.number, fewest=0.0)),
+    "size_chart": once(partial(charts.line_chart, format_value=show.size, fewest=0.0)),
     "duration_chart": once(duration_chart),
 }

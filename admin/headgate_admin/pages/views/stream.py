@@ -56,8 +56,10 @@ async def show(visit: Visit) -> TemplatePage:
         raise ConsoleError(403, f"{visit.viewer.name} may look, but not change streams.")
     tab = choice(visit.query.get("tab", "messages"), tuple(tabs), "tab")
     described = await visit.console.stream(OfStream(route, name))
+    drawn = visit.console.histories.add(route, described.row, visit.now)
     values: dict[str, object] = {
         "route": route,
+        "drawn": drawn,
         "name": name,
         "described": described,
         "tabs": list(tabs.items()),
