@@ -135,7 +135,7 @@ async def readyz(request: web.Request) -> web.Response:
 
     The status is "degraded" while a log serves reads alone.
     """
-    health = await request.app[SOURCE].health()
+    health = (await request.app[SOURCE].health()).with_listener(request.app[BOUNDS])
     ready = all(check.cause is None for check in health.checks)
     checks = by_name((*health.checks, *health.notes))
     status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE

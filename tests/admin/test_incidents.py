@@ -427,7 +427,7 @@ ONE_FINDING: dict[str, tuple[dict[str, Any], Sample, tuple[HealthNote, ...], Lev
     "an expired certificate": (
         TLS,
         Sample(FILES_OK, ("tls.certificate",), 0.0),
-        (HealthNote(CERTIFICATE_FILE, CERTIFICATE, Cause("invalid", {"reason": "expired"})),),
+        (HealthNote(CERTIFICATE_FILE, CERTIFICATE, Cause("has_ended", {"reason": "has ended"})),),
         *("bad", "HeadgateCertificateExpired"),
     ),
     "a refused tokens file": (

@@ -176,7 +176,7 @@ FILES_OK = 'headgate_tls_files_ok{setting="tls.certificate"}'
 MINUTE = 1 / (24 * 60)  # of a day
 # Certificates that clients of localhost refuse, and what is said of each.
 UNFIT: dict[str, tuple[dict[str, Any], str]] = {
-    "expired": ({"begins_in_days": -2, "days": -14.5 * MINUTE}, "expired at 20"),
+    "expired": ({"begins_in_days": -2, "days": -14.5 * MINUTE}, "has ended at 20"),
     "not valid yet": ({"begins_in_days": 2.5, "days": 30}, "is valid only from 20"),
     "another host": (
         {"hosts": ("other.example",), "address": "192.0.2.1"},
@@ -214,7 +214,7 @@ async def test_an_unfit_certificate_is_refused_while_the_former_is_valid(
     clock.now += 86_400 * 3  # the former one expires
     await files.look()
     assert files.context is not former
-    assert bool(note_of(files)) == why.startswith("expired")  # the others may serve by now
+    assert bool(note_of(files)) == why.startswith("has ended")  # the others may serve by now
 
 
 async def test_a_certificate_without_names_is_replaced_by_its_renewal(tmp_path: Path) -> None:
@@ -266,7 +266,8 @@ async def test_a_certificate_for_the_hosts_replaces_one_for_others(tmp_path: Pat
     files = CertificateFiles(files_of(paths)._replace(hosts=("localhost",)), clock)
     said = note_of(files)
     assert said is not None
-    assert said.endswith("other.example, and not for localhost, so clients refuse it")
+    is_for = "is for 192.0.2.1 and other.example, and not for localhost"
+    assert said == f"the certificate {is_for}, and is in use: clients refuse it"
     authority.issue().replace(paths)
     for _ in range(3):
         await files.look()
@@ -294,7 +295,8 @@ def test_a_start_with_an_unfit_certificate_serves_and_is_critical_at_once(
             return any(level == "bad" and why in words for level, words in attention())
 
         wait_until(is_critical, "it needs attention", lambda: f"{attention()}")
-        assert len(attention()) == 1
+        ((_, words),) = attention()
+        assert words.endswith(", and is in use: clients refuse it")
         assert secure.metrics()[FILES_OK] == (not why.startswith("is for"))  # else other alerts
 
 

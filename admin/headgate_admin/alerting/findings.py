@@ -102,6 +102,8 @@ NEXT_STEPS = {
     "HeadgateSettingsRefused": NextStep("/configuration", CHECK),
     "HeadgateAccessFileRefused": NextStep("/configuration", CHECK),
     "HeadgateCertificateFilesRefused": NextStep("/configuration", CHECK),
+    "HeadgateCertificateExpiresSoon": NextStep("/configuration", CHECK),
+    "HeadgateCertificateExpires": NextStep("/configuration", CHECK),
     "HeadgateCertificateExpired": NextStep("/configuration", CHECK),
     "HeadgateCertificateNotValidYet": NextStep("/configuration", "timedatectl status"),
     "HeadgateClockSet": NextStep("/gateways", "timedatectl status"),
@@ -229,13 +231,10 @@ def with_origin(words: str, prefix: str | None, settings: Settings) -> str:
 
 
 def _rule_of(item: IncidentFinding, rules: Iterable[Alert]) -> Alert | None:
-    """Return the rule about the kind of a health check; of several the one that is as severe.
-
-    A refused certificate is a warning while the former one is in use: it has not expired.
-    """
-    is_bad = item.level == "bad"
+    """Return the rule about a health check and its cause; of several the one that is as severe."""
+    is_bad, code = item.level == "bad", item.about.cause and item.about.cause.code
     for rule in sorted(rules, key=lambda it: (it.severity == "critical") != is_bad):
-        if rule.check == item.about.kind:
+        if rule.check == item.about.kind and (not rule.causes or code in rule.causes):
             return rule
     return None
 
@@ -277,7 +276,9 @@ def _check(note: HealthNote, cause: Cause, level: Level) -> IncidentFinding:
     words = note.sentence or ""
     if cause.code not in NAMING_FILES:
         words = f"{kind if route else note.name}: {words}"
-    title = f"{PurePath(of).name} refused" if kind in FILES else f"{note.name}: see below"
+    title = f"{note.name}: see below"
+    if kind in FILES:
+        title = f"{PurePath(of).name} {STATES_OF_FILES.get(cause.code, 'refused')}"
     if kind in TITLES:
         title = f"{TITLES[kind]} ({of})" if of else TITLES[kind]
     begins = A_START if cause.code == STARTING else ""
@@ -287,6 +288,14 @@ def _check(note: HealthNote, cause: Cause, level: Level) -> IncidentFinding:
 
 
 FILES = {CERTIFICATE_FILE, ACCESS_FILE}
+# By the cause. All others are refused.
+STATES_OF_FILES = {
+    "has_ended": "has ended",
+    "ends_now": "ends within days",
+    "ends_soon": "ends soon",
+    "not_valid_yet": "is not valid yet",
+    "other_hosts": "is for other hosts",
+}
 NAMING_FILES = {"refused", "not_used"}  # causes whose sentences begin with the file
 # By the kind of a check or note.
 TITLES = {

@@ -110,7 +110,7 @@ class Recorder:
         async with asyncio.timeout(LOOK_S):
             samples = await self._source.measure()
             await asyncio.sleep(0)  # each may take milliseconds
-            health = await self._source.health()
+            health = (await self._source.health()).with_listener(self._setup.bounds)
             processes = await self._source.processes()
         now = self._setup.clock()
         seconds = FINEST_S if self.looked_at is None else max(now - self.looked_at, 0.0)

@@ -1,4 +1,4 @@
-"""Thresholds of the alerts on certificates that should have been renewed by now.
+"""Thresholds for certificates that should have been renewed by now, and the alerts on them.
 
 Certificates of 90 days are renewed 30 days before they expire, those of six days at half of their
 time. So both bounds are days, and a share of their time for those of less than 70 days.
@@ -20,6 +20,10 @@ class ExpiryBound(NamedTuple):
 
     seconds: int
     share: float
+
+    def is_reached(self, left_s: float, lifetime_s: float) -> bool:
+        """Return whether less than that is left of a certificate, which is still valid."""
+        return 0 < left_s < min(self.seconds, self.share * lifetime_s)
 
 
 EXPIRES_SOON = ExpiryBound(14 * DAY_S, 0.2)  # two weekends, to renew it by hand
@@ -51,6 +55,7 @@ CERTIFICATE_ALERTS = (
         " say which.",
         "tls",
         "certificate_file",
+        causes=("not_used", "other_hosts"),
     ),
     Alert(
         "HeadgateCertificateExpiresSoon",
@@ -61,6 +66,8 @@ CERTIFICATE_ALERTS = (
         " {{ $value | humanizeDuration }}.",
         "It should have been renewed by now: look at what renews it, and at headgate_tls_files_ok.",
         "tls",
+        "certificate_file",
+        causes=("ends_soon",),
     ),
     Alert(
         "HeadgateCertificateExpires",
@@ -71,6 +78,8 @@ CERTIFICATE_ALERTS = (
         " {{ $value | humanizeDuration }}.",
         "From then on no client connects. Renew it by hand: the gateway reads the files by itself.",
         "tls",
+        "certificate_file",
+        causes=("ends_now",),
     ),
     Alert(
         "HeadgateCertificateExpired",
@@ -82,6 +91,7 @@ CERTIFICATE_ALERTS = (
         "No client connects. Renew it by hand: the gateway reads the files by itself.",
         "tls",
         "certificate_file",
+        causes=("has_ended",),
     ),
     Alert(
         "HeadgateCertificateNotValidYet",
@@ -93,5 +103,6 @@ CERTIFICATE_ALERTS = (
         "No client connects. Compare the clock of the machine, and the files.",
         "tls",
         "certificate_file",
+        causes=("not_valid_yet",),
     ),
 )

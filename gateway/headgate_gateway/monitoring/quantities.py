@@ -39,6 +39,12 @@ def spell(seconds: int) -> str:
     return f"{seconds:,} second{'' if seconds == 1 else 's'}"
 
 
+def nearly(seconds: float) -> str:
+    """Format a duration in whole minutes, from two hours on in hours, from two days on in days."""
+    units = (size for size, _ in _UNITS[1:] if seconds >= 2 * size)
+    return spell(int(seconds // (size := next(units, 60)) * size))
+
+
 def _series(metric: str, where: str) -> str:
     return f"{metric}{{{where}}}" if where else metric
 

@@ -44,6 +44,8 @@ class Alert:
     part: Part | None = None
     # The kind of the health notes about the same: one item together.
     check: str | None = None
+    # The codes of their causes, where several rules are about notes of one kind.
+    causes: tuple[str, ...] = ()
     # What the console looks up and names, since metrics have no label for it.
     names: Literal["", "stream", "subscription", "read"] = ""
     # Shown below another incident of the same route, which has caused it.

@@ -38,10 +38,11 @@ from headgate_gateway.web.requests.responses import WireResponse
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from headgate_gateway.routes.services import Services
     from headgate_gateway.settings import Address, Settings
+    from headgate_gateway.telemetry.health import HealthNote
     from headgate_gateway.telemetry.metrics import Snapshot
     from headgate_gateway.tls.handshakes import Handshakes
     from headgate_gateway.web.connections.connection import Connection
@@ -113,6 +114,10 @@ class AdminBounds:
         refusals = (Sample(REFUSALS, (limit,), limits.refused[limit]) for limit in LIMITS)
         tls = () if self.handshakes is None else self.handshakes.samples()
         return (Sample(CONNECTIONS, (), limits.connections), *refusals, *tls)
+
+    def notes(self) -> Iterable[HealthNote]:
+        """Return what is wrong with the listener's certificate, or that nothing is."""
+        return () if self.handshakes is None else self.handshakes.notes()
 
 
 class AdminListener:

@@ -55,6 +55,12 @@ EVENT_RULES: dict[str, EventRule] = {
         "server", "good", "a certificate was read: {file}", ("file",), ends="tls.files_refused"
     ),
     "tls.files_refused": EventRule("server", "bad", "a certificate was refused: {why}", ("file",)),
+    "tls.certificate_ends": EventRule(
+        "server", "warning", "the certificate {file} {why}", ("file",)
+    ),
+    "tls.certificate_invalid": EventRule(
+        "server", "bad", "the certificate {file} {why}, and is in use", ("file",)
+    ),
     "front.ended": EventRule("worker", "bad", "the front ended: {reason}"),
     "worker.ended": EventRule("worker", "bad", "worker {worker} ended: {reason}", ("worker",)),
     "worker.started": EventRule("worker", about=("worker",), ends="worker.ended"),

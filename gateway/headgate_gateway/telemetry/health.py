@@ -20,7 +20,13 @@ SENTENCES = {
     "ended": "{reason}, starting again",
     "silent": "does not answer",
     "set": "was set {way} by {by_s:,.0f} s: rates and times that span this moment are wrong",
-    "invalid": "the certificate in use {reason}, so clients refuse it",
+    **dict.fromkeys(
+        ("has_ended", "not_valid_yet", "other_hosts"),
+        "the certificate {reason}, and is in use: clients refuse it",
+    ),
+    **dict.fromkeys(
+        ("ends_soon", "ends_now"), "the certificate {reason}: it should have been renewed by now"
+    ),
     "not_used": "{reason}; the one read before stays in use",
     "not_readable": "refused as they are written now, so a restart may fail: {reason}",
     "waits_for_restart": "refused by the last reload, in force from a restart on: {reason}",
@@ -46,6 +52,8 @@ NAMES = {
 # The kinds of parts whose troubles readers or writers feel: data are lost, a log takes no writes,
 # an origin is unreachable, a cache in front still has what was deleted, or nobody can connect.
 FELT = {"certificate", "log", "loss", "origin", "purge"}
+# Causes that leave a certificate in use as it is: clients connect, and will for days.
+CERTIFICATE_WAITS = {"ends_soon", "not_used"}
 
 
 class Cause(msgspec.Struct, frozen=True):
@@ -94,10 +102,12 @@ class HealthNote(msgspec.Struct, frozen=True):
 
     @property
     def is_felt(self) -> bool:
-        """True if readers or writers feel what is wrong."""
+        """True if readers or writers feel what is wrong, or will within days."""
         if self.cause is None:
             return False
-        return self.kind in FELT or (self.kind, self.cause.code) == (CERTIFICATE_FILE, "invalid")
+        if self.kind == CERTIFICATE_FILE:
+            return self.cause.code not in CERTIFICATE_WAITS
+        return self.kind in FELT
 
 
 def by_name(notes: Iterable[HealthNote]) -> dict[str, str | None]:

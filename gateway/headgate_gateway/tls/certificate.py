@@ -5,7 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from headgate_gateway.monitoring.certificate_expiry import EXPIRES_NOW, EXPIRES_SOON
+from headgate_gateway.monitoring.quantities import nearly
 from headgate_gateway.small_files import read_file
+from headgate_gateway.telemetry.health import Cause
 
 SHOWN_NAMES = 3
 
@@ -17,14 +20,22 @@ class Certificate(NamedTuple):
     expires_s: float
     names: frozenset[str]  # DNS names in lower case and IP addresses
 
-    def why_refused(self, now: float, hosts: tuple[str, ...]) -> str | None:
+    def refusal(self, now: float, hosts: tuple[str, ...]) -> Cause | None:
         """Return why no client of these hosts accepts it at a moment (epoch s), or None."""
         if now >= self.expires_s:
-            return f"expired at {_date(self.expires_s)}"
+            return Cause.of("has_ended", f"has ended at {_date(self.expires_s)}")
         if now < self.starts_s:
-            return f"is valid only from {_date(self.starts_s)}"
+            return Cause.of("not_valid_yet", f"is valid only from {_date(self.starts_s)}")
         if self.is_for_others(hosts):
-            return f"is for {self.hosts}, and not for {' or '.join(hosts)}"
+            return Cause.of("other_hosts", f"is for {self.hosts}, and not for {' or '.join(hosts)}")
+        return None
+
+    def ending(self, now: float) -> Cause | None:
+        """Return that it ends soon, by the bounds of the alerts, or None."""
+        left_s = self.expires_s - now
+        for code, bound in (("ends_now", EXPIRES_NOW), ("ends_soon", EXPIRES_SOON)):
+            if bound.is_reached(left_s, self.expires_s - self.starts_s):
+                return Cause.of(code, f"ends at {_date(self.expires_s)}, in {nearly(left_s)}")
         return None
 
     def is_for_others(self, hosts: tuple[str, ...]) -> bool:

@@ -77,8 +77,10 @@ class CertificateFiles(WatchedFiles[LoadedFiles]):
         self._clock = clock
         self._former = former
         self._unfit: Certificate | None = None  # that of the present files
+        self._warned = ""  # the code of what was logged last
         super().__init__(files.paths)
         self._warn()
+        self._warn_of_key()
 
     @property
     def context(self) -> ssl.SSLContext:
@@ -92,8 +94,7 @@ class CertificateFiles(WatchedFiles[LoadedFiles]):
 
     def notes(self) -> Iterator[HealthNote]:
         """Yield what is wrong with the certificate in use, and with the present files, or None."""
-        why = self.certificate.why_refused(self._clock(), self.files.hosts)
-        for cause in (Cause.of("invalid", why), Cause.of("not_used", self.trouble)):
+        for cause in (self._cause, Cause.of("not_used", self.trouble)):
             yield HealthNote(CERTIFICATE_FILE, self.files.certificate, cause)
 
     def samples(self) -> Iterator[Sample]:
@@ -101,6 +102,12 @@ class CertificateFiles(WatchedFiles[LoadedFiles]):
         yield Sample(START, (self.setting,), self.certificate.starts_s)
         yield Sample(EXPIRY, (self.setting,), self.certificate.expires_s)
         yield Sample(FILES_OK, (self.setting,), int(self._is_in_order))
+
+    @property
+    def _cause(self) -> Cause | None:
+        """The fault of the certificate in use: clients refuse it, or it ends soon."""
+        now = self._clock()
+        return self.certificate.refusal(now, self.files.hosts) or self.certificate.ending(now)
 
     @property
     def _is_in_order(self) -> bool:
@@ -122,6 +129,7 @@ class CertificateFiles(WatchedFiles[LoadedFiles]):
         if self._unfit is not None and self._why_unfit(self._unfit) != self.trouble:
             self._refused = None  # the files are read again, since the time has changed the reason
         await super().look()
+        self._warn()
 
     def _why_unfit(self, new: Certificate) -> str | None:
         """Return why a certificate would not serve the clients of the former one, which does now.
@@ -130,9 +138,10 @@ class CertificateFiles(WatchedFiles[LoadedFiles]):
         a service mesh, has clients that check none.
         """
         former, now, hosts = self._former, self._clock(), self.files.hosts
-        if former is None or former.why_refused(now, hosts) is not None:
+        if former is None or former.refusal(now, hosts) is not None:
             return None
-        why = new.why_refused(now, hosts)
+        refusal = new.refusal(now, hosts)
+        why = None if refusal is None else str(refusal.facts["reason"])
         if why is None and former.names and not new.shares_host(former):
             why = f"is for {new.hosts or 'no host'}, and the one in use for {former.hosts}"
         return why and f"the certificate in {self.files.certificate} {why}"
@@ -140,7 +149,9 @@ class CertificateFiles(WatchedFiles[LoadedFiles]):
     @override
     def _on_change(self) -> None:
         log.info("tls.certificate_read", file=self.files.certificate)
+        self._warned = ""
         self._warn()
+        self._warn_of_key()
 
     @override
     def _log_refusal(self, why: str) -> None:
@@ -148,12 +159,19 @@ class CertificateFiles(WatchedFiles[LoadedFiles]):
         log.error("tls.files_refused", file=self.files.certificate, why=why, instead=instead)
 
     def _warn(self) -> None:
-        why = self.certificate.why_refused(self._clock(), self.files.hosts)
-        if why is not None:
-            advice = "clients refuse it: renew it, and write it and its key in place"
-            log.error(
-                "tls.certificate_invalid", file=self.files.certificate, why=why, advice=advice
-            )
+        """Log what is wrong with the certificate in use, once it is or becomes worse."""
+        cause = self._cause
+        if cause is None or cause.code == self._warned:
+            return
+        self._warned = cause.code
+        why, file = cause.facts["reason"], self.files.certificate
+        if cause.code in {"ends_soon", "ends_now"}:
+            log.warning("tls.certificate_ends", file=file, why=why)
+            return
+        advice = "clients refuse it: renew it, and write it and its key in place"
+        log.error("tls.certificate_invalid", file=file, why=why, advice=advice)
+
+    def _warn_of_key(self) -> None:
         key, mode = self.files.key, self.value.key_mode
         open_key = advice_on_key(key, mode)
         if open_key is not None:

@@ -35,7 +35,12 @@ if TYPE_CHECKING:
 @click.option(
     "--json", "as_json", is_flag=True, help="Print each setting in effect with its source, as JSON."
 )
-@click.option("--strict", "is_strict", is_flag=True, help="Exit with 1 if there are warnings.")
+@click.option(
+    "--strict",
+    "is_strict",
+    is_flag=True,
+    help="Exit with 1 if there are warnings, but not for a certificate that ends soon.",
+)
 def check(config: Path | None, *, is_schema: bool, as_json: bool, is_strict: bool) -> None:
     """Check the settings and the files they name.
 
@@ -55,7 +60,7 @@ def check(config: Path | None, *, is_schema: bool, as_json: bool, is_strict: boo
     from headgate_gateway.settings.cross_checks.dangerous_settings import dangers
 
     try:
-        _check_certificates(settings)
+        endings = _check_certificates(settings)
         warnings = (
             *check_start(settings),
             *dangers(settings),
@@ -68,34 +73,38 @@ def check(config: Path | None, *, is_schema: bool, as_json: bool, is_strict: boo
         complain(f"{refusal.detail}.")
         sys.exit(UNUSABLE)
     if as_json:
-        _print_json(settings, warnings)
+        _print_json(settings, (*warnings, *endings))
     else:
-        for warning in warnings:
+        for warning in (*warnings, *endings):
             complain(f"warning: {warning}.")
         _print_routes(settings)
     if warnings and is_strict:
         sys.exit(FAILED)
 
 
-def _check_certificates(settings: Settings) -> None:
-    """Raise StartError for a certificate that no client would accept.
+def _check_certificates(settings: Settings) -> tuple[str, ...]:
+    """Return a warning for each certificate that ends soon, which --strict lets pass.
 
-    A server starts with it all the same, if it has no other.
+    Raises StartError for one that no client would accept. A server starts with it all the same, if
+    it has no other.
     """
     from headgate_gateway.settings.reached import stream_tls
 
     listeners = [*filter(None, (stream_tls(settings), settings.admin_tls))]
     if not listeners:
-        return
+        return ()
     from headgate_gateway.tls.certificate import read_certificate
 
     now = time.time()  # noqa: TID251 - there is no caller to hand one down
+    endings = []
     for files in listeners:
         certificate = read_certificate(files.certificate)
-        why = certificate.why_refused(now, files.hosts)
-        if why is not None:
-            named = settings.named(f"{files.section}.certificate")
-            raise StartError(f"{named}: the certificate in {files.certificate} {why}")
+        named = f"{settings.named(f'{files.section}.certificate')}: the certificate in"
+        if (refusal := certificate.refusal(now, files.hosts)) is not None:
+            raise StartError(f"{named} {files.certificate} {refusal.facts['reason']}")
+        if (ending := certificate.ending(now)) is not None:
+            endings.append(f"{named} {files.certificate} {ending.facts['reason']}")
+    return tuple(endings)
 
 
 def _open_keys(settings: Settings) -> Iterator[str]:

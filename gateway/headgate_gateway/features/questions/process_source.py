@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from headgate_gateway.telemetry.health import STOPPING, Cause, HealthNote, by_name
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from aiohttp.web_request import BaseRequest
 
@@ -39,6 +39,12 @@ class Health(NamedTuple):
     def is_degraded(self) -> bool:
         """True if a log serves reads, and takes no writes."""
         return any(note.kind == "log" and note.cause is not None for note in self.notes)
+
+    def with_listener(self, bounds: ClientBounds) -> Health:
+        """Return it with the notes on the admin listener, whose files may be those for streams."""
+        known = {(it.kind, it.subject) for it in self.notes}
+        more = (it for it in bounds.notes() if (it.kind, it.subject) not in known)
+        return self._replace(notes=(*self.notes, *more))
 
     def of_file(self, path: str) -> str | None:
         """Return what is wrong with a file of the settings, or None."""
@@ -82,6 +88,9 @@ class ClientBounds(Protocol):
 
     def measure(self) -> Snapshot:
         """Return the listener's metrics."""
+
+    def notes(self) -> Iterable[HealthNote]:
+        """Return what is wrong with the listener's certificate, or that nothing is."""
 
 
 class SettingsSource(Protocol):
