@@ -84,6 +84,7 @@ def build(source: ProcessSource, setup: Setup) -> web.Application:
 
     setup.reloader.on_reload.append(follow)
     source.before_drain.append(recorder.announce_stop)
+    source.watch_processes(recorder.wake)
     app[LISTENERS] = Listeners(setup.bounds.most_connections)
     app[SIGN_IN] = sign_in
     app.on_response_prepare.append(add_security_headers)

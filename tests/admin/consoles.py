@@ -69,6 +69,9 @@ class Switchboard:
     reports: Sequence[ProcessReport] = ()
     before_drain: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 
+    def watch_processes(self, on_change: Callable[[], None]) -> None:
+        """None of them changes."""
+
     async def health(self) -> Health:
         return health_of(self.state, self.notes)
 

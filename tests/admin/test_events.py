@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -41,17 +42,29 @@ def ended(server: Headgate, key: str) -> dict[str, Any]:
     return begun(server, key)[-1]
 
 
+NAMED_S = 5.0  # from the kill of a worker until its card
+
+
+def is_named(server: Headgate) -> bool:
+    """Return whether a card says in the past tense what ended worker 1."""
+    cards = {it["title"]: it for it in api(server, "overview")["attention"]}
+    it = cards.get("a worker ended and was replaced (1)")
+    words = r"worker 1 was killed by SIGKILL; a new one serves since \d\d:\d\d:\d\d UTC"
+    return it is not None and it["level"] == "warning" and bool(re.fullmatch(words, it["sentence"]))
+
+
 def test_a_killed_worker_and_a_reload_are_events_and_the_command_lists_them() -> None:
     with several(f"http://127.0.0.1:{free_port()}") as server:
         begun(server, "server.started")
         os.kill(server.workers()[1], signal.SIGKILL)
+        wait_until(lambda: is_named(server), "it is a card", within_s=NAMED_S)
         killed = ended(server, "worker.ended 1")
-        assert killed["sentence"] == "worker 1 ended: killed by SIGKILL"
+        assert killed["sentence"] == "worker 1 was killed by SIGKILL"
         assert killed["ended_at"] > killed["at"]
         rows = {it["name"]: it for it in api(server, "gateways")["processes"]}
         assert list(rows) == ["supervisor", "worker 1", "worker 2"]
         assert [it["restarts"] for it in rows.values()] == [0, 1, 0]
-        assert rows["worker 1"]["last_end"] == "killed by SIGKILL"
+        assert rows["worker 1"]["last_end"] == "was killed by SIGKILL"
         server.signal(signal.SIGHUP)
         begun(server, "server.reloaded")
         command = [*EVENTS, "--json", "--kind", "worker", "--admin", server.admin_url]

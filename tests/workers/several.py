@@ -70,7 +70,9 @@ class Several(Headgate):
         workers = {
             reason for name, reason in answer.json()["checks"].items() if name.startswith("worker ")
         }
-        return answer.status == 200 and workers <= {"ok"}  # a single one is told as the server
+        # A single one is told as the server, and one in place of another says so for minutes.
+        serve = all(it == "ok" or "; a new one serves since " in it for it in workers)
+        return answer.status == 200 and serve
 
     def metrics(self) -> dict[str, float]:
         """Each sample of `/metrics`, with its labels in its name."""

@@ -250,7 +250,7 @@ def test_a_killed_worker_is_replaced_while_the_other_one_serves(server: Several)
     before, pids = server.counters(), server.workers()
     os.kill(pids[1], signal.SIGKILL)
     (line,) = server.told("worker.ended")
-    assert (line["worker"], line["reason"]) == (1, "killed by SIGKILL")
+    assert (line["worker"], line["reason"]) == (1, "was killed by SIGKILL")
     answers = [ask(server.port, "GET", READ) for _ in range(READS)]
     assert {answer.status for answer in answers} == {200}
     wait_until(server.is_ready, "the new worker serves")
@@ -282,10 +282,10 @@ def test_a_worker_that_dies_again_soon_after_each_start_is_restarted_after_growi
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: len(server.events("worker.ended")) == len(killed), "it is noticed")
     # Told as long as nobody sits there: after the fourth, two seconds and another start.
-    assert server.check("worker 1") == "killed by SIGKILL, starting again"
+    assert server.check("worker 1") == "was killed by SIGKILL, starting again"
     assert server.readyz().status == 200  # the other one serves
     lines = server.events("worker.ended")
-    assert {(line["worker"], line["reason"]) for line in lines} == {(1, "killed by SIGKILL")}
+    assert {(line["worker"], line["reason"]) for line in lines} == {(1, "was killed by SIGKILL")}
     assert [line["pause_s"] for line in lines] == [0.25, 0.5, 1, 2]
     wait_until(server.is_ready, "it serves at last")
 

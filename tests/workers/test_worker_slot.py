@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from headgate_gateway.features.questions.process_source import Health
+from headgate_gateway.features.questions.process_source import Health, Restarts
 from headgate_gateway.runtime.write_journal import share_memory
 from headgate_gateway.settings import Settings
 from headgate_gateway.telemetry.health import Cause, HealthNote
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 async def test_a_worker_that_reads_no_messages_is_sent_no_more_wake_messages() -> None:
     ours, theirs = socket.socketpair()
-    slot = WorkerSlot(1, StartMessage("{}", b"", 0), lambda _: None)
+    slot = WorkerSlot(1, StartMessage("{}", b"", 0), lambda _: None, lambda: None)
     with theirs:
         channel = await Channel.over(ours)
         slot._calls = WorkerCalls(channel)
@@ -89,7 +89,7 @@ async def held(monkeypatch: pytest.MonkeyPatch, most_missed: int) -> AsyncIterat
     monkeypatch.setattr(worker_slot, "REPORT_S", QUICK_S)
     monkeypatch.setattr(slots, "MOST_MISSED", most_missed)
     ours, theirs = socket.socketpair()
-    slot = WorkerSlot(1, StartMessage("{}", b"", 0), lambda _: None)
+    slot = WorkerSlot(1, StartMessage("{}", b"", 0), lambda _: None, lambda: None)
     channel = await Channel.over(ours)
     calls = slot._calls = WorkerCalls(channel)
     there = await Channel.over(theirs)
@@ -160,7 +160,7 @@ async def test_a_worker_that_does_not_serve_yet_is_not_killed_for_missing_answer
 ) -> None:
     async with held(monkeypatch, 2) as worker:
         await worker.asked()
-        worker.slot.cause = Cause("ended", {"reason": "killed by SIGKILL"})
+        worker.slot.cause = Cause("ended", {"reason": "was killed by SIGKILL"})
         for _ in range(20):
             assert await worker.slot.report() is None
         assert worker.slot.hangs == 0
@@ -178,7 +178,7 @@ async def test_a_stopped_worker_process_is_replaced_by_one_that_serves(
         workers=2,
     )
     given = json.dumps(settings.plain(explicit_only=True, secrets=True))
-    slot = WorkerSlot(1, StartMessage(given, b"", share_memory(2)), lambda _: None)
+    slot = WorkerSlot(1, StartMessage(given, b"", share_memory(2)), lambda _: None, lambda: None)
     keeping = asyncio.create_task(slot.run())
     async with asyncio.timeout(60):
         await slot.started.wait()
@@ -195,3 +195,16 @@ async def test_a_stopped_worker_process_is_replaced_by_one_that_serves(
     slot.stop()
     async with asyncio.timeout(60):
         await keeping
+
+
+@pytest.mark.parametrize(("ago_s", "is_noted"), [(-1, True), (1, False)], ids=["before", "after"])
+async def test_a_replaced_worker_is_noted_for_minutes(ago_s: float, *, is_noted: bool) -> None:
+    slot = WorkerSlot(2, StartMessage("{}", b"", 0), lambda _: None, lambda: None)
+    ended_at = asyncio.get_running_loop().time() - slots.REPLACED_S - ago_s
+    slot.restarts = Restarts(1, "was killed by SIGKILL", ended_at)
+    assert [*slot.notes()] == []  # none serves in its place yet
+    slot.cause = None
+    sentences = [f"{it.name} {it.sentence}" for it in slot.notes()]
+    assert [it.startswith("worker 2 was killed by SIGKILL; ") for it in sentences] == [
+        True
+    ] * is_noted

@@ -115,6 +115,7 @@ NEXT_STEPS = {
         "/subscriptions?status=paused", f"{_SUBSCRIPTIONS} --status paused"
     ),
     "HeadgateWorkersSilent": NextStep("/gateways", f"{_EVENTS} worker"),
+    "HeadgateWorkersRestart": NextStep("/gateways", f"{_EVENTS} worker"),
     "HeadgateLogDown": NextStep("", f"{_EVENTS} log"),
     DISK: NextStep("/streams?order=size", "df -h"),  # with the folder
     "HeadgateRedisReplicaLags": NextStep("", "headgate doctor redis"),
@@ -275,12 +276,15 @@ def _check(note: HealthNote, cause: Cause, level: Level) -> IncidentFinding:
     route = of if of.startswith("/") and kind not in FILES else None
     words = note.sentence or ""
     if cause.code not in NAMING_FILES:
-        words = f"{kind if route else note.name}: {words}"
+        name = kind if route else note.name
+        words = f"{name} {words}" if cause.code in SAYING_ENDS else f"{name}: {words}"
     title = f"{note.name}: see below"
     if kind in FILES:
         title = f"{PurePath(of).name} {STATES_OF_FILES.get(cause.code, 'refused')}"
     if kind in TITLES:
         title = f"{TITLES[kind]} ({of})" if of else TITLES[kind]
+    if cause.code == "replaced":
+        title = f"a worker ended and was replaced ({of})"
     begins = A_START if cause.code == STARTING else ""
     return IncidentFinding(
         ("check", note.name), level, title, words, route, note=begins, about=note
@@ -296,6 +300,7 @@ STATES_OF_FILES = {
     "not_valid_yet": "is not valid yet",
     "other_hosts": "is for other hosts",
 }
+SAYING_ENDS = {"ended", "replaced", "silent"}  # causes whose sentences go on after a name
 NAMING_FILES = {"refused", "not_used"}  # causes whose sentences begin with the file
 # By the kind of a check or note.
 TITLES = {

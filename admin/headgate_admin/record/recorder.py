@@ -6,6 +6,7 @@ The admin application starts it; the pages read `history`, `incidents` and the l
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from headgate_admin.alerting import findings
@@ -52,6 +53,7 @@ class Recorder:
         self.fleet = Fleet(instance, ())
         self.alerts = ActiveAlerts(setup.settings)
         self._turns = Turns()
+        self._changed = asyncio.Event()
         self.traffic = RouteTraffic()
         self.incidents = Incidents()
         self.use_settings(setup.settings)
@@ -85,7 +87,14 @@ class Recorder:
                     log.warning("admin.look_missed", after_s=LOOK_S)
                 except Exception:  # noqa: BLE001 - a gap is better than the end of the record
                     log.exception("admin.look_failed")
-            await asyncio.sleep(pause(began, self._setup.clock()))
+            self._changed.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause(began, self._setup.clock())):
+                    await self._changed.wait()
+
+    def wake(self) -> None:
+        """Have the next look at once, since a process has ended or serves again."""
+        self._changed.set()
 
     async def _renew_bans(self) -> None:
         """Have new workers enforce the bans, also while another one cannot be measured."""

@@ -146,6 +146,7 @@ OF_PARTS = (
         "A worker that hangs is replaced after half a minute; /readyz names it.",
         "workers",
         "worker",
+        causes=("silent", "starting", "stopped"),
     ),
     Alert(
         "HeadgateWorkersRestart",
@@ -155,6 +156,8 @@ OF_PARTS = (
         "Workers of {{ $labels.instance }} were replaced more than twice in a quarter of an hour.",
         "The log line worker.ended says what ended them.",
         "workers",
+        "worker",
+        causes=("ended", "replaced"),
     ),
     Alert(
         "HeadgateLogDown",

@@ -122,6 +122,9 @@ class Gateway:
         self._exit_stack = AsyncExitStack()
         self.before_drain: list[Callable[[], Awaitable[None]]] = []
 
+    def watch_processes(self, on_change: Callable[[], None]) -> None:
+        """Do nothing: there is no other process."""
+
     @property
     def settings(self) -> Settings:
         """The settings in force."""

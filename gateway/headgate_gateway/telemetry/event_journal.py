@@ -62,7 +62,7 @@ EVENT_RULES: dict[str, EventRule] = {
         "server", "bad", "the certificate {file} {why}, and is in use", ("file",)
     ),
     "front.ended": EventRule("worker", "bad", "the front ended: {reason}"),
-    "worker.ended": EventRule("worker", "bad", "worker {worker} ended: {reason}", ("worker",)),
+    "worker.ended": EventRule("worker", "bad", "worker {worker} {reason}", ("worker",)),
     "worker.started": EventRule("worker", about=("worker",), ends="worker.ended"),
     "worker.hangs": EventRule("worker", "bad", "worker {worker} hangs: {reason}", ("worker",)),
     "worker.killed": EventRule(

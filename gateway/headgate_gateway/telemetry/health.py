@@ -18,6 +18,7 @@ STARTING, STOPPING = "starting", "stopping"  # a process opens its listeners, or
 # a server that was asked or from a feature, or is a word.
 SENTENCES = {
     "ended": "{reason}, starting again",
+    "replaced": "{reason}; a new one serves since {since}",
     "silent": "does not answer",
     "set": "was set {way} by {by_s:,.0f} s: rates and times that span this moment are wrong",
     **dict.fromkeys(

@@ -137,7 +137,7 @@ class Supervisor:
             tuple(one.fileno() for one in listeners),
         )
         self._slots = [
-            WorkerSlot(number, self._start_message, self._wake_others)
+            WorkerSlot(number, self._start_message, self._wake_others, self._note_change)
             for number in range(1, settings.workers + 1)
         ]
         self.reloader = Reloader(settings, reread, self.reload)
@@ -145,6 +145,7 @@ class Supervisor:
         self._stop = asyncio.Event()
         self._status = 0
         self.before_drain: list[Callable[[], Awaitable[None]]] = []
+        self._on_change: list[Callable[[], None]] = []
 
     async def supervise(self) -> int:
         """Keep every slot taken until asked to stop. Raises StartError."""
@@ -186,6 +187,14 @@ class Supervisor:
             log.error("worker.killed", workers=len(late), after_s=grace_s)
             self._kill()
             await asyncio.wait(late)
+
+    def watch_processes(self, on_change: Callable[[], None]) -> None:
+        """Call `on_change` when a worker has ended, and when the next one serves."""
+        self._on_change.append(on_change)
+
+    def _note_change(self) -> None:
+        for on_change in self._on_change:
+            on_change()
 
     def _wake_others(self, writer: WorkerSlot) -> None:
         for slot in self._slots:
@@ -242,7 +251,8 @@ class Supervisor:
         if self._front is not None:
             checks.append(HealthNote("front", cause=self._front.cause))
             noted = (*noted, *self._front.notes())
-        noted = (*noted, *self.reloader.notes())
+        replaced = (note for slot in self._slots for note in slot.notes())
+        noted = (*noted, *self.reloader.notes(), *replaced)
         if any(it.cause is None for it in workers):
             return Health((*checks,), (*workers, *noted))
         return Health((*checks, *workers), noted)

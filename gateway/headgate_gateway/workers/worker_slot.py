@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+from datetime import UTC, datetime
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from headgate_gateway.features.questions.contract import Answer
 from headgate_gateway.features.questions.process_source import ProcessReport, Restarts
 from headgate_gateway.settings.reading.given import ENVIRONMENT_PREFIX
 from headgate_gateway.telemetry import metrics
-from headgate_gateway.telemetry.health import STARTING, Cause
+from headgate_gateway.telemetry.health import STARTING, Cause, Facts, HealthNote
 from headgate_gateway.telemetry.logs import log
 from headgate_gateway.workers.channel import (
     ABANDON,
@@ -38,7 +39,7 @@ from headgate_gateway.workers.channel import (
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from headgate_gateway.features.questions.contract import Question
     from headgate_gateway.telemetry.metrics import Snapshot
@@ -110,6 +111,8 @@ ASK_EVERY_S = 1.0
 MOST_MISSED = 17
 SILENT = Cause("silent")
 LAST_S = 5.0  # for a worker to exit after it has said its last
+# Somebody who is called looks within minutes; later, the console has it among what is over.
+REPLACED_S = 300.0
 
 
 class WorkerSlot:
@@ -124,13 +127,17 @@ class WorkerSlot:
         number: int,
         start_message: StartMessage,
         on_journal_written: Callable[[WorkerSlot], None],
+        on_change: Callable[[], None],
     ) -> None:
         """Send each worker `start_message` first; call `on_journal_written` after its writes.
+
+        Call `on_change` when a worker has ended, and when the next one serves.
 
         A worker that started amid a reload would have the former settings, and not learn of the new
         ones: it gets the message after the reload.
         """
         self._on_journal_written = on_journal_written
+        self._on_change = on_change
         self.number = number
         self.cause: Cause | None = Cause(STARTING)
         self.started = asyncio.Event()
@@ -159,6 +166,7 @@ class WorkerSlot:
         self.restarts = Restarts(self.restarts.total + 1, ended, now)
         self.cause = Cause("ended", {"reason": ended})
         log.error("worker.ended", worker=self.number, reason=ended, pause_s=pause_s)
+        self._on_change()
 
     async def _run_worker(self) -> str:
         """Start a worker, and stay until it has ended; return how it ended."""
@@ -176,7 +184,7 @@ class WorkerSlot:
             )
         except OSError as error:
             ours.close()
-            return f"cannot be started: {error.strerror}"
+            return f"could not be started: {error.strerror}"
         finally:
             theirs.close()
         channel = await Channel.over(ours)
@@ -211,6 +219,9 @@ class WorkerSlot:
             if message == READY:
                 self.cause = None
                 self.started.set()
+                since = f"{datetime.now(UTC):%H:%M:%S} UTC"  # noqa: TID251 - for people
+                self.restarts = self.restarts._replace(serves_since=since)
+                self._on_change()
             elif isinstance(message, StartFailureMessage):
                 self._refusal = message.sentence
             elif message == WRITTEN:
@@ -234,11 +245,12 @@ class WorkerSlot:
             status = await process.wait()
         self._process = None
         if self._refusal is not None:
-            return self._refusal.replace(".\n", "; ")
+            why = self._refusal.replace(".\n", "; ")
+            return f"could not start: {why}"
         if self._hung is not None:
             return f"{self._hung}, and was killed"
         if status < 0:
-            return f"killed by {signal.Signals(-status).name}"
+            return f"was killed by {signal.Signals(-status).name}"
         return f"ended with status {status}"
 
     async def prepare_reload(self, start_message: StartMessage) -> str | None:
@@ -284,6 +296,13 @@ class WorkerSlot:
             self._process.kill()
 
     # Reports
+
+    def notes(self) -> Iterator[HealthNote]:
+        """Yield for some minutes how the worker before the present one ended, which serves now."""
+        last, now = self.restarts, asyncio.get_running_loop().time()
+        if self.cause is None and last.last_end and now - (last.last_ended_at or 0) <= REPLACED_S:
+            facts: Facts = {"reason": last.last_end, "since": last.serves_since}
+            yield HealthNote("worker", str(self.number), Cause("replaced", facts))
 
     async def report(self) -> WorkerReport | None:
         """Return the worker's report; None without one in time."""

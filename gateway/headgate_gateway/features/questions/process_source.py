@@ -58,6 +58,7 @@ class Restarts(NamedTuple):
     total: int = 0
     last_end: str | None = None
     last_ended_at: float | None = None
+    serves_since: str = ""  # the time of day at which the present one served
 
 
 class ProcessReport(NamedTuple):
@@ -132,6 +133,9 @@ class ProcessSource(Protocol):
     """
 
     before_drain: list[Callable[[], Awaitable[None]]]
+
+    def watch_processes(self, on_change: Callable[[], None]) -> None:
+        """Call `on_change` when a process has ended, and when the next one serves."""
 
     async def health(self) -> Health:
         """Return whether requests should be sent here, with the reasons."""
