@@ -41,6 +41,7 @@ IN_NAMES = "/!$&'()*+,;=:@"  # besides letters, digits and -._~, as they are (RF
 MOST_SHOWN = 300  # characters of a URL in an error
 # What no header field may hold; a surrogate is a byte of an argument or variable that is not UTF-8.
 NOT_IN_FIELDS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_HOST_AND_PORT = re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}(/[^\s?#@]*)?")
 MOST_DIGITS = 20  # of 64 bits; Python itself refuses to read thousands
 
 
@@ -63,6 +64,14 @@ def with_parameters(url: URL, query: Mapping[str, str] | None) -> URL:
     """Return the URL with these parameters; all are sorted, so that caches see equal URLs."""
     parameters = url.update_query(query or {}).query
     return url.with_query(sorted(parameters.items(), key=itemgetter(0))) if query else url
+
+
+def with_scheme(text: str, scheme: str = "http") -> str | None:
+    """Return the URL that a host and a port, perhaps with a path, were meant as; None for others.
+
+    A text that may have a secret in it is none.
+    """
+    return f"{scheme}://{text}" if _HOST_AND_PORT.fullmatch(text) else None
 
 
 def without_secrets(url: str) -> str:

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from headgate.errors import StreamError, Unavailable
-from headgate.names import AUTHORIZATION_VARIABLE, CLOSED, EXPIRES_AT, NEXT_OFFSET, is_closed
+from headgate.names import (
+    AUTHORIZATION_VARIABLE,
+    CLOSED,
+    EXPIRES_AT,
+    NEXT_OFFSET,
+    is_closed,
+    with_scheme,
+)
 from headgate.stream_requests import StreamRequests
 from headgate_doctor.evidence import AnswerSource, source
 from headgate_doctor.finding import ProbeFailed
@@ -215,7 +222,9 @@ def end_of_lifetime(lifetimes: int = 1) -> str:
 def first_target(url: str, environment: Mapping[str, str], ca_file: str = "") -> ExaminedTarget:
     """Return a stream with a random name below `url`. Raises ValueError if that is no such URL."""
     if re.match(r"https?://", url, re.IGNORECASE) is None:
-        raise ValueError("it must be the URL below which streams are, http://HOST/v1/stream")
+        meant = with_scheme(url if "/" in url else f"{url}/v1/stream")
+        hint = f": write {meant}" if meant else ", http://HOST/v1/stream"
+        raise ValueError(f"it must be the URL below which streams are{hint}")
     home, mark, query = url.partition("#")[0].partition("?")
     name = f"headgate-doctor-{secrets.token_hex(8)}"
     at = f"{home.rstrip('/')}/{name}{mark}{query}"

@@ -67,10 +67,33 @@ def test_operators_commands_go_to_the_server_of_a_context_alone(
 
 
 def test_an_admin_url_that_is_none_is_named_by_its_option_or_variable(plain: CommandLine) -> None:
-    wrong = b" must be a URL such as http://127.0.0.1:4439."
+    wrong = b" must be a URL: write http://h:4439."
     assert b"--admin" + wrong in plain("ls", "--admin", "h:4439").stderr
     by_variable = plain("ls", environment={"STREAM_ADMIN_URL": "h:4439"})
     assert b"STREAM_ADMIN_URL" + wrong in by_variable.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("status --admin h:4439", "--admin must be a URL: write http://h:4439."),
+        ("top --admin [::1]:4439", "--admin must be a URL: write http://[::1]:4439."),
+        ("ls --admin user:pw@h:4439", "--admin must be a URL such as http://127.0.0.1"),
+        ("doctor cdn h:4437", "URL below which streams are: write http://h:4437/v1/stream"),
+        ("doctor redis h:6379", "rediss for redis means TLS: write redis://h:6379."),
+        ("doctor redis :pw@h:6379", "URL must be a redis:// URL"),
+        ("doctor redis", "redis://127.0.0.1:6379, or the settings by --config"),
+        ("read h:4437/s", "write http://h:4437/s, or /h:4437/s for a name"),
+        ("config context add a h:1", "URL must be a URL: write http://h:1."),
+    ],
+)
+def test_a_host_and_port_in_the_place_of_a_url_is_refused_with_what_to_write(
+    words: str, hint: str, plain: CommandLine
+) -> None:
+    refused = plain(*words.split())
+    assert refused.returncode == 2
+    assert hint in " ".join(refused.stderr.decode().split())
+    assert b"pw" not in refused.stderr
 
 
 def test_flag_environment_and_context_go_before_each_other_in_this_order(

@@ -120,10 +120,13 @@ def test_a_folder_that_a_server_has_open_is_refused_in_words(
 @pytest.mark.parametrize(
     ("source", "target", "status", "said"),
     [
-        pytest.param("file:{0}/none", "file:{0}/b", 1, "there is no data file", id="no-source"),
+        pytest.param(
+            "file:{0}/none", "file:{0}/b", 2, "FROM: {0}/none does not exist", id="no-source"
+        ),
         pytest.param("file:{0}/a", "file:{0}/./a", 2, "are the same place", id="same-folder"),
         pytest.param("memory:", "file:{0}/b", 2, "FROM: it must be file:PATH", id="memory"),
         pytest.param("h/s", "file:{0}/b", 2, "or the URL below which a server", id="no-url"),
+        pytest.param("h:1/s", "file:{0}/b", 2, "its streams: write http://h:1/s.", id="no-scheme"),
         pytest.param("file:{0}/a", "chat", 2, "TO: it must be file:PATH", id="a-name"),
         pytest.param("file:{0}/a", "http://h/s", 2, "TO: it must be file:PATH", id="to-a-server"),
         pytest.param("redis://:hush@", "file:{0}/b", 2, "FROM: it must have HOST", id="no-host"),

@@ -191,17 +191,42 @@ def test_a_backup_writes_over_no_file_and_a_restore_into_no_used_folder(tmp_path
             (("backup", tmp_path / "data", tmp_path / "copy"), "is there already"),
             (("backup", tmp_path / "data", tmp_path), "is a folder: name a file in it"),
             (("backup", tmp_path / "data", tmp_path / "no" / "copy"), "cannot be written"),
-            (("backup", tmp_path, tmp_path / "new"), "there is no data file, headgate.db, in"),
             (("restore", tmp_path / "copy", tmp_path / "data"), "in use by another Headgate"),
             (("restore", tmp_path / "copy", tmp_path), "is not empty, there is copy: "),
             (("restore", tmp_path / "data", tmp_path / "new"), "name the file of a backup"),
-            (("restore", tmp_path / "nothing", tmp_path / "new"), "nothing does not exist"),
         ):
             done = command(*words)
             assert (done.returncode, done.stdout) == (1, b"")
             assert reason in done.stderr.decode()
             assert done.stderr.count(b"\n") == 1
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("place", ["missing", "empty"])
+@pytest.mark.parametrize("words", ["backup {} {}.new", "restore {} {}.new", "verify {}"])
+def test_a_folder_that_is_not_there_has_one_exit_status_in_all_commands(
+    words: str, place: str, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    done = command(*words.format(*[tmp_path / place] * 2).split())
+    reason = "does not exist" if place == "missing" else "there is no data file, headgate.db, in"
+    if words.startswith("restore") and place == "empty":  # a backup is a file, and not missing
+        reason, expected = "name the file of a backup", 1
+    else:
+        expected = 2
+    assert (done.returncode, done.stdout) == (expected, b"")
+    assert reason in done.stderr.decode()
+    assert not (tmp_path / f"{place}.new").exists()
+
+
+@pytest.mark.parametrize("words", ["backup {} b", "restore {} b", "verify {}"])
+def test_a_url_in_the_place_of_a_data_folder_is_refused_with_the_command_that_takes_one(
+    words: str,
+) -> None:
+    done = command(*words.format("http://127.0.0.1:4437/v1/stream").split())
+    assert done.returncode == 2
+    assert b" is a folder or file on this machine" in done.stderr
+    assert b"headgate data copy URL file:FOLDER" in done.stderr
 
 
 def test_a_backup_replaces_what_a_killed_one_left_and_waits_for_no_other(tmp_path: Path) -> None:
@@ -302,7 +327,7 @@ def test_a_file_of_another_format_is_refused_with_both_versions(name: str, tmp_p
     place = tmp_path / ("copy" if name == "restore" else "data")
     done = command(name, place, *([tmp_path / "new"] if name != "verify" else []))
     assert done.returncode == (2 if name == "verify" else 1)
-    assert "is of format 99, and this Headgate knows format 4: start the Headgate that" in (
+    assert "is of format 99, and this Headgate knows format 4: it was left as it is; start" in (
         done.stderr.decode()
     )
     assert not (tmp_path / "new").exists()

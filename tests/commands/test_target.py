@@ -107,9 +107,16 @@ def test_a_url_of_another_scheme_is_refused_with_advice(name: str) -> None:
         resolve(name, {})
 
 
-@pytest.mark.parametrize("base", ["127.0.0.1:4437", "ftp://host/s", "/v1/stream"])
-def test_a_stream_url_that_is_no_url_is_refused(base: str) -> None:
-    with pytest.raises(ValueError, match="STREAM_URL must be a URL such as"):
+@pytest.mark.parametrize(
+    ("base", "hint"),
+    [
+        ("127.0.0.1:4437", ": write http://127.0.0.1:4437"),
+        ("ftp://host/s", " such as"),
+        ("/v1/stream", " such as"),
+    ],
+)
+def test_a_stream_url_that_is_no_url_is_refused(base: str, hint: str) -> None:
+    with pytest.raises(ValueError, match=f"STREAM_URL must be a URL{hint}"):
         resolve("chat", {"STREAM_URL": base})
 
 

@@ -187,6 +187,9 @@ def test_a_report_that_cannot_be_written_is_said_on_stderr(
     [
         (["chat"], "it must be the URL below which streams are"),
         (["rediss://127.0.0.1"], "it must be the URL below which streams are"),
+        (["127.0.0.1:4437"], "streams are: write http://127.0.0.1:4437/v1/stream"),
+        (["[::1]:4437/s"], "streams are: write http://[::1]:4437/s"),
+        (["u:pw@127.0.0.1:1/s"], "streams are, http://HOST/v1/stream"),
         (["http://h/x", "y"], "Got unexpected extra argument (y)"),
         (["--json"], "Missing argument 'URL'."),
         (["http://h/x", "--digest", "nginx"], "it is like nginx/4b377d29c24c42d1"),

@@ -71,6 +71,11 @@ def copy(
     target = _log("TO", to)
     if not isinstance(origin, StreamTarget) and origin.places & target.places:
         raise click.UsageError("FROM and TO are the same place.")
+    if not isinstance(origin, StreamTarget):
+        try:
+            origin.check_there()
+        except ValueError as cause:
+            raise click.UsageError(f"FROM: {cause}.") from cause
     api = None
     if server is not None and names is None:
         api = _admin(ctx, source)

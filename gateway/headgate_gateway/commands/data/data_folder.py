@@ -12,6 +12,7 @@ import click
 
 from headgate_gateway.commands.options.configuration import complain
 from headgate_gateway.errors import StartError
+from headgate_gateway.tools.server.target import is_whole_url
 from headgate_gateway.tools.shell.amounts import counted
 from headgate_gateway.tools.shell.exit_status import DONE, FAILED, UNUSABLE
 from headgate_gateway.tools.shell.progress import Progress
@@ -27,8 +28,13 @@ if TYPE_CHECKING:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
-def _path_of(_ctx: click.Context, _option: click.Parameter, value: str) -> Path:
-    """Return a path, which may also be given as the origin of a route."""
+def _path_of(_ctx: click.Context, option: click.Parameter, value: str) -> Path:
+    """Return a path, which may also be given as the storage of a route. Raises UsageError."""
+    if is_whole_url(value):
+        raise click.UsageError(
+            f"{option.metavar} is a folder or file on this machine, such as /var/lib/headgate, and "
+            "not the URL of a server: headgate data copy URL file:FOLDER copies its streams."
+        )
     return Path(value.removeprefix("file:"))
 
 
@@ -122,8 +128,10 @@ def _refusals(status: int) -> Iterator[None]:
     try:
         yield
     except StartError as refusal:
+        from headgate_gateway.tools.backups.source import NothingThere
+
         complain(f"{refusal.detail}.")
-        sys.exit(status)
+        sys.exit(UNUSABLE if isinstance(refusal, NothingThere) else status)
 
 
 @contextlib.contextmanager

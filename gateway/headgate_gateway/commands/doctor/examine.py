@@ -36,7 +36,10 @@ def doctor_redis(url: str | None, config: Path | None, as_json: bool) -> None:
     else:
         routes = [_route_to(url)]
     if not routes:
-        complain("no route has its streams in Redis: give a URL such as redis://127.0.0.1:6379.")
+        complain(
+            "no route has its streams in Redis: give a URL such as redis://127.0.0.1:6379, or the "
+            "settings by --config FILE."
+        )
         sys.exit(UNUSABLE)
     from headgate_gateway.tools.redis_doctor import report
 
@@ -45,14 +48,17 @@ def doctor_redis(url: str | None, config: Path | None, as_json: bool) -> None:
 
 def _route_to(url: str) -> Route:
     """Return a route with nothing but defaults, like that of HEADGATE_STORAGE alone."""
+    from headgate.names import with_scheme
     from headgate.redis_url import parse_redis
     from headgate_gateway.settings import Settings
 
     try:
         parse_redis(url)
     except ValueError as refusal:
-        # The URL is not repeated: there may be a password in it.
-        raise click.UsageError(f"The URL {refusal}.") from refusal
+        # Another URL is not repeated: there may be a password in it.
+        meant = with_scheme(url, "redis")
+        hint = f": write {meant}" if meant else ""
+        raise click.UsageError(f"URL {refusal}{hint}.") from refusal
     return Settings(storage=url).route_table[0]
 
 

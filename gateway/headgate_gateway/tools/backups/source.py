@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from typing import Self
 
 
+class NothingThere(StartError):
+    """There is no such folder or file."""
+
+
 class SourceFile:
     """An open data file; a server that writes to it goes on."""
 
@@ -27,7 +31,7 @@ class SourceFile:
 
     @classmethod
     def open(cls, place: Path) -> Self:
-        """Open the data file of a folder, or a backup. Raises StartError."""
+        """Open the data file of a folder, or a backup. Raises StartError, such as NothingThere."""
         is_folder = place.is_dir()
         file = DataFolder(place).file if is_folder else place
         try:
@@ -36,7 +40,7 @@ class SourceFile:
             connection = _connect(file, is_backup=not is_folder)
         except FileNotFoundError as error:
             missing = f"there is no data file, {file.name}, in {place}"
-            raise StartError(missing if is_folder else f"{place} does not exist") from error
+            raise NothingThere(missing if is_folder else f"{place} does not exist") from error
         except OSError as error:
             raise StartError(f"{file} cannot be read: {error.strerror}") from error
         except apsw.Error as error:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeGuard
 
 import msgspec
 
+from headgate.names import with_scheme
 from headgate_gateway.errors import HeadgateError, StartError
 from headgate_gateway.features.subscriptions.delivery.documents import documents_in
 from headgate_gateway.features.subscriptions.rows import stored_number
@@ -54,7 +55,9 @@ class LogPlace:
         """
         kind = kind_of(storage)
         if kind is None or kind.name == "memory":
-            raise ValueError(f"it must be file:PATH or a redis:// URL{other_places}")
+            meant = with_scheme(storage) if other_places else None
+            hint = f": write {meant}" if meant else ""
+            raise ValueError(f"it must be file:PATH or a redis:// URL{other_places}{hint}")
         for check in (kind.check, kind.look):
             try:
                 check(storage)
@@ -67,11 +70,14 @@ class LogPlace:
         self.clock: StreamClock
 
     def check_there(self) -> None:
-        """Raise Failed if there is no data file: opening it would make one."""
+        """Raise ValueError if there is no data file: opening it would make one."""
         if kind_of(self._storage) is file.KIND:
             data = DataFolder(Path(file.folder(self._storage)))
             if not data.file.exists():
-                raise Failed(f"{self.shown}: there is no data file {data.file.name} in this folder")
+                missing = f"there is no data file, {data.file.name}, in {data.folder}"
+                raise ValueError(
+                    missing if data.folder.exists() else f"{data.folder} does not exist"
+                )
 
     async def open(self) -> None:
         """Open the log. Raises Failed if a server has it open, or if it cannot be used."""

@@ -39,8 +39,6 @@ class CopyRequest:
 
 async def copy(request: CopyRequest) -> int:
     """Copy, and return how many streams could not be copied."""
-    if isinstance(request.source, LogPlace):
-        request.source.check_there()
     async with AsyncExitStack() as stack:
         source = await _open(stack, request)
         await request.target.open()

@@ -16,6 +16,7 @@ from headgate.names import (
     NOT_IN_FIELDS,
     authorization_of,
     is_quoted,
+    with_scheme,
     without_secrets,
 )
 from headgate_gateway.errors import StartError
@@ -171,7 +172,9 @@ def admin_api(
 ) -> StreamTarget:
     """Return the URL of a gateway's admin API and its token. Raises ValueError for a bad URL."""
     if not is_whole_url(url):
-        raise ValueError(f"{named_by} must be a URL such as http://127.0.0.1:4439")
+        meant = with_scheme(url)
+        hint = f": write {meant}" if meant else " such as http://127.0.0.1:4439"
+        raise ValueError(f"{named_by} must be a URL{hint}")
     api = TargetServer().stream(f"{url.partition('?')[0].rstrip('/')}/api").url
     token = _token(token_file) if token_file is not None else environment.get(TOKEN_VARIABLE, "")
     if NOT_IN_FIELDS.search(token):
@@ -222,6 +225,8 @@ def checked_base(url: str, subject: str) -> str:
 
 def _server_url(url: str, subject: str) -> str:
     """Return the URL, percent-encoded where its path or query cannot be sent as it is."""
+    if meant := with_scheme(url):
+        raise ValueError(f"{subject} must be a URL: write {meant}")
     wrong = f"{subject} must be a URL such as {DEFAULT_BASE}"
     try:
         parts = urlsplit(url)
@@ -249,7 +254,7 @@ def check_stream_name(name: str) -> None:
     """
     if match := re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://|https?:", name, re.IGNORECASE):
         raise ValueError(f"{match[0]} is no way to reach a stream: write http://HOST:PORT/...")
-    if re.match(r"([\w.-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}(/|$)", name):
+    if meant := with_scheme(name):
         raise ValueError(
-            f"{name!r} looks like a host and a port: write http://{name}, or /{name} for a name"
+            f"{name!r} looks like a host and a port: write {meant}, or /{name} for a name"
         )
