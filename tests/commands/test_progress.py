@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import subprocess
 import sys
 import threading
@@ -14,12 +15,20 @@ import pytest
 
 from headgate_gateway.tools.shell import progress
 from headgate_gateway.tools.shell.progress import Progress
+from tests.commands.copying import opened
+from tests.streams.service import Service
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.commands.conftest import CommandLine, Stream
 
 ERASED = b"\r\x1b[K"
+AT_ONCE = (
+    "from headgate_gateway.tools.shell import progress; progress.QUIET_S = progress.EVERY_S = 0;"
+    "from headgate_gateway.entry import main; main()"
+)
 
 
 class ManualTime:
@@ -35,13 +44,13 @@ class ManualTime:
 class OnTerminal:
     """A command whose stderr is a terminal; `shown` is all that was written there."""
 
-    def __init__(self, cli: CommandLine, *arguments: str) -> None:
+    def __init__(self, cli: CommandLine, *arguments: str, stdout: int = subprocess.DEVNULL) -> None:
         self.shown = b""
         self._terminal, stderr = pty.openpty()
         self.process = subprocess.Popen(
             [cli.program, *arguments],
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=stdout,
             stderr=stderr,
             env=cli.environment,
         )
@@ -94,6 +103,53 @@ def test_progress_is_shown_from_a_second_on_and_then_five_times_a_second(
         while not written.endswith(b"\x1b[K" + ERASED):
             written += shown.read(4096)
     assert written == b"\r1 s\x1b[K\r1.2 s\x1b[K" + ERASED
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        ("read {stream}", "2 KiB read"),
+        ("data copy file:{data} file:{to}", "3 KiB appended; [01] streams? copied or compared"),
+        ("data backup {data} {to}", r"\d+ KiB of \d+ KiB copied"),
+        ("data backup {data} {to}", "3 KiB verified"),
+        ("data restore {backup} {to}", r"\d+ KiB of \d+ KiB copied"),
+        ("data verify {data}", "3 KiB verified"),
+    ],
+    ids=["read", "copy", "backup", "backup, verified", "restore", "verify"],
+)
+async def test_progress_is_told_in_bytes(
+    command: str, shown: str, text: Stream, cli: CommandLine, tmp_path: Path
+) -> None:
+    text.append(b"x" * 2048)
+    data, backup = tmp_path / "data", tmp_path / "backup"
+    async with opened(f"file:{data}") as log:
+        await Service(log).create("a", b"y" * 3072)
+        await Service(log).create("b", b"")
+    cli.output("data", "backup", str(data), str(backup))
+    places = {"stream": text.url, "data": data, "backup": backup, "to": tmp_path / "to"}
+    written = at_once(cli, command.format_map(places), subprocess.DEVNULL)
+    assert re.search(rf"\r{shown}\x1b\[K", written.decode())
+    assert ERASED in written
+
+
+@pytest.mark.usefixtures("processes")
+def test_read_shows_no_progress_where_its_data_may_be_on_the_terminal(
+    cli: CommandLine, text: Stream
+) -> None:
+    text.append(b"x" * 2048)
+    reader, writer = os.pipe()  # as to a pager
+    assert b"read" not in at_once(cli, f"read {text.url}", writer)
+    os.close(writer)
+    os.close(reader)
+
+
+def at_once(cli: CommandLine, command: str, stdout: int) -> bytes:
+    """Return what a command writes to a terminal that shows progress from its beginning on."""
+    cli.program = sys.executable
+    with closing(OnTerminal(cli, "-c", AT_ONCE, *command.split(), stdout=stdout)) as running:
+        assert running.end() == 0
+    return running.shown
 
 
 @pytest.mark.usefixtures("processes")

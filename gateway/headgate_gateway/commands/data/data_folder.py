@@ -13,7 +13,7 @@ import click
 from headgate_gateway.commands.options.configuration import complain
 from headgate_gateway.errors import StartError
 from headgate_gateway.tools.server.target import is_whole_url
-from headgate_gateway.tools.shell.amounts import counted
+from headgate_gateway.tools.shell.amounts import byte_size, counted
 from headgate_gateway.tools.shell.exit_status import DONE, FAILED, UNUSABLE
 from headgate_gateway.tools.shell.progress import Progress
 from headgate_gateway.tools.shell.terminal import safe
@@ -53,7 +53,7 @@ def verify(place: Path, as_json: bool) -> None:
     from headgate_gateway.tools.backups.verification import FileVerification
 
     with _refusals(UNUSABLE), _progress() as progress, SourceFile.open(place) as source:
-        check = FileVerification(source, lambda: progress("streams verified", check.streams, 0))
+        check = FileVerification(source, lambda: progress("verified", check.bytes, 0))
         for damage in check.run():
             if as_json:
                 click.echo(json.dumps(damage._asdict()))
@@ -140,8 +140,8 @@ def _progress() -> Iterator[OnProgress]:
     progress = Progress()
 
     def show(what: str, done: int, total: int) -> None:
-        of_all = f" of {total:,}" if total else ""
-        progress.show(lambda: f"{done:,}{of_all} {what}")
+        of_all = f" of {byte_size(total)}" if total else ""
+        progress.show(lambda: f"{byte_size(done)}{of_all} {what}")
 
     try:
         yield show

@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 import sys
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -20,17 +20,20 @@ from headgate_gateway.commands.stream.append import begun, closed, leading_to
 from headgate_gateway.commands.stream.offset_file import OffsetFile
 from headgate_gateway.tools.server.client import connect
 from headgate_gateway.tools.shell import input as stdin
+from headgate_gateway.tools.shell.amounts import byte_size
 from headgate_gateway.tools.shell.failure import Failed
 from headgate_gateway.tools.shell.output import (
     cancelled_when_closed,
     finish,
     line_form,
     lines,
+    may_be_seen,
     note,
     wants_lines,
     write,
 )
 from headgate_gateway.tools.shell.patience import backoff, tell
+from headgate_gateway.tools.shell.progress import Progress
 from headgate_gateway.tools.shell.terminal import safe
 
 if TYPE_CHECKING:
@@ -130,7 +133,14 @@ async def read(
     """Print from the offset to the tail; note or store the offset at which the next read begins."""
     place = None if offset_file is None else OffsetFile(offset_file)
     offset, hint = _begin(offset, place)
-    async with connect(target) as stream:
+    progress, printed = Progress(beside_data=may_be_seen()), 0
+
+    def so_far() -> str:
+        return f"{byte_size(printed)} read"
+
+    async with AsyncExitStack() as stack:
+        stream = await stack.enter_async_context(connect(target))
+        stack.callback(progress.clear)
         batches = catch_up(
             stream,
             "-1" if offset is None else offset,
@@ -141,6 +151,8 @@ async def read(
                 by_line = wants_lines(content_type, as_lines=as_lines)
                 for body in batch.bodies:
                     write(lines(body) if by_line else body)
+                    printed += len(body)
+                progress.show(so_far)
                 offset = batch.offset
                 # Only what has been printed is never asked for again.
                 if place is not None:

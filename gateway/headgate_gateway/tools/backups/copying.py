@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from headgate_gateway.tools.backups.verification import DamageReport
 
-    # Called with the name of the step, the number of units done, and of all units or 0.
+    # Called with the name of the step, and how many bytes are done, of all bytes or 0.
     OnProgress = Callable[[str, int, int], object]
 
 PAGES = 256  # copied in one step, a megabyte
@@ -191,7 +191,7 @@ def _copy(
         raise StartError(f"{source.file} cannot be copied to {to}: {error}") from error
     _sync(to)
     with SourceFile.open(to) as copy:
-        check = FileVerification(copy, lambda: on_progress("verified", check.streams, 0))
+        check = FileVerification(copy, lambda: on_progress("verified", check.bytes, 0))
         _refuse(source, check.run())
     return FileCopy(check.streams, check.bytes, to.stat().st_size)
 
@@ -215,12 +215,13 @@ def _copy_pages(source: apsw.Connection, to: Path, on_progress: OnProgress) -> N
         # In one read transaction: otherwise each commit of the server would restart the copy.
         with source:
             source.execute("select count(*) from sqlite_schema").fetchall()
+            page_bytes = int(source.pragma("page_size") or 0)
             with target.backup("main", source, "main") as backup:
                 last = 0
                 while not backup.done:
                     backup.step(PAGES)
                     done = backup.page_count - backup.remaining
-                    on_progress("pages copied", done, backup.page_count)
+                    on_progress("copied", done * page_bytes, backup.page_count * page_bytes)
                     if done - last >= SYNC_PAGES:
                         _sync(to)
                         last = done

@@ -18,7 +18,7 @@ from headgate_gateway.errors import (
 from headgate_gateway.logs.contract import Conflict
 from headgate_gateway.tools.copying.contract import Description, StreamRefused, check_alike
 from headgate_gateway.tools.copying.log_place import LogPlace
-from headgate_gateway.tools.shell.amounts import counted
+from headgate_gateway.tools.shell.amounts import byte_size, counted
 from headgate_gateway.tools.shell.failure import FAILURES, Failed
 from headgate_gateway.tools.shell.output import note
 from headgate_gateway.tools.shell.progress import Progress
@@ -63,6 +63,11 @@ class CopyQueue:
             await asyncio.gather(*workers, return_exceptions=True)
             self._progress.clear()
 
+    def _under_way(self) -> str:
+        """Return how much is copied, as short as a line of progress."""
+        streams = counted(self.streams, "stream")
+        return f"{byte_size(self.bytes)} appended; {streams} copied or compared"
+
     def _so_far(self) -> str:
         """Return how much is copied, in words."""
         streams = counted(self.streams, "stream")
@@ -75,7 +80,7 @@ class CopyQueue:
             if path is None:
                 return
             await self._copy_or_refuse(path)
-            self._progress.show(self._so_far)
+            self._progress.show(self._under_way)
 
     async def _copy_or_refuse(self, path: str) -> None:
         """Copy a stream; if that is refused, the others go on."""
@@ -98,7 +103,7 @@ class CopyQueue:
         Every commit expects the version of the copy that was read, so that nothing is stored twice.
         Raises StreamRefused.
         """
-        is_changed, size = False, 0
+        is_changed = False
         for _ in range(MAX_LOST_RACES):
             try:
                 stream = await self._source.stream(path)
@@ -112,11 +117,11 @@ class CopyQueue:
                     async for change in changes:
                         await self._target.log.commit((change,))
                         is_changed = True
-                        size += sum(len(record.data) for record in change.records)
+                        self.bytes += sum(len(record.data) for record in change.records)
+                        self._progress.show(self._under_way)
             except (Conflict, StreamGone, StreamNotFound):  # or retention has removed records
                 continue
             self.changed += is_changed
-            self.bytes += size
             break
         else:
             raise StreamRefused("it, or its copy, is changed all the time")

@@ -94,7 +94,7 @@ def note(sentence: str) -> None:
     """Write a sentence to stderr, on a line of its own."""
     if sys.stderr is not None:
         with contextlib.suppress(OSError):
-            if _printed.is_mid_line and sys.stderr.isatty() and _may_be_seen():
+            if _printed.is_mid_line and sys.stderr.isatty() and may_be_seen():
                 _printed.is_mid_line = False
                 sentence = f"\n{sentence}"
             print(safe(sentence), file=sys.stderr, flush=True)  # noqa: T201 - the command line speaks
@@ -127,7 +127,7 @@ def heading(aligned: str, *names: str) -> None:
         write(f"{bold(aligned.format(*names).rstrip())}\n".encode())
 
 
-def _may_be_seen() -> bool:
+def may_be_seen() -> bool:
     """Return whether the data may appear on the same terminal: directly, or at a pipe's end."""
     if sys.stdout is None:
         return False

@@ -18,8 +18,9 @@ TO_LINE_START, ERASE = "\r", "\x1b[K"
 class Progress:
     """Progress on stderr, where that is a terminal, shown from QUIET_S on a few times a second."""
 
-    def __init__(self) -> None:
-        self._is_seen = sys.stderr is not None and sys.stderr.isatty()
+    def __init__(self, *, beside_data: bool = False) -> None:
+        """Show nothing if the command prints data that may be on the terminal, `beside_data`."""
+        self._is_seen = sys.stderr is not None and sys.stderr.isatty() and not beside_data
         self._next = time.monotonic() + QUIET_S
         self._is_shown = False
 
