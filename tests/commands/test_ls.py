@@ -91,7 +91,7 @@ def test_ls_counts_live_readers(lister: CommandLine) -> None:
 
 @pytest.mark.parametrize(
     ("order", "listed"),
-    [("size", ["big", "busy", "small"]), ("rate", ["busy"]), ("readers", [])],
+    [("size", ["big", "busy", "small"]), ("rate", ["busy"]), ("growth", ["busy"]), ("readers", [])],
 )
 def test_ls_lists_the_largest_first(order: str, listed: list[str]) -> None:
     with headgate() as own:

@@ -111,6 +111,7 @@ async def test_a_prefix_filter_matches_in_every_spelling(begins: str, found: lis
         {"order": "size", "after": "chat/1"},
         {"order": "readers", "after": "chat/1"},
         {"order": "rate", "after": "chat/1"},
+        {"order": "growth", "after": "chat/1"},
     ],
 )
 async def test_a_question_that_no_page_can_answer_is_refused(question: dict[str, str]) -> None:
@@ -303,6 +304,18 @@ async def test_streams_with_readers_are_listed_with_the_most_readers_first() -> 
         assert [(row.name, row.readers) for row in page.rows] == [("one", 1)]
         assert page.after is None
         assert names(await listed(gateway, order="readers", name_prefix="two-")) == ["two-more"]
+
+
+async def test_streams_that_grew_are_listed_with_the_most_bytes_first() -> None:
+    async with serving() as gateway:
+        await create(gateway, "large", body=b"x" * 999)
+        await create(gateway, "idle", "fast", "slow")
+        await gateway.ask(post("slow", b"1"))
+        await gateway.ask(post("fast", b"12"))
+        page = await listed(gateway, order="growth", limit=1)
+        assert names(page) == ["fast"]
+        page = await listed(gateway, order="growth", limit=1, after=page.after)
+        assert (names(page), page.after) == (["slow"], None)
 
 
 async def test_feeds_are_listed_to_the_end_although_streams_are_created_meanwhile() -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _RANKS: dict[StreamOrder, Callable[[StreamRow], float]] = {
     "readers": lambda row: row.readers,
     "rate": lambda row: row.rate or 0,
+    "growth": lambda row: row.growth or 0,
     "size": lambda row: row.size or 0,
 }
 

@@ -19,11 +19,17 @@ if TYPE_CHECKING:
     from headgate_admin.pages.visit import Visit
 
 PATH = "/streams"
+# Orders in which only some streams are listed, and what the others do not have.
+BUSY = {
+    "readers": "has readers now",
+    "rate": "had appends in the last minute",
+    "growth": "grew in the last hour",
+}
 SEARCHES = {"begins": "begin with", "contains": "contain", "glob": "are like"}
 COLUMNS = (
     ("name", "Name", False),
     ("size", "Size", True),
-    ("", "Grows/h", True),
+    ("growth", "Grows/h", True),
     ("rate", "Appends/s", True),
     ("", "Last append", True),
     ("readers", "Readers", True),
@@ -57,6 +63,7 @@ async def show(visit: Visit) -> TemplatePage:
             "order": order,
             "by": by,
             "searches": SEARCHES,
+            "busy": BUSY,
             "text": text,
             "after": after,
             "is_cut": is_cut,

@@ -42,7 +42,7 @@ glob_option = click.option(
 @click.option(
     "--sort",
     "order",
-    type=click.Choice(("name", "size", "rate", "readers")),
+    type=click.Choice(("name", "size", "rate", "growth", "readers")),
     default="name",
     show_default=True,
     help="Order of each route's streams: by name, or the largest first.",
@@ -60,9 +60,9 @@ def list_streams(
     """List the streams, or those whose names begin with PREFIX.
 
     Each line has state, size in bytes, live readers, appends a second in the last minute, expiry
-    and name; "-" means unknown. By rate and by readers, only streams that have any are listed. The
-    server must be a Headgate, because the list comes from its admin listener: the protocol has
-    none.
+    and name; "-" means unknown. By rate, by growth (bytes in the last hour) and by readers, only
+    streams that have any are listed. The server must be a Headgate, because the list comes from
+    its admin listener: the protocol has none.
     """
     from headgate_gateway.commands.running import run
     from headgate_gateway.commands.stream.ls import ls

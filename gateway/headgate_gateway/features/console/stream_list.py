@@ -1,8 +1,8 @@
-"""Pages of a log's streams, in one of four orders.
+"""Pages of a log's streams, in one of five orders.
 
 By name they come from the log, by size from a survey of it. A search compares the names of all
-streams, and loads those that it has found. By readers and by rate only those are listed that have
-readers, or were appended to in the last minute, in this process.
+streams, and loads those that it has found. By readers, rate and growth only those are listed that
+have readers, or were appended to in the last minute or hour, in this process.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import (
         AsyncIterator,
         Callable,
+        Generator,
         Iterable,
         Iterator,
+        Mapping,
         Sequence,
     )
 
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
         ExplainStep,
         ListStreams,
         StreamDescription,
+        StreamOrder,
     )
     from headgate_gateway.logs.searches import FoundPaths
     from headgate_gateway.protocol.streams.limits import LimitChanges
@@ -58,7 +61,6 @@ if TYPE_CHECKING:
 # and asks every 2 s, takes a twentieth of a core at most.
 REST = 20
 MOST_SEARCHES = 8  # cached, of at most LARGEST_PAGE names each: few people search at once
-AT_ONCE = 500  # active streams looked at in one turn: less than a millisecond
 
 
 class StreamList(InspectedStreams):
@@ -97,7 +99,8 @@ class StreamList(InspectedStreams):
             survey = await self.survey.largest(prefix)
             found: Iterable[Ranked] = survey.largest
             return await self._ranked(found, question.after, limit, survey.taken_at)
-        busy = await self._busy(prefix, fits, by_readers=question.order == "readers")
+        steps = _busy(list(self._table), RANKS[question.order], prefix, fits)
+        busy = await self._table.turns.run(steps)
         return await self._ranked(busy, question.after, limit, None)
 
     @override
@@ -133,17 +136,6 @@ class StreamList(InspectedStreams):
         states = await asyncio.gather(*map(self._state, found.paths))
         rows = self._rows(state for state in states if state is not None)
         return StreamPage(tuple(rows), found.after, compared=found.compared)
-
-    async def _busy(self, prefix: str, fits: NameTest | None, *, by_readers: bool) -> list[Ranked]:
-        found: list[Ranked] = []
-        active_streams = list(self._table)
-        for start in range(0, len(active_streams), AT_ONCE):
-            for active in active_streams[start : start + AT_ONCE]:
-                rank = readers_of(active) if by_readers else rate_of(active)
-                if rank and active.path.startswith(prefix) and (fits is None or fits(active.path)):
-                    found.append((rank, active.path))
-            await asyncio.sleep(0)
-        return found
 
     async def _ranked(
         self, found: Iterable[Ranked], after: str, limit: int, as_of: float | None
@@ -204,6 +196,35 @@ def rate_of(active: ActiveStream) -> float:
     """Return the appends per second through this process in the last minute."""
     activity = active.activity
     return 0.0 if activity is None else activity.per_second(perf_counter())
+
+
+def growth_of(active: ActiveStream) -> float:
+    """Return the bytes appended through this process in the last hour."""
+    activity = active.activity
+    return 0.0 if activity is None else activity.growth(perf_counter())
+
+
+RANKS: Mapping[StreamOrder, Callable[[ActiveStream], float]] = {
+    "readers": readers_of,
+    "rate": rate_of,
+    "growth": growth_of,
+}
+
+
+def _busy(
+    active_streams: Sequence[ActiveStream],
+    rank_of: Callable[[ActiveStream], float],
+    prefix: str,
+    fits: NameTest | None,
+) -> Generator[None, None, list[Ranked]]:
+    """Return the ranks of the streams that have one, with a step for each stream."""
+    found: list[Ranked] = []
+    for active in active_streams:
+        rank = rank_of(active)
+        if rank and active.path.startswith(prefix) and (fits is None or fits(active.path)):
+            found.append((rank, active.path))
+        yield
+    return found
 
 
 def _ends_at(state: StreamState, now: ClockReading) -> float | None:

@@ -12,7 +12,7 @@ from headgate_gateway.protocol.streams.limits import LimitChanges, StreamLimits
 PAGE = 50  # streams of a page by default
 LARGEST_PAGE = 500
 MOST_PRODUCERS = 100
-StreamOrder = Literal["name", "readers", "rate", "size"]
+StreamOrder = Literal["name", "readers", "rate", "growth", "size"]
 
 
 class ListStreams(msgspec.Struct, tag=True, frozen=True):
