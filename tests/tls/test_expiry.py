@@ -113,13 +113,20 @@ def test_a_certificate_that_ends_is_a_card_a_note_and_a_line_of_the_status(tmp_p
 def test_the_certificate_of_the_console_is_a_note_as_well(tmp_path: Path) -> None:
     with secure_headgate(tmp_path, has_secure_admin=True) as secure:
         own = secure.authority.issue(begins_in_days=-80, days=10.01).write(tmp_path, "admin")
+        secure.authority.issue(**ENDINGS["in days"][0]).replace(secure.paths)
+
+        def ready() -> str:
+            return secure.ask_admin("GET", "/readyz?verbose").body.decode()
+
+        wait_until(lambda: "the certificate ends at 20" in ready(), "it is noted", ready)
+        assert ready().count("the certificate ends at 20") == 1  # the files are those of both
+        secure.authority.issue(days=90, begins_in_days=0).replace(secure.paths)
         secure.server.kill()
         secure.server.environment |= own.settings("ADMIN__TLS")
         secure.server.spawn()
         wait_until(secure.is_ready, "it is ready", secure.server.output)
-        lines = secure.ask_admin("GET", "/readyz?verbose").body.decode()
-        assert f"[-] {own.certificate} the certificate ends at 20" in lines
-        assert f"[+] {secure.paths.certificate} ok" in lines
+        assert f"[-] {own.certificate} the certificate ends at 20" in ready()
+        assert f"[+] {secure.paths.certificate} ok" in ready()
 
 
 @pytest.mark.parametrize("options", [(), ("--strict",)], ids=["plain", "strict"])
