@@ -70,7 +70,7 @@ class Several(Headgate):
         workers = {
             reason for name, reason in answer.json()["checks"].items() if name.startswith("worker ")
         }
-        # A single one is told as the server, and one in place of another says so for minutes.
+        # A single one is told as the server, and one in place of another says so for a minute.
         serve = all(it == "ok" or "; a new one serves since " in it for it in workers)
         return answer.status == 200 and serve
 

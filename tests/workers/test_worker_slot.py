@@ -198,7 +198,7 @@ async def test_a_stopped_worker_process_is_replaced_by_one_that_serves(
 
 
 @pytest.mark.parametrize(("ago_s", "is_noted"), [(-1, True), (1, False)], ids=["before", "after"])
-async def test_a_replaced_worker_is_noted_for_minutes(ago_s: float, *, is_noted: bool) -> None:
+async def test_a_replaced_worker_is_noted_for_a_minute(ago_s: float, *, is_noted: bool) -> None:
     slot = WorkerSlot(2, StartMessage("{}", b"", 0), lambda _: None, lambda: None)
     ended_at = asyncio.get_running_loop().time() - slots.REPLACED_S - ago_s
     slot.restarts = Restarts(1, "was killed by SIGKILL", ended_at)

@@ -111,8 +111,8 @@ ASK_EVERY_S = 1.0
 MOST_MISSED = 17
 SILENT = Cause("silent")
 LAST_S = 5.0  # for a worker to exit after it has said its last
-# Somebody who is called looks within minutes; later, the console has it among what is over.
-REPLACED_S = 300.0
+# Longer than most probes and looks are apart; later, the console has it among what is over.
+REPLACED_S = 60.0
 
 
 class WorkerSlot:
@@ -298,7 +298,7 @@ class WorkerSlot:
     # Reports
 
     def notes(self) -> Iterator[HealthNote]:
-        """Yield for some minutes how the worker before the present one ended, which serves now."""
+        """Yield for a minute how the worker before the present one ended, which serves now."""
         last, now = self.restarts, asyncio.get_running_loop().time()
         if self.cause is None and last.last_end and now - (last.last_ended_at or 0) <= REPLACED_S:
             facts: Facts = {"reason": last.last_end, "since": last.serves_since}
