@@ -106,13 +106,14 @@ def origin_away(_folder: Path) -> Iterator[Headgate]:
 
 
 class Origin(ThreadingHTTPServer):
-    """An origin that answers each GET with `status`, after some seconds."""
+    """An origin that answers each GET with `status`: some at once, then after some seconds."""
 
     daemon_threads = True
 
-    def __init__(self, *, slow_s: float = 0.0, status: int = 200) -> None:
+    def __init__(self, *, prompt: int = 0, slow_s: float = 0.0, status: int = 200) -> None:
         super().__init__(("127.0.0.1", 0), _OriginRequest)
         self.slow_s, self.status = slow_s, status
+        self.numbers, self.prompt = count(), prompt
         self.url = f"http://127.0.0.1:{self.server_port}{ROUTE}"
 
 
@@ -121,7 +122,8 @@ class _OriginRequest(BaseHTTPRequestHandler):
     server: Origin
 
     def do_GET(self) -> None:
-        time.sleep(self.server.slow_s)
+        if next(self.server.numbers) >= self.server.prompt:
+            time.sleep(self.server.slow_s)
         self.send_response(self.server.status)
         for name, value in (
             ("Content-Type", "text/plain"),
@@ -310,9 +312,9 @@ DRILLS = (
     Drill("origin away", origin_away, ("/",), ("cannot be connected to", "/v1/stream")),
     Drill(
         "origin slow",
-        lambda _: origin_of(clients=4, slow_s=3.0),
+        lambda _: origin_of(clients=4, prompt=200, slow_s=3.0),
         ("/",),
-        ("The origin of /v1/stream answers this gateway after",),
+        ("The origin of /v1/stream is slow:", "p99 ", "wait now (http://127.0.0.1:"),
     ),
     Drill(
         "origin fails", lambda _: origin_of(status=500), ("/",), ("has answered nothing but 5xx",)

@@ -26,5 +26,5 @@ def test_the_console_answers_what_is_wrong_within_some_looks(drill: Drill, tmp_p
             lambda: not drill.unanswered(server),
             "the pages answer",
             lambda: f"without {drill.unanswered(server)}",
-            within_s=40,
+            within_s=60,
         )

@@ -94,7 +94,7 @@ class Side:
         A copy may be renewed when its reader has been answered.
         """
         origin, fetches = self.gateway.edge.origin, self.gateway.edge.cache.fetches
-        if fetches._under_way:
+        if fetches.under_way:
             return False
         return self.origin.open == idle_count(origin) and not origin.requests.count
 

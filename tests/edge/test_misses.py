@@ -63,7 +63,7 @@ def has_sent_ahead(gateway: Serving) -> bool:
 def at_rest(gateway: Serving) -> bool:
     """Whether nothing is held for a fetch."""
     fetches = gateway.edge.cache.fetches
-    held = (fetches.joinable, fetches._under_way)
+    held = (fetches.joinable, fetches.under_way)
     return not any(held) and gateway.edge.origin.requests.count == 0
 
 

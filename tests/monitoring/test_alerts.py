@@ -60,7 +60,7 @@ Pair: TypeAlias = tuple[dict[str, str], dict[str, str]]
 
 
 class Case(NamedTuple):
-    """Series, by the minute, that make an alert fire, and series just below the threshold.
+    """Series that make an alert fire, and series just below the threshold.
 
     The alert fires at `minute`, and not yet at the evaluation before.
     """
@@ -73,6 +73,7 @@ class Case(NamedTuple):
     labels: dict[str, str] = BY_ROUTE
     settings: Settings = EVERYTHING
     every: int = 1  # minutes between two evaluations
+    interval: str = "1m"  # between two numbers of a series
 
 
 def buckets(metric: str, labels: str, within: dict[str, int]) -> dict[str, str]:
@@ -112,13 +113,20 @@ def reads(*, fetched: int, of: int, fetches: str = "origin_fetches") -> dict[str
     }
 
 
-def origin_times(mean_s: float, requests: int = 100) -> dict[str, str]:
-    """Return the times of so many requests a minute."""
+def origin_times(*slow: int, of: int) -> dict[str, str]:
+    """Return the times of so many requests each 15 s, of which these many took over 2 s."""
     name = "headgate_origin_request_duration_seconds"
+    prompt = " ".join(map(str, accumulate((of - it for it in slow), initial=0)))
     return {
-        f"{name}_sum{{{ROUTE}}}": f"0+{mean_s * requests:g}x60",
-        f"{name}_count{{{ROUTE}}}": f"0+{requests}x60",
+        f'{name}_bucket{{{ROUTE}, le="2.0"}}': prompt,
+        f"{name}_count{{{ROUTE}}}": f"0+{of}x60",
     }
+
+
+def oldest_request(waits_s: float) -> dict[str, str]:
+    """Return the waits at the two servers of an origin."""
+    name = "headgate_origin_oldest_request_seconds"
+    return gauge(name, f'{ROUTE}, server="x:1"', waits_s) | gauge(name, f'{ROUTE}, server="y:1"', 0)
 
 
 def readers_of_feeds(shared: int, readers: int) -> dict[str, str]:
@@ -231,6 +239,11 @@ LAG = "headgate_event_loop_lag_seconds"
 APPENDS = "headgate_append_duration_seconds"
 BUILD = f'headgate_build_info{{{PROCESS}, version="1", python="3"}}'
 MIB, GIB = 1 << 20, 1 << 30
+LE_2 = f'{{{ROUTE}, le="2.0"}}'
+KEEPS_WAITING = (
+    "The origin of /r keeps a:1 waiting: over 5 s for a response, or over 2 s for more than a"
+    " fifth of them."
+)
 
 CASES = [
     Case(
@@ -273,20 +286,39 @@ CASES = [
         "100% of the reads of /r are fetched from Redis although they had been fetched before.",
         labels=BY_ROUTE_OF_ALL,
     ),
+    # Of 400 a minute, and of 3.
     Case(
         "HeadgateOriginSlow",
-        origin_times(2.1),
-        origin_times(1.9),
+        origin_times(*[0] * 4, *[21] * 56, of=100),
+        origin_times(*[20] * 60, of=100),
         2,
-        "The origin of /r answers a:1 after 2.1s on average.",
+        KEEPS_WAITING,
+        interval="15s",
     ),
     Case(
         "HeadgateOriginSlow",
-        origin_times(5, requests=2),
-        origin_times(5, requests=1),
-        5,  # six in five minutes
-        "The origin of /r answers a:1 after 5s on average.",
+        origin_times(*[0] * 4, *[1] * 56, of=1),
+        origin_times(*[0, 0, 1, 1] * 15, of=1),
+        2,
+        KEEPS_WAITING,
+        interval="15s",
     ),
+    # 10,000 prompt answers in the minute before, and Prometheus scrapes each five seconds.
+    Case(
+        "HeadgateOriginSlow",
+        {
+            "headgate_origin_request_duration_seconds_bucket" + LE_2: "0+1000x20 20000x3",
+            f"headgate_origin_request_duration_seconds_count{{{ROUTE}}}": "0+1000x20 20001+1x3",
+        },
+        {
+            "headgate_origin_request_duration_seconds_bucket" + LE_2: "0+1000x60",
+            f"headgate_origin_request_duration_seconds_count{{{ROUTE}}}": "0+1001x60",
+        },
+        2,
+        KEEPS_WAITING,
+        interval="5s",
+    ),
+    Case("HeadgateOriginSlow", oldest_request(5.1), oldest_request(5), 0, KEEPS_WAITING),
     Case(
         "HeadgateReadersApart",
         readers_of_feeds(shared=1, readers=101),
@@ -695,13 +727,13 @@ def plays_of(case: Case) -> list[dict[str, Any]]:
     return [
         {
             "name": f"{case.name} fires",
-            "interval": "1m",
+            "interval": case.interval,
             "input_series": [{"series": a, "values": b} for a, b in case.series.items()],
             "alert_rule_test": [*before, at(case.minute, [firing])],
         },
         {
             "name": f"{case.name} is quiet",
-            "interval": "1m",
+            "interval": case.interval,
             "input_series": [{"series": a, "values": b} for a, b in case.quiet.items()],
             "alert_rule_test": [at(case.minute + 5 * case.every, [])],
         },

@@ -10,6 +10,7 @@ import pytest
 from headgate_admin.alerting.active_alerts import ActiveAlerts
 from headgate_gateway.background import at_once
 from headgate_gateway.monitoring.promql import NotMeasuredError, compiled
+from headgate_gateway.monitoring.quantities import seconds
 from headgate_gateway.monitoring.series_history import POINTS, Selection, SeriesHistory
 from headgate_gateway.telemetry.metrics import (
     Distribution,
@@ -33,7 +34,7 @@ _RUN = re.compile(r"(-?[\d.e+]+?)(?:([+-][\d.e+]+))?(?:x(\d+))?")
 
 
 def numbers(notation: str) -> list[float]:
-    """Return the values of a series, by the minute, from the notation of promtool."""
+    """Return the values of a series, one after another, from the notation of promtool."""
     found: list[float] = []
     for word in notation.split():
         run = _RUN.fullmatch(word)
@@ -44,7 +45,7 @@ def numbers(notation: str) -> list[float]:
 
 
 def scrapes(series: Mapping[str, str]) -> Iterator[list[Sample]]:
-    """Yield what a gateway measures, by the minute, of series that promtool plays."""
+    """Yield what a gateway measures, from look to look, of series that promtool plays."""
     rows = []
     for written, notation in series.items():
         name, _, within = written.partition("{")
@@ -52,15 +53,16 @@ def scrapes(series: Mapping[str, str]) -> Iterator[list[Sample]]:
             labels = dict(re.findall(r'(\w+)="([^"]*)"', within))
             of = {it: value for it, value in labels.items() if it not in {"job", "instance"}}
             rows.append((Metric(name, "gauge", "", (*of,)), (*of.values(),), numbers(notation)))
-    for minute in range(min(len(values) for _, _, values in rows)):
-        yield [Sample(metric, labels, values[minute]) for metric, labels, values in rows]
+    for look in range(min(len(values) for _, _, values in rows)):
+        yield [Sample(metric, labels, values[look]) for metric, labels, values in rows]
 
 
-def fires_at(case: Case, series: Mapping[str, str]) -> list[int]:
+def fires_at(case: Case, series: Mapping[str, str]) -> list[float]:
     """Return the minutes at which the console has the alert of a case as firing."""
     console = ActiveAlerts(case.settings)
     found = []
-    for minute, samples in enumerate(scrapes(series)):
+    for look, samples in enumerate(scrapes(series)):
+        minute = look * seconds(case.interval) / 60
         if minute > case.minute + 6 * case.every:
             break
         at_once(console.look(60.0 * minute, samples))

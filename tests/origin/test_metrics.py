@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from headgate_gateway.errors import HeadgateError
+from headgate_gateway.origin import requests
 from tests.origin.opening import TARGET, ask, opened, send
 from tests.support.ports import free_port
 from tests.support.raw_origin import RawOrigin, Steps, answer, close, silence
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from headgate_gateway.origin.client import Origin
-    from tests.support.raw_origin import Play
+    from tests.support.raw_origin import Play, Wire
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SPAN = "b7ad6b7169203331"
@@ -28,6 +31,12 @@ def counted(origin: Origin) -> dict[str, int]:
 
 def timed(origin: Origin) -> int:
     return sum(origin.figures.duration.counts)
+
+
+async def after_body(wire: Wire) -> None:
+    """Answer a request once its body is here."""
+    await wire.body()
+    await wire.send(answer())
 
 
 @pytest.mark.parametrize(
@@ -92,14 +101,60 @@ async def test_a_cancelled_request_is_not_counted() -> None:
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
-        assert counted(origin) == {}
+        assert (counted(origin), timed(origin)) == ({}, 0)
 
 
-async def test_a_long_poll_at_the_origin_is_counted_and_not_timed() -> None:
-    async with RawOrigin(answer()) as server, opened(server) as origin:
-        await ask(origin, poll=True)
-        assert counted(origin) == {"2xx": 1}
-        assert timed(origin) == 0
+@pytest.mark.parametrize(
+    "asked",
+    [{"poll": True}, {"target": f"{TARGET}?live=long-poll&live=sse"}],
+    ids=["poll-of-a-feed", "live-read-that-is-passed-on"],
+)
+async def test_a_read_that_the_origin_may_hold_is_counted_and_not_timed(
+    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "SLOW_S", 0.0)
+    times = {"poll_timeout": 0.1, "response_timeout": 0.1}
+    async with RawOrigin(answer(), silence) as server, opened(server, **times) as origin:
+        await ask(origin, **asked)
+        with pytest.raises(HeadgateError):
+            await ask(origin, **asked)
+        assert (counted(origin), timed(origin)) == ({"2xx": 1, "timeout": 1}, 0)
+
+
+@pytest.mark.parametrize(
+    ("script", "least_s"),
+    [(silence, 0.1), (close, 0), (Steps(b""), 0)],
+    ids=["silent", "cut", "given-up"],
+)
+async def test_a_request_without_an_answer_is_timed_once_it_was_slow(
+    script: Play, least_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "SLOW_S", -1.0)
+    async with RawOrigin(script) as server, opened(server, response_timeout=0.2) as origin:
+        asking = asyncio.create_task(ask(origin, "POST", body=b"a"))
+        await until(lambda: len(server.heard) == 1)
+        if isinstance(script, Steps):
+            asking.cancel()
+        with pytest.raises((HeadgateError, asyncio.CancelledError)):
+            await asking
+        assert timed(origin) == 1
+        assert origin.figures.duration.sum >= least_s
+
+
+async def test_the_time_that_a_client_takes_for_its_body_is_not_the_origins() -> None:
+    loop = asyncio.get_running_loop()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"a"
+        over = loop.time() + 0.3
+        await until(lambda: loop.time() > over)
+        assert not origin.deadlines.since, "the origin has nothing to answer yet"
+        yield b"b"
+
+    async with RawOrigin(after_body) as server, opened(server) as origin:
+        await ask(origin, "POST", body=body())
+        assert timed(origin) == 1
+        assert origin.figures.duration.sum < 0.3
 
 
 @pytest.mark.parametrize(("flags", "traces"), [("01", [TRACE]), ("00", [])])

@@ -6,10 +6,12 @@ Those are all whose series it has: only Prometheus knows whether a gateway can b
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from headgate_gateway.monitoring.alerts import alerts, recordings
-from headgate_gateway.monitoring.promql import Expression, NotMeasuredError, compiled
+from headgate_gateway.monitoring.promql import Expression, NotMeasuredError, compiled, values_of
 from headgate_gateway.monitoring.quantities import seconds
 from headgate_gateway.monitoring.series_history import Labels, SeriesHistory
 from headgate_gateway.telemetry.metrics import BUILD, Sample
@@ -49,14 +51,28 @@ class ActiveAlerts:
         self._history = SeriesHistory(self._history)
         recorded = {it.record: it.expr for it in recordings(settings)}
         self._conditions: dict[Alert, Expression] = {}
+        self._figures: dict[Alert, list[Expression]] = {}
         for rule in self.rules:
             with suppress(NotMeasuredError):
                 self._conditions[rule] = compiled(rule.expr, recorded, self._history)
+                self._figures[rule] = [compiled(it, recorded, self._history) for it in rule.figures]
 
     @property
     def unwatched(self) -> tuple[Alert, ...]:
         """The rules that the console cannot evaluate, which only a Prometheus watches."""
         return tuple(rule for rule in self.rules if rule not in self._conditions)
+
+    def figures(self, alert: ActiveAlert) -> list[tuple[float, dict[str, str]]]:
+        """Return the largest of each figure of an alert's rule for its labels, with all labels."""
+        largest = partial(max, key=itemgetter(0), default=(0.0, {}))
+        return [
+            largest(
+                (number, dict(labels))
+                for labels, number in values_of(figure()).items()
+                if number > 0 and {*alert.labels} <= {*labels}
+            )
+            for figure in self._figures[alert.rule]
+        ]
 
     def look(self, now: float, samples: Iterable[Sample]) -> Generator[None, None, None]:
         """Evaluate the rules on the metrics of a moment, with pauses."""
@@ -66,8 +82,7 @@ class ActiveAlerts:
         active = []
         for rule, condition in self._conditions.items():
             yield
-            result = condition()
-            for labels, value in result.items() if isinstance(result, dict) else ():
+            for labels, value in values_of(condition()).items():
                 # A clock that was set back puts moments before that into the future.
                 began = min(since.get((rule.name, labels), now), now)
                 is_firing = now - began >= seconds(rule.lasting)

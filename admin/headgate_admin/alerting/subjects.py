@@ -20,7 +20,7 @@ from headgate_gateway.features.questions.subscriptions import (
 from headgate_gateway.settings.reached import stream_bases
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from headgate_admin.alerting.active_alerts import ActiveAlert, ActiveAlerts
     from headgate_gateway.features.questions.loudest import StreamLoad
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 class Subject(NamedTuple):
     """The subject of an alert: a sentence that names it, and how an operator goes on.
 
-    Without a sentence, that of the rule fits.
+    Without them, those of the rule fit.
     """
 
     sentence: str
-    next: NextStep
+    next: NextStep | None
 
 
 async def subjects_of(
@@ -56,6 +56,8 @@ async def subjects_of(
             subject = _stream(streams, settings)
         elif alert.rule.names == "read":
             subject = _read(streams, route)
+        elif alert.rule.names == "origin":
+            subject = _slow_origin(route, alerts.figures(alert))
         elif alert.rule.names == "subscription":
             subject = await _subscription(source, alert, route)
         if subject is not None:
@@ -93,6 +95,18 @@ def _stream(streams: Sequence[StreamLoad], settings: Settings) -> Subject | None
         f" minute, {largest.received_bytes / of_all:.0%} of all that is written.",
         NextStep(f"/streams/one?{page}", f"headgate stream head {quote(url)}"),
     )
+
+
+def _slow_origin(route: str, figures: Sequence[tuple[float, Mapping[str, str]]]) -> Subject:
+    """Return how slow the origin of a route is, which server most of all, and who waits for it."""
+    (share, _), (p99_s, _), (oldest_s, of_oldest), (readers, _) = figures
+    parts = [
+        (share, f"{share:.0%} of its latest responses took over 2 s, p99 {p99_s:.1f} s"),
+        (oldest_s, f"a request has waited for {oldest_s:.1f} s at {of_oldest.get('server')}"),
+        (readers, f"{readers:.0f} {'reader waits' if readers == 1 else 'readers wait'} now"),
+    ]
+    words = "; ".join(text for number, text in parts if number)
+    return Subject(f"The origin of {route} is slow: {words}.", None)
 
 
 async def _subscription(source: ProcessSource, alert: ActiveAlert, route: str) -> Subject | None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from headgate_gateway.edge.reads.http_cache import HttpCache
     from headgate_gateway.origin.client import Origin
+    from headgate_gateway.origin.servers import OriginServer
 
 UP = least(
     "headgate_origin_up", "1 while this server of the origin gets requests.", "route", "server"
@@ -36,7 +37,7 @@ REQUESTS = counter(
 )
 DURATION = histogram(
     "headgate_origin_request_duration_seconds",
-    "Time from a request to the head of its response, without the long-polls of feeds.",
+    "Time from a request to the head of its response, without reads that the origin may hold.",
     "route",
     bounds=SECONDS,
 )
@@ -63,6 +64,16 @@ FORGOTTEN = counter(
     "bound",
 )
 BOUNDS = ("reads", "ends", "losses", "held", "told")
+OLDEST = most(
+    "headgate_origin_oldest_request_seconds",
+    "How long the oldest request has waited for the head of its response, without reads that the"
+    " origin may hold. A wait of over 5 s counts for 20 s after its end, too.",
+    "route",
+    "server",
+)
+WAITING = gauge(
+    "headgate_origin_waiting_readers", "Readers that wait for a response of the origin.", "route"
+)
 IN_FLIGHT = gauge(
     "headgate_origin_requests_in_flight",
     "Requests under way at the origin, at most max_origin_requests.",
@@ -106,7 +117,29 @@ def samples(
     for behind, count in origin.figures.surpluses.items():
         yield Sample(SURPLUSES, (prefix, behind), float(count))
     yield observed(DURATION, origin.figures.duration, prefix)
+    for server, wait_s in _oldest_waits(origin).items():
+        yield Sample(OLDEST, (prefix, server), wait_s)
+    under_way = [fetch for fetches in cache.fetches.under_way.values() for fetch in fetches]
+    waiting = sum(len(fetch.readers) for fetch in under_way if not fetch.response.done())
+    yield Sample(WAITING, (prefix,), float(waiting))
     yield Sample(IN_FLIGHT, (prefix,), float(origin.requests.count))
     yield Sample(DISTRUSTED, (prefix,), float(origin.figures.distrusted))
     yield Sample(FETCHES, (prefix,), float(cache.fetches.started))
     yield Sample(COLLAPSED, (prefix,), float(cache.fetches.collapsed))
+
+
+def _oldest_waits(origin: Origin) -> dict[str, float]:
+    """Return how long the oldest request has waited at each server, by host and port."""
+    now = 0.0
+    begun: dict[OriginServer, float] = {}
+    if origin.under_way:  # it is open, then
+        now = origin.loop.time()
+        for sent, since in origin.deadlines.since.items():  # the oldest first
+            begun.setdefault(sent.server, since)
+            if len(begun) == len(origin.lines):
+                break
+    waits: dict[str, float] = {}
+    for server in origin.servers:
+        wait_s = max(now - begun.get(server, now), server.recent_wait_s())
+        waits[server.authority] = max(wait_s, waits.get(server.authority, 0.0))
+    return waits

@@ -200,12 +200,12 @@ def _applied(
 ) -> Expression:
     """Return what an operator makes of two expressions, whose series match by labels."""
     if symbol in _SETS:
-        return lambda: _combined(symbol, _values(left()), _values(right()), on)
+        return lambda: _combined(symbol, values_of(left()), values_of(right()), on)
     if symbol in _COMPARE:
         holds = _COMPARE[symbol]
         return lambda: {
             labels: number
-            for labels, number, other in _pairs(_values(left()), right())
+            for labels, number, other in _pairs(values_of(left()), right())
             if holds(number, other)
         }
     compute = _COMPUTE[symbol]
@@ -221,7 +221,8 @@ def _applied(
     return computed
 
 
-def _values(result: Result) -> Values:
+def values_of(result: Result) -> Values:
+    """Return a result as values by labels; a number has none."""
     return result if isinstance(result, dict) else {(): result}
 
 
@@ -246,7 +247,7 @@ def _combined(symbol: str, left: Values, right: Values, on: tuple[str, ...] | No
 def _largest(inner: Expression, by: tuple[str, ...]) -> Expression:
     def largest() -> Values:
         found: Values = {}
-        for labels, number in _values(inner()).items():
+        for labels, number in values_of(inner()).items():
             key = tuple(it for it in labels if it[0] in by)
             found[key] = max(number, found.get(key, -inf))
         return found
@@ -259,7 +260,7 @@ def _quantiles(q: float, buckets: Expression) -> Expression:
 
     def quantiles() -> Values:
         histograms: dict[Labels, dict[float, float]] = {}
-        for labels, number in _values(buckets()).items():
+        for labels, number in values_of(buckets()).items():
             others = tuple(it for it in labels if it[0] != "le")
             histograms.setdefault(others, {})[float(dict(labels)["le"])] = number
         found: Values = {}

@@ -47,7 +47,9 @@ class Alert:
     # The codes of their causes, where several rules are about notes of one kind.
     causes: tuple[str, ...] = ()
     # What the console looks up and names, since metrics have no label for it.
-    names: Literal["", "stream", "subscription", "read"] = ""
+    names: Literal["", "stream", "subscription", "read", "origin"] = ""
+    # Expressions of what it says then.
+    figures: tuple[str, ...] = ()
     # Shown below another incident of the same route, which has caused it.
     is_symptom: bool = False
 

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 Labels: TypeAlias = tuple[tuple[str, str], ...]  # sorted by name
 Values: TypeAlias = dict[Labels, float]
 Series: TypeAlias = dict[str, Values]  # by the name of the metric
-# Moments of a window: of the shortest, five minutes, each look, and of three days one in 40 min.
+# Moments of a window: of five minutes or less, each look, and of three days one in 40 min.
 # With 8 bytes a moment, all windows of a route take some 15 kB.
 POINTS = 100
+LATE_S = 1.0  # a look may be so late; the window has no more looks then than it would have had
 PREDICTED_FROM = 4  # every fourth of them: a straight line needs no more
 
 
@@ -123,7 +124,7 @@ class Window:
             points.clear()
         if not points or now - points[-1][0] >= self.window_s / POINTS:
             points.append((now, array("d", self._followed.numbers.values())))
-        while len(points) > 1 and points[1][0] <= now - self.window_s:
+        while len(points) > 1 and points[1][0] <= now - self.window_s + LATE_S:
             points.popleft()
 
     def growth(self) -> Values:

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from typing_extensions import override
 
-from headgate_gateway import errors, trust
+from headgate_gateway import errors
 from headgate_gateway.origin.answer import AnswerReceiver, Loss, OriginAnswer, PendingAnswer
 from headgate_gateway.origin.connection import OriginConnection
 from headgate_gateway.origin.heads import HeadPatterns
 from headgate_gateway.origin.health import HealthChecks
 from headgate_gateway.origin.pool import ConnectionPool
 from headgate_gateway.origin.requests import (
+    LIVE,
     AnswerDeadlines,
     AttemptSpan,
     OriginMetrics,
@@ -61,13 +62,11 @@ class Origin:
     async def open(self) -> None:
         """Begin. Raises StartError when the authorities to trust cannot be read."""
         settings = self.settings
-        # To read the system's takes 30 ms.
-        if any(server.speaks_tls for server in self.servers) or settings.tls_ca:
-            self.pool.tls = trust.context(settings.tls_ca)
+        self.pool.open()
         self.loop = asyncio.get_running_loop()
         on_silence = SentRequest.on_silence
-        self._deadlines = AnswerDeadlines(self.loop, settings.response_timeout, on_silence)
-        self._poll_deadlines = AnswerDeadlines(self.loop, settings.poll_timeout, on_silence)
+        self.deadlines = AnswerDeadlines(self.loop, settings.response_timeout, on_silence)
+        self._held = AnswerDeadlines(self.loop, settings.poll_timeout, on_silence, is_timed=False)
         self._checks.start()
 
     def renew(self, settings: OriginSettings) -> None:
@@ -78,7 +77,7 @@ class Origin:
     async def close(self) -> None:
         """Abandon all requests, and close every connection."""
         await self._checks.stop()
-        for deadlines in (self._deadlines, self._poll_deadlines):
+        for deadlines in (self.deadlines, self._held):
             deadlines.close()
         for sent in list(self.under_way):
             sent.abandon()
@@ -87,7 +86,7 @@ class Origin:
     def start(self, request: OriginRequest, receiver: AnswerReceiver) -> SentRequest:
         """Send a request, and notify the receiver of what comes of it, after this has returned."""
         now, servers, requests = self.loop.time(), self.servers, self.requests
-        deadlines = self._poll_deadlines if request.is_poll else self._deadlines
+        deadlines = self._held if request.is_poll or LIVE in request.target else self.deadlines
         server, is_head = servers.chosen or servers.preferred, request.method == "HEAD"
         sent = SentRequest(self, request, receiver, deadlines, is_head, self.patterns, server, now)
         if self.tracer is not None:
@@ -150,7 +149,7 @@ class SentRequest(Struct, eq=False):
     is_head: bool
     patterns: HeadPatterns
     server: OriginServer  # which has the request, or gets it
-    began: float  # loop time
+    began: float  # loop time; of a body in parts, when the last one was here
     connection: OriginConnection | None = None  # of the attempt under way
     is_repetition: bool = False  # a server may have had it before
     tried: tuple[OriginServer, ...] = ()  # without an answer
@@ -218,14 +217,14 @@ class SentRequest(Struct, eq=False):
         try:
             self.deadlines.stop(self)
             async for part in body:
-                self.deadlines.start(self)
+                self.began = self.deadlines.start(self)
                 sent += len(part)
                 if length is not None and sent > length:
                     break
                 if part:  # an empty chunk would be the end
                     await connection.send_more(part if length is not None else http1.chunk(part))
                 self.deadlines.stop(self)
-            self.deadlines.start(self)
+            self.began = self.deadlines.start(self)
             if length is None:
                 await connection.send_more(http1.LAST_CHUNK)
             elif sent != length:
@@ -246,12 +245,13 @@ class SentRequest(Struct, eq=False):
                 self.span.answered(answer.status)
                 self.span = None
             self._leave(frees=unread is None)
-            server.answered(answer.status, request.target)
+            waited_s = origin.loop.time() - self.began if self.deadlines.is_timed else 0.0
+            server.answered(answer.status, request.target, waited_s)
             origin.figures.results[f"{answer.status // 100}xx"] += 1
-            if not request.is_poll:
+            if self.deadlines.is_timed:
                 is_traced = self.context is not None or b"raceparent:" in request.fields
                 traced = trace_id_of(request, self.context) if is_traced else None
-                origin.figures.duration.observe(origin.loop.time() - self.began, 1, traced)
+                origin.figures.duration.observe(waited_s, 1, traced)
             answer.server, answer.is_repetition = server.incarnation, self.is_repetition
             if self.context is None:
                 self.receiver.on_answer(answer)
@@ -326,7 +326,7 @@ class SentRequest(Struct, eq=False):
             self.fail(failure)
 
     def _end_attempt(self, error: Exception | None) -> None:
-        self.deadlines.stop(self)
+        self.origin.figures.unanswered(self.server, self.deadlines.stop(self))
         self.connection = None
         task, self.task = self.task, None
         if task is not None and task is not asyncio.current_task():
@@ -362,7 +362,7 @@ class SentRequest(Struct, eq=False):
         self.is_reported = True
         if connection is not None:
             connection.abandon()
-            if isinstance(request.body, bytes) and not request.is_poll:
+            if isinstance(request.body, bytes) and self.deadlines.is_timed:
                 server.abandoned(request.target, self.origin.loop.time() - self.began)
 
     def _leave(self, *, frees: bool = True) -> None:

@@ -46,11 +46,13 @@ T = TypeVar("T")
 SAFE = frozenset({"GET", "HEAD"})
 BODYLESS = frozenset({"GET", "HEAD", "OPTIONS"})  # all others have a Content-Length always
 MOST_LINES = 2048  # cached request lines of appends, 8 MB with the longest, 0.4 MB with usual ones
+LIVE = "live="  # in the target of a read that the origin may hold: how long it takes says nothing
 _UNSENDABLE = re.compile(r"[\x00-\x20\x7f]")
 # Fields that `wire` writes, or that are about the connection.
 _OWN_FIELDS = frozenset({"connection", "content-length", "host", "transfer-encoding"})
 
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+SLOW_S = 2.0  # a reader of text gives up soon
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, SLOW_S, 5.0, 10.0, 30.0)
 _FAILURES: dict[type[HeadgateError], str] = {
     OriginTimeout: "timeout",
     OriginUnreachable: "unreachable",
@@ -65,8 +67,8 @@ WRONG_NAME = frozenset({62, 64})  # OpenSSL's numbers for another host name, ano
 class OriginRequest(Struct, eq=False):
     """A request to an origin, whichever of its servers it is sent to.
 
-    A poll of a feed does not count towards the limit of requests, and is not timed: the origin may
-    hold it as long as a stream is silent.
+    A poll of a feed does not count towards the limit of requests: the origin may hold it as long as
+    a stream is silent.
     """
 
     method: str
@@ -182,7 +184,8 @@ def trace_id_of(request: OriginRequest, context: Context | None) -> str | None:
 class OriginMetrics:
     """Counts by result, and the seconds until the head of an answer, of all attempts together.
 
-    A request that its client gave up is not counted: nothing became of it.
+    A request that its client gave up has no result. What got no answer is timed if it was slow, as
+    when all clients give up after three seconds.
     """
 
     def __init__(self) -> None:
@@ -195,6 +198,12 @@ class OriginMetrics:
         """Return how many answers there were, of whatever status."""
         return sum(self.results[f"{kind}xx"] for kind in range(2, 6))
 
+    def unanswered(self, server: OriginServer, waited_s: float) -> None:
+        """Count how long a server has had a request that got no answer."""
+        if waited_s > SLOW_S:
+            self.duration.observe(waited_s)
+            server.note_wait(waited_s)
+
     def failed(self, error: HeadgateError) -> None:
         """Count a request that failed by a fault of the origin, or by the limit."""
         result = _FAILURES.get(type(error))
@@ -203,28 +212,39 @@ class OriginMetrics:
 
 
 class AnswerDeadlines(Generic[T]):
-    """A timer for all requests that are to be answered within `wait_s`, else `on_silence`."""
+    """A timer for all requests that are to be answered within `wait_s`, else `on_silence`.
+
+    Those that the origin may hold are not timed.
+    """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, wait_s: float, on_silence: Callable[[T], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        wait_s: float,
+        on_silence: Callable[[T], None],
+        *,
+        is_timed: bool = True,
     ) -> None:
         self.wait_s = wait_s
+        self.is_timed = is_timed
         self._on_silence = on_silence
         self.since: dict[T, float] = {}  # loop time; the longest under way first
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
 
-    def start(self, sent: T) -> None:
-        """Let a server answer within `wait_s` from now."""
+    def start(self, sent: T) -> float:
+        """Let a server answer within `wait_s` from now, which is returned."""
         now = self._loop.time()
         self.since.pop(sent, None)
         self.since[sent] = now
         if self._timer is None:
             self._timer = self._loop.call_at(now + self.wait_s, self._expire)
+        return now
 
-    def stop(self, sent: T) -> None:
-        """Let a server take its time."""
-        self.since.pop(sent, None)
+    def stop(self, sent: T) -> float:
+        """Let a server take its time; return how much it has taken so far, if that is timed."""
+        since = self.since.pop(sent, None)
+        return self._loop.time() - since if since is not None and self.is_timed else 0.0
 
     def _expire(self) -> None:
         self._timer = None
@@ -233,7 +253,7 @@ class AnswerDeadlines(Generic[T]):
             if since + self.wait_s > now:
                 self._timer = self._loop.call_at(since + self.wait_s, self._expire)
                 return
-            if self.since.pop(sent, None) is not None:
+            if sent in self.since:
                 self._on_silence(sent)
 
     def close(self) -> None:

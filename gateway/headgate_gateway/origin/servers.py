@@ -29,7 +29,10 @@ FAILING_AFTER = 5  # requests: the first retries of one reader and one writer ar
 # A client that leaves earlier may not have wanted the answer. A slow origin answers some request
 # within FAILING_AFTER_S.
 ABANDONED_AFTER_S = 1.0
-
+# A request that has waited so long says by itself that its server is slow. It says so for a while
+# after its end, too: a scrape each 15 s would miss two thirds of those that take 6 s.
+LONG_WAIT_S = 5.0
+RECENT_S = 20.0
 
 # Servers hold a long-poll for 20 to 60 s: so much longer they may take until its head.
 POLL_S = 45
@@ -147,7 +150,6 @@ class OriginServer:
         self._on_change = on_change
         self.why_unhealthy: str | None = None
         self.errors = ErrorHistory(url)
-        self.was_silent = False  # it took connections, but did not answer
         self.fell = asyncio.Event()  # set as long as the server is down
         self._prefix = prefix
         parsed = URL(url)
@@ -163,6 +165,7 @@ class OriginServer:
         path = "" if "/" not in url.partition("://")[2] else parsed.raw_path
         self._base = prefix if not path else path.rstrip("/")
         self._silences = 0
+        self._long_wait = 0.0, 0.0  # the latest one and when it ended, in monotonic time
 
     @override
     def __repr__(self) -> str:
@@ -172,6 +175,11 @@ class OriginServer:
     def up(self) -> bool:
         """True if requests go to the server."""
         return self.why_unhealthy is None
+
+    @property
+    def was_silent(self) -> bool:
+        """True if the server took connections, but did not answer."""
+        return self._silences >= SILENCES
 
     def to_server(self, target: str) -> str:
         """Return the server's target for a target of the gateway."""
@@ -195,8 +203,10 @@ class OriginServer:
             return None
         return self._prefix + path.removeprefix(self._base)
 
-    def answered(self, status: int, target: str) -> None:
-        """Note the head of an answer to a request for `target`."""
+    def answered(self, status: int, target: str, waited_s: float = 0.0) -> None:
+        """Note the head of an answer to a request for `target`, and how long that has waited."""
+        if waited_s > LONG_WAIT_S:
+            self.note_wait(waited_s)
         if status >= 500 or self.errors.count:
             self.errors.note(status, target)
         if self._silences or self.why_unhealthy is not None:
@@ -207,11 +217,20 @@ class OriginServer:
         if waited_s >= ABANDONED_AFTER_S and self.up:
             self.errors.note(None, target)
 
+    def note_wait(self, waited_s: float) -> None:
+        """Note how long a request that is over has waited, if that was long."""
+        if waited_s > LONG_WAIT_S:
+            self._long_wait = waited_s, monotonic()
+
+    def recent_wait_s(self) -> float:
+        """Return how long the latest long request has waited, or 0 once that is not recent."""
+        waited_s, ended_at = self._long_wait
+        return waited_s if monotonic() - ended_at <= RECENT_S else 0.0
+
     def silent(self, why: str) -> None:
         """Note a request that was not answered in time."""
         self._silences += 1
-        if self._silences >= SILENCES:
-            self.was_silent = True
+        if self.was_silent:
             self.failed(why)
 
     def failed(self, why: str) -> None:
@@ -229,7 +248,6 @@ class OriginServer:
         if self.why_unhealthy is not None:
             log.info("origin.up", server=self.url)
         was_up, self.why_unhealthy = self.up, None
-        self.was_silent = False
         self._silences = 0
         self.fell.clear()
         if not was_up:

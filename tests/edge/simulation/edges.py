@@ -97,7 +97,7 @@ class Edge:
             "feeds": limits.feeds,
             "readers": limits.live_readers,
             "connections": limits.connections,
-            "fetches": len(fetches.joinable) + len(fetches._under_way),
+            "fetches": len(fetches.joinable) + len(fetches.under_way),
             "in flight": self.route.origin.requests.count,
         }
         store = self.services.store

@@ -111,7 +111,7 @@ class CorpusGateway(Serving):
         if not self.edges or self.origin is None or isinstance(self.origin, LiveOrigin):
             return True
         fetches = self.edge.cache.fetches
-        if fetches._under_way or self.edge.origin.requests.count:
+        if fetches.under_way or self.edge.origin.requests.count:
             return False
         return self.origin.open == idle_count(self.edge.origin)
 

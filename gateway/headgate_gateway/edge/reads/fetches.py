@@ -311,7 +311,7 @@ class Fetches:
         self.joinable: dict[Hashable, Fetch] = {}
         self.on_settled = on_settled
         self._collapsed = collapsed
-        self._under_way: dict[str, set[Fetch]] = {}  # by path
+        self.under_way: dict[str, set[Fetch]] = {}  # by path
         self._idle: Later[None] | None = None  # set while `close` waits until none is under way
 
     def start(self, fetch: Fetch, *, is_joinable: bool) -> None:
@@ -323,7 +323,7 @@ class Fetches:
                 old.is_validating = True
             if is_joinable:
                 self.joinable[fetch.key] = fetch
-            self._under_way.setdefault(fetch.request.path, set()).add(fetch)
+            self.under_way.setdefault(fetch.request.path, set()).add(fetch)
             conditions = NO_CONDITIONS if old is None else old.cached.validators
             try:
                 if context is None:
@@ -342,14 +342,14 @@ class Fetches:
 
         Without a `reach`, another stream may be at the path.
         """
-        for fetch in self._under_way.get(path, ()):
+        for fetch in self.under_way.get(path, ()):
             if not fetch.is_settled:
                 fetch.outdate(reach)
                 self.close_to_others(fetch)
 
     def outdate_all(self) -> None:
         """Let no request join a fetch under way: any path may have another stream now."""
-        for path in self._under_way:
+        for path in self.under_way:
             self.outdate(path, None)
 
     def close_to_others(self, fetch: Fetch) -> None:
@@ -360,16 +360,16 @@ class Fetches:
     def ended(self, fetch: Fetch) -> None:
         """Forget a fetch that is over."""
         path = fetch.request.path
-        others = self._under_way.get(path, set())
+        others = self.under_way.get(path, set())
         others.discard(fetch)
         if not others:
-            self._under_way.pop(path, None)
+            self.under_way.pop(path, None)
         try:
             if not fetch.readers:
                 self.count_readers(fetch)
         finally:
             idle = self._idle
-            if idle is not None and not self._under_way:
+            if idle is not None and not self.under_way:
                 self._idle = None
                 idle.set_result(None)
 
@@ -389,8 +389,8 @@ class Fetches:
 
     async def close(self) -> None:
         """Cancel all fetches, and wait until they have ended."""
-        for fetch in [fetch for fetches in self._under_way.values() for fetch in fetches]:
+        for fetch in [fetch for fetches in self.under_way.values() for fetch in fetches]:
             fetch.cancel()
-        if self._under_way:
+        if self.under_way:
             self._idle = self._idle or Later()
             await self._idle
