@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from typing import TYPE_CHECKING
 
 import pytest
-from typing_extensions import override
 
-from headgate_admin.model.kinds import Viewer
 from headgate_admin.pages.views.clients import MANY_READERS
-from headgate_admin.readers.ban_keeper import BanKeeper
-from headgate_admin.readers.console_readers import ConsoleReaders, OfReaderGroups
 from headgate_gateway.features.questions.readers import (
     GroupReaders,
     ListReaders,
@@ -22,8 +17,7 @@ from headgate_gateway.features.questions.readers import (
     ReaderRow,
     ReaderSums,
 )
-from tests.admin.consoles import NOW, VIEWER, Switchboard, console, setup
-from tests.support import virtual_time
+from tests.admin.consoles import NOW, VIEWER, Switchboard, console
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +34,6 @@ ROW = ReaderRow(
     since=NOW,
     address="192.0.2.1",
 )
-BY_STREAM, OPERATOR = OfReaderGroups(by="stream"), Viewer("ann", "operator")
 LINE = (
     '<p>{readers} readers: {sse} SSE, 9 long-poll · <span class="state warning"><span class="mark" '
     'aria-hidden="true">▲</span> 2 slow</span> · 3 catching up · 5 kB sent by SSE · '
@@ -122,30 +115,3 @@ async def test_what_is_sent_of_readers_has_no_form_of_its_viewer() -> None:
     assert not [
         it for it in ("Disconnect", "Ban…", "192.0.2.1") if it in page.partition("<main")[2]
     ]
-
-
-class Slow(Switchboard):
-    """A source that takes half a second for each answer."""
-
-    @override
-    async def query(self, question: Question) -> Sequence[Answer]:
-        await asyncio.sleep(0.5)  # of virtual time
-        return await super().query(question)
-
-
-def test_groups_that_took_long_count_twenty_times_as_long() -> None:
-    async def ask() -> list[int]:
-        source = Slow(answers=Readers(MANY_READERS).answers)
-        made = setup()
-        readers = ConsoleReaders(source, made, BanKeeper(source, made.clock, None))
-        counts = []
-        for query in (BY_STREAM, BY_STREAM, OfReaderGroups(by="principal"), BY_STREAM):
-            await readers.groups(query, OPERATOR)
-            counts.append(len(source.asked))
-        for wait_s in (9.9, 0.2):
-            await asyncio.sleep(wait_s)
-            await readers.groups(BY_STREAM, OPERATOR)
-            counts.append(len(source.asked))
-        return counts
-
-    assert virtual_time.run(ask()) == [1, 1, 2, 3, 3, 4]

@@ -252,6 +252,24 @@ async def test_groups_sum_the_readers_of_an_address_principal_or_stream(tmp_path
         }
 
 
+@pytest.mark.parametrize(("counts", "found"), [(0, [1, 2, 2]), (1e9, [1, 1, 2])])
+async def test_an_answer_about_groups_counts_for_as_many_times_as_long_as_it_took(
+    counts: float, found: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_lists, "GROUPS_COUNT", counts)
+    async with serving() as gateway:
+        await gateway.ask(put("a"))
+        counted = []
+        for question in (GroupReaders(ALL, "stream"),) * 2 + (GroupReaders(ALL, "address"),):
+            if len(counted) < 2:
+                await follow(gateway, "a?offset=now&live=sse", AGENT)
+            answer = await gateway.inspector.answer(question)
+            assert isinstance(answer, ReaderGroups)
+            assert sum(row.readers for row in answer.rows) == answer.sums.readers
+            counted.append(answer.sums.readers)
+        assert counted == found
+
+
 @pytest.mark.parametrize("prefix", ROUTES)
 async def test_a_disconnected_reader_ends_and_may_come_back(prefix: str, tmp_path: Path) -> None:
     async with guarded(tmp_path) as gateway:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
 
 BanKind = Literal["principal", "address"]
 SHARED_S = 2.0  # requests within this time share a list of the loudest
-GROUPS_SHARE = 20
 LONGEST_NAME = 300  # characters of an account or an address
 ACCOUNT_KINDS = ("token ", "jwt ", "read-token ")  # with which the accounts of principals begin
 
@@ -134,7 +132,6 @@ class ConsoleReaders:
         self._keeper = keeper
         self._loudest: LoudestList | None = None
         self._loudest_at = 0.0
-        self._grouped: tuple[GroupReaders | None, float, ReaderGroups | None] = None, 0.0, None
 
     @operation("GET", "/api/v1/readers")
     async def page(
@@ -149,20 +146,9 @@ class ConsoleReaders:
     async def groups(
         self, query: OfReaderGroups, viewer: Viewer, between: tuple[float, float] | None = None
     ) -> ReaderGroups:
-        """Return the largest groups of live readers.
-
-        An answer counts for twenty times as long as it took: an open page of a hundred thousand
-        readers takes a twentieth of a processor, and not more the more there are.
-        """
+        """Return the largest groups of live readers."""
         question = GroupReaders(query.where(viewer, between), query.by)
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        asked, until, found = self._grouped
-        if asked != question or began >= until or found is None:
-            found = merged_lists.groups_of(await answers_of(self._source, question, ReaderGroups))
-            until = loop.time() + GROUPS_SHARE * (loop.time() - began)
-            self._grouped = question, until, found
-        return found
+        return merged_lists.groups_of(await answers_of(self._source, question, ReaderGroups))
 
     @operation("GET", "/api/v1/loudest")
     async def loudest(self, viewer: Viewer) -> LoudestList:

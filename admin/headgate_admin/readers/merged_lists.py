@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from operator import attrgetter
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,18 +12,17 @@ from headgate_gateway.features.questions.loudest import LoudestList
 from headgate_gateway.features.questions.readers import (
     ReaderGroups,
     ReaderPage,
-    ReaderSums,
     merged,
     rank,
+    sum_of,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from headgate_gateway.features.questions.loudest import ClientLoad, Load, StreamLoad
     from headgate_gateway.features.questions.readers import ListReaders, ReaderGroup
 
-K = TypeVar("K")
 L = TypeVar("L", bound="Load")
 
 LOAD = attrgetter("load")
@@ -39,7 +37,7 @@ def page_of(question: ListReaders, answers: Sequence[ReaderPage]) -> ReaderPage:
         question.limit,
         has_more=any(it.after is not None for it in answers),
     )
-    sums = _sums_of(answers)
+    sums = sum_of([it.sums for it in answers])
     return ReaderPage(shown, sums.readers, after, sums)
 
 
@@ -51,25 +49,7 @@ def groups_of(answers: Sequence[ReaderGroups]) -> ReaderGroups:
             found[row.key] = merged(found[row.key], row) if row.key in found else row
     largest = sorted(found.values(), key=attrgetter("readers"), reverse=True)
     total = max(len(found), *(it.total for it in answers))
-    return ReaderGroups(tuple(largest[:MOST_SHOWN]), total, _sums_of(answers))
-
-
-def _sums_of(answers: Sequence[ReaderPage | ReaderGroups]) -> ReaderSums:
-    """Add up the readers of the processes."""
-    sums = [it.sums for it in answers]
-    return ReaderSums(
-        _added(it.by_mode for it in sums),
-        _added(it.by_status for it in sums),
-        sum(it.sent_bytes for it in sums),
-        max(it.behind for it in sums),
-    )
-
-
-def _added(counts: Iterable[dict[K, int]]) -> dict[K, int]:
-    found: Counter[K] = Counter()
-    for one in counts:
-        found.update(one)
-    return dict(found)
+    return ReaderGroups(tuple(largest[:MOST_SHOWN]), total, sum_of([it.sums for it in answers]))
 
 
 def loudest_of(answers: Sequence[LoudestList]) -> LoudestList:

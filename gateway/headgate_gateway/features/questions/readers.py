@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections import Counter
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from headgate_gateway.access.bans import Ban
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ReaderMode = Literal["sse", "long-poll"]
 ReaderStatus = Literal["live", "catching up", "slow"]
@@ -116,6 +120,17 @@ class ReaderSums(msgspec.Struct, frozen=True):
     def readers(self) -> int:
         """The number of readers."""
         return sum(self.by_mode.values())
+
+
+def sum_of(sums: Sequence[ReaderSums]) -> ReaderSums:
+    """Return the sums of the readers of several processes."""
+    modes: Counter[ReaderMode] = Counter()
+    statuses: Counter[ReaderStatus] = Counter()
+    for one in sums:
+        modes.update(one.by_mode)
+        statuses.update(one.by_status)
+    sent_bytes, behind = sum(it.sent_bytes for it in sums), max(it.behind for it in sums)
+    return ReaderSums(dict(modes), dict(statuses), sent_bytes, behind)
 
 
 class ReaderPage(msgspec.Struct, tag=True, frozen=True):
