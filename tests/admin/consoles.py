@@ -149,6 +149,12 @@ class Client:
     def __init__(self, client: TestClient[Any, Any]) -> None:
         self._client = client
 
+    @property
+    def app(self) -> web.Application:
+        """The application of the console."""
+        app: web.Application = self._client.app
+        return app
+
     async def send(
         self, method: str, path: str, token: str = OPERATOR, accept: str = "*/*", **more: Any
     ) -> tuple[int, str]:
@@ -174,7 +180,7 @@ class Client:
 
     async def look(self) -> None:
         """Have the recorder look at the source once more."""
-        await self._client.app[CONSOLE].recorder.look()
+        await self.app[CONSOLE].recorder.look()
 
     async def regions(self, path: str, **fields: str) -> dict[str, str]:
         """Return the first regions that an open page gets."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from string import Formatter
 from typing import get_args
 
+import msgspec
+
 from headgate_admin.record.event_record import (
     MOST_OF_A_NAME,
     MOST_SHARED,
@@ -115,6 +117,44 @@ def test_a_query_chooses_by_each_condition_and_says_when_it_is_cut() -> None:
     assert record.select(EventQuery(route="/x")).events == ()
     cut = record.select(EventQuery(limit=2))
     assert ([it.cause for it in cut.events], cut.last, cut.is_cut) == (["b", "c"], 3, True)
+
+
+def test_the_events_of_a_stream_are_those_that_name_it_and_those_of_its_whole_route() -> None:
+    def about(cause: str, route: str | None, stream: str | None, words: str = "") -> JournalEvent:
+        event = msgspec.structs.replace(seen(cause), route=route, stream=stream)
+        return msgspec.structs.replace(event, sentence=words or event.sentence)
+
+    record = EventRecord()
+    record.add(
+        [
+            about("its own", "/r", "chat/1"),
+            about("another stream", "/r", "chat/10"),
+            about("another route", "/s", "chat/1"),
+            about("the whole route", "/r", None),
+            about("deletion below a prefix", "/r", "chat/*"),
+            about("deletion below another", "/r", "chats/*"),
+            about("server", None, None),
+            about("alert", None, None, "/r/chat/1 grows by 9 MB a minute"),
+            about("alert of another", None, None, "/r/chat/10 grows by 9 MB a minute"),
+        ]
+    )
+    found = record.select(EventQuery(route="/r", stream="chat/1")).events
+    wanted = ["its", "the", "deletion", "alert"]
+    assert [event.cause for event in found] == wanted
+
+
+def test_hours_count_the_events_that_began_in_them_by_level() -> None:
+    record = EventRecord()
+    hour = NOW // 3600 * 3600
+    moments = (hour - 23 * 3600, hour - 23 * 3600 - 1, hour - 1, hour, hour + 5)
+    record.add([seen(f"{at}", at - NOW) for at in moments])
+    good = msgspec.structs.replace(seen("good"), level="good", kind="server")
+    record.add([good])
+    hours = record.hours(EventQuery(), hour + 5)
+    assert [at - hour for at in hours] == [-3600 * ago for ago in reversed(range(24))]
+    counted = {at - hour: dict(counts) for at, counts in hours.items() if counts}
+    assert counted == {-23 * 3600: {"bad": 1}, -3600: {"bad": 1}, 0: {"bad": 2, "good": 1}}
+    assert sum(it.total() for it in record.hours(EventQuery(kind="server"), NOW).values()) == 1
 
 
 def test_a_journal_sends_events_until_they_are_acknowledged() -> None:

@@ -259,7 +259,7 @@ async def test_an_answer_about_groups_counts_for_as_many_times_as_long_as_it_too
     monkeypatch.setattr(reader_lists, "GROUPS_COUNT", counts)
     async with serving() as gateway:
         await gateway.ask(put("a"))
-        counted = []
+        counted: list[int] = []
         for question in (GroupReaders(ALL, "stream"),) * 2 + (GroupReaders(ALL, "address"),):
             if len(counted) < 2:
                 await follow(gateway, "a?offset=now&live=sse", AGENT)

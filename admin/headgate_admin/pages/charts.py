@@ -17,20 +17,26 @@ from typing import TYPE_CHECKING, NamedTuple
 from markupsafe import Markup
 
 from headgate_admin.pages import paths, show
+from headgate_admin.record.event_record import HOUR_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections import Counter
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from headgate_admin.model.overview import Chart, EventMark, Line
+    from headgate_gateway.telemetry.event_journal import EventLevel
 
     Format = Callable[[float | None], str]
     Marks = Sequence[EventMark]
 
 WIDTH = 1000  # of what stretches, in units of its own
 HEIGHT = 96  # pixels: two rows of charts fit a screen below the tables
+# Of the bars of hours: pixels, of which those of all events take most; one event can be seen.
+BARS_HEIGHT, BARS_ROOM, LEAST_BAR = 48, 38, 3
+_BAR = Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}"/>')
 SPARK_WIDTH, SPARK_HEIGHT = 160, 36
 MOST_STEPS = 4  # of a scale, whose ticks are 3 to 5
-TIME_STEPS_S = (10, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
+TIME_STEPS_S = (10, 60, 300, 900, 3600, 4 * 3600, 6 * 3600, 24 * 3600)
 MOST_TIMES = 4
 NOTHING = 1e-9  # nothing that is measured is smaller, and floats stay far from their limits
 FEW = 4  # of what is counted: a lower scale would have fractions on it
@@ -108,6 +114,34 @@ def line_chart(
     ]
     drawing = _on_axes(chart, scale, Markup().join(stretched), format_value)
     return _figure(chart, label, marks, drawing)
+
+
+def hour_bars(
+    hours: Mapping[float, Counter[EventLevel]], since: float, address: Callable[..., str]
+) -> Markup:
+    """Draw a bar for each hour by its beginning, of events by level, that leads to its address.
+
+    The one that begins at `since` is marked.
+    """
+    highest = max(1, *(it.total() for it in hours.values()))
+    drawn = []
+    for at, (begin, counts) in enumerate(hours.items()):
+        y = float(BARS_HEIGHT)
+        bars = [_BAR.format("hit chosen" if begin == since else "hit", at, 0, 1, y)]
+        for level, count in sorted(counts.items()):
+            size = max(LEAST_BAR, round(count / highest * BARS_ROOM, 1))
+            y -= size
+            bars.append(_BAR.format(level, at + 0.1, y, 0.8, size))
+        words = ", ".join(f"{counts[it]} {it}" for it in sorted(counts))
+        link = Markup('<a href="{}"><title>{} in the hour from {}</title>{}</a>').format(
+            address(**{"from": show.machine(begin), "to": show.machine(begin + HOUR_S)}),
+            *(words or "no event", show.exact(begin), Markup().join(bars)),
+        )
+        drawn.append(link if counts else bars[0])  # where nothing was, there is nothing to see
+    return Markup(
+        '<svg class="bars" viewBox="0 0 {} {}" preserveAspectRatio="none">{}</svg>'
+        '<svg class="times" aria-hidden="true">{}</svg>'
+    ).format(len(hours), BARS_HEIGHT, Markup().join(drawn), _times(min(hours), HOUR_S, len(hours)))
 
 
 def spark(values: Sequence[float | None], level: str = "") -> Markup:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 # Days of a gateway in trouble; the fields of an event are bounded, so some megabytes at most.
 MOST_EVENTS = 2_000
+HOUR_S = 3600.0
 AGAIN_S = 60.0  # a repetition within this time is the same event, with a count
 MOST_OF_A_NAME = 100  # events of one name in AGAIN_S; further ones are one event with a count
 MOST_SHARED = 32  # of the newest own ones, some 16 KiB beside the figures of this gateway
@@ -45,6 +47,7 @@ class ConsoleEvent(msgspec.Struct, frozen=True, kw_only=True):
     level: EventLevel
     sentence: str
     route: str | None = None
+    stream: str | None = None  # below the route; with a * at its end, all that begin so
     at: float
     last_at: float
     ended_at: float | None = None
@@ -78,6 +81,7 @@ class EventQuery(msgspec.Struct, frozen=True):
     kind: EventKind | None = None
     level: EventLevel | None = None
     route: str = ""
+    stream: str = ""  # of the route: what is about it, and about all streams of the route
     text: str = ""  # in the sentence, in capitals or not
     since: float = 0.0  # events that went on at this moment are among them
     until: float | None = None
@@ -88,11 +92,19 @@ class EventQuery(msgspec.Struct, frozen=True):
         return (
             self.kind in {None, event.kind}
             and self.level in {None, event.level}
-            and (not self.route or self.route == event.route)
+            and (self._concerns(event) if self.stream else self.route in {"", event.route})
             and self.text.lower() in event.sentence.lower()
             and (event.lasts or event.last_at >= self.since)
             and (self.until is None or event.at <= self.until)
         )
+
+    def _concerns(self, event: ConsoleEvent) -> bool:
+        """Return whether an event is about the stream, or about all of its route."""
+        if event.route is None:  # that of an alert, whose sentence names the stream
+            return f"{self.route}/{self.stream} " in f"{event.sentence} "
+        name = event.stream or "*"
+        is_named = name.endswith("*") and self.stream.startswith(name[:-1])
+        return event.route == self.route and (is_named or name == self.stream)
 
 
 class EventRecord:
@@ -119,6 +131,18 @@ class EventRecord:
         """Return the newest events of a query."""
         found = [event for event in self.after(query.after) if query.fits(event)]
         return EventList(tuple(found[-query.limit :]), self._last, len(found) > query.limit)
+
+    def hours(self, query: EventQuery, now: float) -> dict[float, Counter[EventLevel]]:
+        """Return how many events of a query began in each hour of the last day, by level."""
+        present = now // HOUR_S
+        counts: dict[float, Counter[EventLevel]] = {
+            (present - ago) * HOUR_S: Counter() for ago in reversed(range(24))
+        }
+        for event in self._events.values():
+            found = counts.get(event.at // HOUR_S * HOUR_S)
+            if found is not None and query.fits(event):
+                found[event.level] += 1
+        return counts
 
     def marks(self, since: float) -> tuple[EventMark, ...]:
         """Return the newest starts, reloads and troubles since a moment, as marks for a chart.

@@ -145,7 +145,9 @@ class JournalEvent(msgspec.Struct, frozen=True):
     """An event as one process saw it `count` times, from `at` to `last_at` (epoch seconds).
 
     `cause` is the name of the log line, and `subject` what it is about. It ends an event of the
-    cause `ends` about the same; without a `sentence`, it does no more than that.
+    cause `ends` about the same; without a `sentence`, it does no more than that. `stream` is the
+    name of the one stream that it is about, or with a * at its end the beginning of the names of
+    several.
     """
 
     sequence: int
@@ -160,6 +162,7 @@ class JournalEvent(msgspec.Struct, frozen=True):
     last_at: float
     lasts: bool = False
     count: int = 1
+    stream: str | None = None
 
 
 class ProcessEvents(msgspec.Struct, tag=True, frozen=True):
@@ -247,6 +250,7 @@ def _occurrence(event: str, rule: EventRule, fields: _Fields, now: float) -> Jou
         at=now,
         last_at=now,
         lasts=event in LASTING,
+        stream=f"{fields['prefix']}*" if fields["prefix"] else fields["stream"] or None,
     )
 
 

@@ -24,7 +24,12 @@ STATES = {
         "/subscriptions",
         *(f"/subscriptions?route=/v1/stream&id={it}" for it in ("orders", "pool", "more-0")),
     ],
-    "/events": ["/events", "/events?show=refusals", "/events?show=alerts"],
+    "/events": [
+        "/events",
+        "/events?route=/v1/stream&stream=chat/0000",
+        "/events?show=refusals",
+        "/events?show=alerts",
+    ],
     "/caches": ["/caches?target=/v1/stream/chat/0000"],
     "/caches/cdn": ["/caches/cdn?target=nginx&host=streams.example.com"],
 }

@@ -110,14 +110,15 @@ async def test_times_are_utc_or_local_as_the_browser_keeps_it(
             assert found
             for at, text in found:
                 assert f"{datetime.fromtimestamp(at, zone):%H:%M:%S}".startswith(text)
-        await tab.goto("/events")
         # Both at once: an event that comes between is the first one then.
-        times = "(times) => times.map((it) => [it.getAttribute('datetime'), it.title])"
-        found = await tab.page.locator("time").evaluate_all(times)
-        assert found
-        for text, title in found:
-            at = datetime.fromisoformat(text).astimezone(zone)
-            assert title == f"{at:%Y-%m-%d %H:%M:%S} UTC+09:00"
+        for path, shown in ("/events", "textContent"), ("/gateways", "title"):
+            await tab.goto(path)
+            times = f"(times) => times.map((it) => [it.getAttribute('datetime'), it.{shown}])"
+            found = await tab.page.locator("time").evaluate_all(times)
+            assert found
+            for text, local in found:
+                at = datetime.fromisoformat(text).astimezone(zone)
+                assert local == f"{at:%Y-%m-%d %H:%M:%S} UTC+09:00"
 
 
 async def test_a_long_page_shows_the_rows_that_have_a_text(browser: Browser, site: Filled) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from operator import attrgetter
 from typing import TYPE_CHECKING, get_args
 
+from msgspec.structs import replace
+
 from headgate_admin.model.kinds import SPANS, SPANS_S, Level, OfSpan, Span
+from headgate_admin.pages.charts import hour_bars
 from headgate_admin.pages.console_page import ConsolePage, MenuEntry
 from headgate_admin.pages.prose import runbooks
-from headgate_admin.pages.rendering import TemplatePage
+from headgate_admin.pages.rendering import TemplatePage, link
 from headgate_admin.pages.visit import choice, times
 from headgate_admin.record.event_record import EventQuery
 from headgate_gateway.telemetry.event_journal import EventKind
@@ -18,12 +23,7 @@ if TYPE_CHECKING:
 
 PATH = "/events"
 TABS = {"events": "Events", "refusals": "Refusals", "alerts": "Alerts"}
-SINCE: dict[str, tuple[str, float]] = {
-    "1h": ("1 h", 3600),
-    "24h": ("24 h", 24 * 3600),
-    "7d": ("7 days", 7 * 24 * 3600),
-    "": ("All", 0),
-}
+FILTERS = ("kind", "level", "route", "stream", "text", "from", "to")
 LEVELS = {"": "Any level", "bad": "Bad", "warning": "Warning", "good": "Good"}
 MEANINGS = {
     "400": "malformed request",
@@ -51,34 +51,23 @@ async def _events(visit: Visit) -> dict[str, object]:
     query = visit.query
     kind = choice(query.get("kind", ""), ("", *get_args(EventKind)), "kind")
     level = choice(query.get("level", ""), ("", *get_args(Level)), "level")
-    since = choice(query.get("since", ""), tuple(SINCE), "since")
     between = times(visit)
-    chosen = {
-        "kind": kind,
-        "level": level,
-        "route": query.get("route", ""),
-        "text": query.get("text", ""),
-        "since": since,
-        "from": query.get("from", ""),
-        "to": query.get("to", ""),
-    }
-    wanted = EventQuery(
-        kind=kind or None,
-        level=level or None,
-        route=chosen["route"],
-        text=chosen["text"],
-        since=between[0] if between else visit.now - SINCE[since][1] if since else 0.0,
-        until=between[1] if between else None,
-    )
-    listed = visit.console.events(wanted)
+    chosen = {name: query.get(name, "") for name in FILTERS}
+    texts = chosen["route"], chosen["stream"], chosen["text"]
+    kept = EventQuery(0, kind or None, None, *texts)
+    since, until = between or (0.0, None)
+    record = visit.console.recorder.events.record
+    listed = record.select(replace(kept, level=level or None, since=since, until=until))
+    hours = record.hours(kept, visit.now)
     return {
-        "events": listed.events[::-1],
+        "events": sorted(listed.events, key=attrgetter("at"), reverse=True),
         "is_cut": listed.is_cut,
+        "bars": hour_bars(hours, since, lambda **hour: link(PATH, **{**chosen, **hour})),
+        "totals": sum(hours.values(), Counter()),
         "chosen": chosen,
         "is_filtered": any(chosen.values()),
         "kinds": get_args(EventKind),
         "levels": list(LEVELS.items()),
-        "spans": [(value, words) for value, (words, _) in SINCE.items()],
         "prefixes": visit.console.prefixes,
         "between": between,
     }
