@@ -15,7 +15,7 @@ from headgate_gateway.access.token_guard import TokenGuard
 from headgate_gateway.errors import StartError
 from headgate_gateway.features.composition import ChangedFeatures, requests_of, set_features
 from headgate_gateway.live.admitted_readers import AdmittedReaders
-from headgate_gateway.open_files import OPEN_FILES, FileShares
+from headgate_gateway.open_files import OPEN_FILES
 from headgate_gateway.protocol.http.cache_status import BYPASS
 from headgate_gateway.protocol.http.client_address import TrustedProxies
 from headgate_gateway.routes.kinds import make_route
@@ -126,7 +126,7 @@ def _bounds(settings: Settings) -> Bounds:
     return Bounds(
         max_connections=connections,
         max_client_connections=max(1, connections // 2),
-        max_live_readers=min(settings.limits.max_live_readers, FileShares.of(open_files).readers),
+        max_live_readers=settings.limits.reader_limit(open_files),
         max_feeds=settings.limits.max_feeds,
         max_append=settings.limits.max_append,
         max_pending_appends=settings.limits.max_pending_appends,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import resource
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,12 +14,14 @@ from headgate_admin.configuration.pending import IDENTITIES, changes
 from headgate_admin.configuration.reloads import MOST_CHANGES
 from headgate_gateway.process.reloader import Reloader
 from headgate_gateway.settings import Settings, describe_settings, load
+from tests.admin.asking import submitted
 from tests.admin.consoles import OPERATOR, VIEWER, Client, Clock, Switchboard, setup
 from tests.admin.consoles import console as console_of
 from tests.support.log_lines import capture_logs
+from tests.support.processes import headgate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
 ADMITTED = f"""
@@ -34,6 +39,9 @@ token = "{VIEWER}"
 class Console:
     """An application whose settings come from a file; it counts how often that is read."""
 
+    environment: Mapping[str, str] = MappingProxyType({})
+    flags: Mapping[str, object] = MappingProxyType({})
+
     def __init__(self, file: Path) -> None:
         self.file = file
         self.clock = Clock()
@@ -47,7 +55,7 @@ class Console:
 
     def read(self) -> Settings:
         self.reads += 1
-        return load(self.file, {}, {}, look_at_files=True)
+        return load(self.file, self.environment, self.flags, look_at_files=True)
 
     async def pending(self) -> Any:
         """Return what the API tells a viewer."""
@@ -65,8 +73,14 @@ class Console:
 
 
 @asynccontextmanager
-async def console(file: Path, text: str) -> AsyncIterator[Console]:
+async def console(
+    file: Path,
+    text: str,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    flags: Mapping[str, object] = MappingProxyType({}),
+) -> AsyncIterator[Console]:
     made = Console(file)
+    made.environment, made.flags = environment, flags
     made.write(text)
 
     async def apply(settings: Settings) -> None:
@@ -87,7 +101,7 @@ async def test_nothing_is_pending_while_the_file_says_what_is_in_force(file: Pat
         found = await at.pending()
         assert (found["changes"], found["problems"], found["refusals"]) == ([], [], [])
         assert found["file"] == str(file)
-        assert "The file says what is in force." in await at.page()
+        assert "What is written is in force." in await at.page()
 
 
 async def test_a_change_in_the_file_is_shown_with_its_line_and_the_effect_of_a_reload(
@@ -243,6 +257,82 @@ async def test_the_file_is_read_at_most_once_a_second_and_anew_after_a_reload(fi
         at.clock.now -= 3600  # set back
         await at.pending()
         assert at.reads == reads + 3
+
+
+TIMEOUT, LIFETIME = "live.long_poll_timeout", "live.sse_max_age"
+
+
+@pytest.mark.usefixtures("processes")
+def test_no_value_is_shown_in_force_that_a_refused_reload_would_have_brought(file: Path) -> None:
+    file.write_text(f"{TIMEOUT} = 10\n")
+    variable = "HEADGATE_LIVE__SSE_MAX_AGE"
+    arguments = ["--config", str(file), "--log-level", "warning"]
+    with headgate(environment={variable: "50"}, arguments=arguments) as server:
+        for written, reason in (
+            ("nothing = 1\n", "is not a setting"),
+            ("http.trusted_proxies = ['10.0.0.1']\n", "cannot be changed by a reload"),
+            ("auth = ['tokens']\n", "needs credentials.tokens_file"),
+            (f"{TIMEOUT} = ", "is not TOML"),
+        ):
+            file.write_text(f"{written}{TIMEOUT} = 12\n{LIFETIME} = 13\nlog.level = 'debug'\n")
+            status, shown = submitted(server, "/configuration")
+            assert (status, reason in shown) == (409, True), shown
+            assert in_force(shown, TIMEOUT) == ("10", f"{file}:1")
+            assert in_force(shown, LIFETIME) == ("50", variable)
+            assert in_force(shown, "log.level") == ("warning", "--log-level")
+            assert in_force(shown, "http.trusted_proxies") == ("[]", "default")
+            assert in_force(shown, "auth")[0] != "tokens"
+            assert "What is written is in force" not in shown
+
+
+def in_force(page: str, key: str) -> tuple[str, str]:
+    """Return the value and the source of a setting, as the page has them in force."""
+    tables = page.partition("Filter the settings")[2]
+    (row,) = re.findall(f"<code>{key}</code>.*?</tr>", tables, re.DOTALL)
+    value, source = re.findall("<td>(.*?)</td>", row)[:2]
+    return re.sub("<.*?>", "", value), source
+
+
+async def test_a_written_value_that_the_environment_or_the_command_replaces_is_named(
+    file: Path,
+) -> None:
+    environment = {"HEADGATE_LIVE__LONG_POLL_TIMEOUT": "30", "HEADGATE_LIVE__SSE_MAX_AGE": "50"}
+    flags = {"live__sse_max_age": 60}
+    async with console(file, f"{TIMEOUT} = 10\n", environment, flags) as at:
+        for more, places in (("", []), (f"{LIFETIME} = 40\n", [f"{file}:2: {LIFETIME}"])):
+            at.write(f"{TIMEOUT} = 20\n{more}")
+            assert (await at.pending())["outranked"] == [
+                f"{file}:1: {TIMEOUT} does not count: HEADGATE_LIVE__LONG_POLL_TIMEOUT comes first",
+                *(f"{it} does not count: HEADGATE_LIVE__SSE_MAX_AGE comes first" for it in places),
+                "HEADGATE_LIVE__SSE_MAX_AGE does not count: --live-sse-max-age comes first",
+            ]
+            assert in_force(await at.page(), TIMEOUT) == ("30", "HEADGATE_LIVE__LONG_POLL_TIMEOUT")
+            assert in_force(await at.page(), LIFETIME)[0] == "60"
+            page = await at.page()
+            assert "What is written is in force, but for this:" in page
+            assert f"{file}:1: {TIMEOUT} does not count" in page
+
+
+async def test_a_limit_that_the_open_files_lower_is_shown_as_it_counts(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "limits.max_connections = 5000\nlimits.max_live_readers = 100\n"
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 1024))
+    async with console(file, text) as at:
+        most = Settings().limits.connection_limit(1024)
+        value, _ = in_force(await at.page(), "limits.max_connections")
+        assert value == f"5000in force: {most}, for the open-file limit"
+        assert in_force(await at.page(), "limits.max_live_readers") == ("100", f"{file}:2")
+
+
+async def test_settings_with_their_defaults_are_folded(file: Path) -> None:
+    async with console(file, f"{TIMEOUT} = 10\n") as at:
+        page = (await at.page()).partition("Filter the settings")[2]
+    first, second = page.split("<details")[1:3]
+    assert first.startswith(" open><summary><strong>In force, other than the default")
+    assert second.startswith("><summary><strong>In force, as the default")
+    assert TIMEOUT in first
+    assert LIFETIME in second
 
 
 def test_each_array_of_tables_says_what_identifies_a_table() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import resource
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from headgate_gateway.settings import Settings, describe_settings, redacted_origin
 
@@ -28,6 +30,7 @@ class SettingView(msgspec.Struct, frozen=True):
     source: str  # default, a file and its line, a variable, an option
     help: str
     differs: bool  # from its default
+    in_force: str = ""  # what counts in place of the value, which the open-file limit lowers
 
 
 class Configuration(msgspec.Struct, frozen=True):
@@ -43,12 +46,19 @@ def configuration(settings: Settings) -> Configuration:
 
 
 def _views(settings: Settings) -> Iterator[SettingView]:
-    sources = settings.sources
+    sources, limits = settings.sources, settings.limits
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    lowered = {
+        "limits.max_connections": limits.connection_limit(files),
+        "limits.max_live_readers": limits.reader_limit(files),
+    }
     for declared, one in describe_settings(type(settings)):
         path = declared.path
         if one.table is None:
             above, _, _ = path.rpartition(".")
-            yield _view(settings.value_at(above), declared, path, sources.get(path))
+            view = _view(settings.value_at(above), declared, path, sources.get(path))
+            number = f"{lowered.get(path, view.value)}"
+            yield view if number == view.value else replace(view, in_force=number)
             continue
         tables = settings.value_at(path)
         if not tables:

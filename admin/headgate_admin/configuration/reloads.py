@@ -57,6 +57,7 @@ class PendingConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     routes: tuple[pending.RoutePlan, ...] = ()
     refusals: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()  # of what a reload would put in force
+    outranked: tuple[str, ...] = ()  # what is written and does not count, and why
     files: tuple[WatchedFileState, ...] = ()
 
 
@@ -120,7 +121,7 @@ def _pending(current: Settings, reread: Callable[[], Settings], now: float) -> P
         return PendingConfiguration(read_at=now, file=current.file, problems=refusal.problems)
     file = written.file or current.file
     if written == current:
-        return PendingConfiguration(read_at=now, file=file)
+        return PendingConfiguration(read_at=now, file=file, outranked=written.outranked)
     changes = pending.changes(current, written)
     return PendingConfiguration(
         read_at=now,
@@ -130,6 +131,7 @@ def _pending(current: Settings, reread: Callable[[], Settings], now: float) -> P
         routes=pending.route_plans(current, written),
         refusals=pending.refusals(current, written),
         warnings=new_folders(current, written),
+        outranked=written.outranked,
     )
 
 

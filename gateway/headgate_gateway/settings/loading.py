@@ -19,7 +19,7 @@ from headgate_gateway.settings.reading.values import Mistaken
 from headgate_gateway.text_files import unmarked
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from headgate_gateway.settings.reading.values import Place
@@ -81,8 +81,19 @@ def load(
     if problems:
         raise SettingsError(in_order(problems))
     return settings.with_sources(
-        {spell(path): one.where(path) for one in values.values() for path in one.paths()}
+        {spell(path): one.where(path) for one in values.values() for path in one.paths()},
+        tuple(_outranked(written)),
     )
+
+
+def _outranked(written: Iterable[GivenValue]) -> Iterator[str]:
+    """Yield a sentence for each value that another source replaces."""
+    values: dict[Place, GivenValue] = {}
+    for one in written:
+        if one.place in values:
+            subject = values[one.place].subject(one.place)
+            yield f"{subject} does not count: {one.where(one.place)} comes first"
+        values[one.place] = one
 
 
 def _given(

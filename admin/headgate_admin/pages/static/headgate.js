@@ -96,13 +96,21 @@ function filter(field) {
   const text = field.value.trim().toLowerCase();
   const rows = all(field.dataset.rows ?? "");
   for (const row of rows) row.hidden = text !== "" && !row.textContent?.toLowerCase().includes(text);
-  const left = rows.filter((row) => !row.hidden).length;
-  get("output", /** @type {Element} */ (field.parentElement)).textContent = text ? `${left} of ${rows.length}` : "";
+  const shown = rows.filter((row) => !row.hidden);
+  const folds = text ? shown.map((row) => row.parentElement?.closest("details")) : [];
+  for (const fold of folds) if (fold) fold.open = true;
+  get("output", /** @type {Element} */ (field.parentElement)).textContent = text ? `${shown.length} of ${rows.length}` : "";
 }
 
 document.addEventListener("input", (event) => {
-  if (around(event, ".filter")) filter(/** @type {HTMLInputElement} */ (event.target));
+  if (!around(event, ".filter")) return;
+  const field = /** @type {HTMLInputElement} */ (event.target);
+  filter(field);
+  const address = new URL(location.href); // which can be shared
+  address.searchParams.set("filter", field.value);
+  history.replaceState(null, "", address);
 });
+for (const field of /** @type {HTMLInputElement[]} */ (all(".filter input"))) field.value = new URLSearchParams(location.search).get("filter") ?? "";
 
 /** Have the tab's title and icon show the state that the menu shows. */
 function showState() {

@@ -19,8 +19,8 @@ async def show(visit: Visit) -> TemplatePage:
     """Return every setting; those that differ from their defaults come first."""
     settings = visit.console.configuration().settings
     groups = [
-        ("Differs from the default", [it for it in settings if it.differs]),
-        ("As the default", [it for it in settings if not it.differs]),
+        ("In force, other than the default", [it for it in settings if it.differs]),
+        ("In force, as the default", [it for it in settings if not it.differs]),
     ]
     return TemplatePage(
         "configuration.html",

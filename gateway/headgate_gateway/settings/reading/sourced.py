@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from headgate_gateway.settings.reading.tables import Table
 
@@ -18,6 +18,8 @@ class SourcedSettings(Table):
 
     # By the path of the value, such as limits.max_append or routes[0].prefix.
     _sources = MappingProxyType[str, str]({})
+    # Sentences on values that do not count, because another source comes first.
+    outranked: ClassVar[tuple[str, ...]] = ()
 
     @property
     def sources(self) -> Mapping[str, str]:
@@ -51,8 +53,9 @@ class SourcedSettings(Table):
                 value = getattr(value, step, None)
         return value
 
-    def with_sources(self, sources: Mapping[str, str]) -> Self:
-        """Return a copy with the sources of its values."""
+    def with_sources(self, sources: Mapping[str, str], outranked: tuple[str, ...] = ()) -> Self:
+        """Return a copy with the sources of its values, and of those that do not count."""
         copy = self.but()
         vars(copy)["_sources"] = sources
+        vars(copy)["outranked"] = outranked
         return copy

@@ -103,3 +103,7 @@ class LimitSettings(Section):
         """Return the most connections at once for a process that may open `open_files`."""
         most = FileShares.of(open_files).clients
         return min(self.max_connections or most, most)
+
+    def reader_limit(self, open_files: int) -> int:
+        """Return the most live readers at once for a process that may open `open_files`."""
+        return min(self.max_live_readers, FileShares.of(open_files).readers)
