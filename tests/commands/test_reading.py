@@ -4,11 +4,15 @@ import contextlib
 import json
 import os
 import pty
+import re
 import subprocess
+import time
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
+from headgate_gateway.tools.shell.times import age_words
 from tests.support.blocking_origin import BlockingOrigin
 from tests.support.processes import run
 
@@ -17,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.commands.conftest import CommandLine, Stream
+    from tests.support.blocking_origin import Exchange
+    from tests.support.processes import Headgate
 
 pytestmark = pytest.mark.usefixtures("processes")
 
@@ -314,7 +320,7 @@ def test_head_prints_aligned_columns_on_a_terminal_and_tabs_in_a_pipe(
         ("closed", "yes"),
     ]
     assert cli.output("head", text.name).decode() == "".join(f"{a}\t{b}\n" for a, b in rows)
-    assert on_terminal(cli, "head", text.name) == "".join(f"{a:<12}  {b}\n" for a, b in rows)
+    assert on_terminal(cli, "head", text.name) == "".join(f"{a:<14}  {b}\n" for a, b in rows)
 
 
 def test_head_json_prints_every_field(cli: CommandLine, text: Stream) -> None:
@@ -325,4 +331,60 @@ def test_head_json_prints_every_field(cli: CommandLine, text: Stream) -> None:
         "closed": False,
         "ttl": None,
         "expires_at": None,
+        "size": None,
+        "created_at": None,
+        "age": None,
+        "last_append_at": None,
     }
+
+
+def test_head_has_size_age_and_last_append_by_the_admin_listener(
+    cli: CommandLine, text: Stream, server: Headgate
+) -> None:
+    begun = int(time.time())  # noqa: TID251 - as the server's clock
+    text.append(b"12345")
+    known = json.loads(cli.output("head", "--json", text.name, "--admin", server.admin_url))
+    assert (known["size"], known["next_offset"]) == (5, text.offset)
+    now = time.time()  # noqa: TID251 - as the server's clock
+    assert 0 <= known["age"] <= now - begun + 1
+    for name in ("created_at", "last_append_at"):
+        moment = datetime.fromisoformat(known[name])
+        assert begun - 1 <= moment.timestamp() <= now, name
+    cli.environment["STREAM_ADMIN_URL"] = server.admin_url
+    shown = dict(it.split("\t") for it in cli.output("head", text.name).decode().splitlines())
+    assert shown["size"] == "5"
+    assert re.fullmatch(r"\d+[sm]", shown["age"])
+    away = cli("head", text.name, environment={"STREAM_ADMIN_URL": "http://127.0.0.1:9"})
+    assert (away.returncode, b"\nsize" in away.stdout) == (0, False)
+    assert away.stderr.startswith(b"headgate: size and age are not known: ")
+
+
+def test_head_of_another_server_does_not_ask_the_admin_listener_of_this_one(
+    cli: CommandLine, text: Stream, server: Headgate
+) -> None:
+    cli.environment["STREAM_ADMIN_URL"] = server.admin_url
+
+    def answer(exchange: Exchange) -> None:
+        exchange.answer(b"", "Content-Type: text/plain", "Stream-Next-Offset: 1")
+
+    with BlockingOrigin(answer) as other:
+        done = cli("head", f"{other.url}/v1/stream/{text.name}", "--json")
+    assert (done.returncode, json.loads(done.stdout)["size"], done.stderr) == (0, None, b"")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0s"),
+        (119.9, "119s"),
+        (120, "2m"),
+        (7199, "119m"),
+        (7200, "2h"),
+        (2 * 86400 - 1, "47h"),
+        (400 * 86400, "400d"),
+    ],
+)
+def test_an_age_is_shown_in_a_unit_of_which_there_are_at_least_two(
+    seconds: float, words: str
+) -> None:
+    assert age_words(seconds) == words

@@ -233,6 +233,23 @@ def admin_of(server: TargetServer, ctx: click.Context, url: str = "") -> StreamT
     )
 
 
+def admin_beside(stream: StreamTarget, ctx: click.Context) -> StreamTarget | None:
+    """Return the admin API of the server of a stream; None where no option or server names it.
+
+    The listener of the environment or a context is that of its own server alone. A --admin that
+    makes no sense ends the command.
+    """
+    is_given = kept(ctx, "admin") is not None
+    if not is_given and not stream.server.has(stream.url):
+        return None
+    try:
+        return admin_of(stream.server, ctx)
+    except ValueError as cause:
+        if is_given:
+            raise click.UsageError(f"{cause}.") from cause
+        return None
+
+
 def named_admin(ctx: click.Context) -> StreamTarget:
     """Return the admin API of the server that names mean, or end the command."""
     try:

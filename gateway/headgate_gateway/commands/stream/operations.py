@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -25,7 +24,6 @@ from headgate_gateway.tools.shell.failure import Failed
 from headgate_gateway.tools.shell.output import (
     cancelled_when_closed,
     finish,
-    line_form,
     lines,
     may_be_seen,
     note,
@@ -34,7 +32,6 @@ from headgate_gateway.tools.shell.output import (
 )
 from headgate_gateway.tools.shell.patience import backoff, tell
 from headgate_gateway.tools.shell.progress import Progress
-from headgate_gateway.tools.shell.terminal import safe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
@@ -226,27 +223,6 @@ def _option_hint(offset: str, refusal: StreamError) -> str:
     source = "it is that of --offset" if has_value else f"--offset was {offset or 'empty'}"
     place = OFFSETS_ELSEWHERE.get(offset.lower()) if isinstance(refusal, BadRequest) else None
     return source if place is None else f"{source}: write {place}"
-
-
-async def head(target: StreamTarget, *, as_json: bool) -> None:
-    """Print the stream's metadata."""
-    async with connect(target) as stream:
-        found = await stream.head()
-    metadata = {
-        "url": target.shown,
-        "content_type": found.content_type or None,
-        "next_offset": found.next_offset,
-        "closed": found.is_closed,
-        "ttl": found.ttl,
-        "expires_at": found.expires_at,
-    }
-    if as_json:
-        write(json.dumps(metadata).encode() + b"\n")
-        return
-    shown = {"closed": "yes" if metadata["closed"] else "no"}
-    rows = [(name, shown.get(name, value)) for name, value in metadata.items() if value is not None]
-    form = line_form("{:<12}  {}\n")
-    write("".join(form.format(name, safe(str(value))) for name, value in rows).encode())
 
 
 async def close(target: StreamTarget, *, as_json: bool) -> None:

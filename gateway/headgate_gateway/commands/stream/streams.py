@@ -18,7 +18,12 @@ from headgate_gateway.commands.options.parameters import (
     SecondsType,
     StreamType,
 )
-from headgate_gateway.commands.options.server import server_options
+from headgate_gateway.commands.options.server import (
+    admin_beside,
+    admin_options,
+    admin_url,
+    server_options,
+)
 from headgate_gateway.protocol.http.header_names import CLOSED, FORKED_FROM
 
 if TYPE_CHECKING:
@@ -284,13 +289,20 @@ def tail(  # noqa: PLR0913 - one for each option
 @click.command(epilog=STREAM_HELP)
 @stream_argument
 @result_option
+@admin_options
 @server_options
-def head(stream: StreamTarget, as_json: bool) -> None:
-    """Print the metadata of a stream."""
-    from headgate_gateway.commands.running import run
-    from headgate_gateway.commands.stream import operations
+@click.pass_context
+def head(ctx: click.Context, stream: StreamTarget, as_json: bool) -> None:
+    """Print the metadata of a stream.
 
-    run(stream, operations.head(stream, as_json=as_json))
+    The admin listener of a Headgate also has its size, its age and the time of its last append:
+    without one that is known, these are left out.
+    """
+    from headgate_gateway.commands.running import run
+    from headgate_gateway.commands.stream.head import print_head
+
+    admin = admin_beside(stream, ctx)
+    run(stream, print_head(stream, admin, is_named=bool(admin_url(ctx)), as_json=as_json))
 
 
 @click.command(epilog=STREAM_HELP)

@@ -14,6 +14,13 @@ def age_s(text: str) -> int | None:
     return None if found is None else int(found[1]) * UNITS_S[found[2]]
 
 
+def age_words(seconds: float) -> str:
+    """Return an age in its largest unit of which there are at least two, as `age_s` takes it."""
+    units = reversed(UNITS_S.items())
+    name, length = next(((name, it) for name, it in units if seconds >= 2 * it), ("s", 1))
+    return f"{int(seconds // length)}{name}"
+
+
 def utc(moment: float | None) -> str | None:
     """Return a moment in epoch seconds as text in UTC, and None for none."""
     if moment is None:
