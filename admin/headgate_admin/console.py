@@ -39,7 +39,6 @@ from headgate_admin.streams.changes import ConsoleChanges, ConsoleRoutes
 from headgate_admin.streams.deletion import ConsoleDeletions
 from headgate_admin.streams.histories import StreamHistories
 from headgate_admin.streams.search import search
-from headgate_admin.streams.sums import sums
 from headgate_admin.subscriptions import ConsoleSubscriptions
 from headgate_gateway.features.questions.runs import ListRuns, RunPage
 from headgate_gateway.features.questions.streams import (
@@ -161,7 +160,7 @@ class Console:
         processes = self.setup.settings.workers
         answers = await answers_of(self.source, lists.asked(question, processes), StreamPage)
         page = msgspec.structs.asdict(lists.page(question, answers, processes))
-        return SummedStreamPage(**page, sums=sums(self.recorder, query.route, self.setup.clock()))
+        return SummedStreamPage(**page, sums=self.recorder.sums(query.route))
 
     @property
     def routes_of_runs(self) -> tuple[str, ...]:

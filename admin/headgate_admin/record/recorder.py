@@ -14,12 +14,13 @@ from headgate_admin.alerting.active_alerts import ActiveAlerts
 from headgate_admin.alerting.incidents import Incidents
 from headgate_admin.alerting.subjects import subjects_of
 from headgate_admin.model.kinds import HealthState
+from headgate_admin.model.streams import StreamSums
 from headgate_admin.readers.ban_keeper import BanKeeper, data_folder
 from headgate_admin.record import figures
 from headgate_admin.record.event_collector import EventCollector
 from headgate_admin.record.fleet import Fleet
 from headgate_admin.record.history import FINEST_S, History
-from headgate_admin.record.logs import RouteGauges
+from headgate_admin.record.logs import SIZE, USED, RouteGauges
 from headgate_admin.record.route_traffic import RouteTraffic
 from headgate_gateway.background import Turns
 from headgate_gateway.features.questions.process_source import Health
@@ -175,6 +176,19 @@ class Recorder:
             self.events.record.add_shared(gateway, events)
         if self.fleet.is_whole:
             self.events.record.keep_gateways(self.fleet.events)
+
+    def sums(self, prefix: str) -> StreamSums:
+        """Return the sums of a route's streams, of all gateways where they share a log."""
+        until, numbers = self.until(self._setup.clock()), self.gauges.of(prefix).plain
+        hour = figures.summed(self.history.of(prefix, "1h", until))
+        stored, value = numbers.get("headgate_storage_streams"), figures.value
+        return StreamSums(
+            streams=None if stored is None else int(stored),
+            size=numbers.get(USED, numbers.get(SIZE)),
+            growth=None if hour is None else hour[figures.COLUMN["received_bytes"]],
+            rate=value(figures.rate("appends"), self.history.now(prefix, until)),
+            readers=value(figures.rate(*figures.TRANSPORTS), self.fleet.live(prefix)),
+        )
 
     def until(self, now: float) -> float:
         """Return the moment of the newest figures: the last look, or a step if that is long ago."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from headgate_admin.model.kinds import POINTS
@@ -11,6 +10,8 @@ from headgate_admin.record.history import FEWEST_POINTS, FINEST_S
 
 if TYPE_CHECKING:
     from headgate_gateway.features.questions.streams import StreamRow
+
+    Points = dict[int, tuple[float | None, int | None]]  # by their moment divided by FINEST_S
 
 # Streams whose pages were opened last, a few for each operator. Each has POINTS points, of a
 # quarter of an hour like the shortest span of the first page: 64 take 2.3 MB.
@@ -25,17 +26,11 @@ class StreamCharts(NamedTuple):
     since: float
 
 
-class _Point(NamedTuple):
-    slot: int  # the moment divided by FINEST_S
-    rate: float | None
-    size: int | None
-
-
 class StreamHistories:
     """The last points of the streams that somebody looks at, or looked at lately."""
 
     def __init__(self) -> None:
-        self._streams: OrderedDict[tuple[str, str, str | None], deque[_Point]] = OrderedDict()
+        self._streams: dict[tuple[str, str, str | None], Points] = {}
 
     def add(self, route: str, row: StreamRow, now: float) -> StreamCharts:
         """Note a stream as it is now; return the charts since it was noted first.
@@ -43,20 +38,16 @@ class StreamHistories:
         While nobody looks they have a gap.
         """
         key, slot = (route, row.name, row.stream_id), int(now // FINEST_S)
-        points = self._streams.setdefault(key, deque())
-        self._streams.move_to_end(key)
+        before = self._streams.pop(key, {})
+        # Those after now are from before the clock was set back.
+        points = {it: point for it, point in before.items() if slot - POINTS < it < slot}
+        points[slot] = row.rate, row.size
+        self._streams[key] = points
         if len(self._streams) > MOST_STREAMS:
-            self._streams.popitem(last=False)
-        while points and points[-1].slot >= slot:  # the same step, or the clock was set back
-            points.pop()
-        points.append(_Point(slot, row.rate, row.size))
-        while points[0].slot <= slot - POINTS:
-            points.popleft()
-        first = min(points[0].slot, slot - FEWEST_POINTS + 1)
-        known = {point.slot: point for point in points}
-        steps = [known.get(it) for it in range(first, slot + 1)]
-        start, step = float(first * FINEST_S), float(FINEST_S)
-        rates = Line("appends", tuple(it and it.rate for it in steps))
-        sizes = Line("size", tuple(it and it.size for it in steps))
-        since = max(points[0].slot * FINEST_S, start)
-        return StreamCharts(Chart(start, step, (rates,)), Chart(start, step, (sizes,)), since)
+            del self._streams[next(iter(self._streams))]
+        first = min(*points, slot - FEWEST_POINTS + 1)
+        steps = (points.get(it, (None, None)) for it in range(first, slot + 1))
+        rates, sizes = zip(*steps, strict=True)
+        axis = float(first * FINEST_S), float(FINEST_S)
+        rate, size = Chart(*axis, (Line("appends", rates),)), Chart(*axis, (Line("size", sizes),))
+        return StreamCharts(rate, size, float(min(points) * FINEST_S))

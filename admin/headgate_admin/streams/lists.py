@@ -130,17 +130,12 @@ def _both(one: StreamRow, other: StreamRow) -> StreamRow:
         closed=one.closed or other.closed,
         readers=one.readers + other.readers,
         rate=None if one.rate is None or other.rate is None else one.rate + other.rate,
-        growth=_of_known(sum, one.growth, other.growth),
-        last_append_at=_of_known(max, one.last_append_at, other.last_append_at),
+        growth=other.growth if one.growth is None else one.growth + (other.growth or 0),
+        last_append_at=_most(one.last_append_at, other.last_append_at),
     )
 
 
-def _of_known(merge: Callable[[list[float]], float], *values: float | None) -> float | None:
-    known = [value for value in values if value is not None]
-    return merge(known) if known else None
-
-
-def _most(one: int | None, other: int | None) -> int | None:
+def _most(one: float | None, other: float | None) -> float | None:
     return max(one or 0, other or 0) if one is not None or other is not None else None
 
 

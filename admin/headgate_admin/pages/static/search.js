@@ -27,16 +27,11 @@ export function searchStreams(listed, page) {
     page.listen();
   }
 
-  /** @param {unknown} error */
-  function failed(error) {
-    if (!(error instanceof DOMException && error.name === "AbortError")) page.noticeStale();
-  }
-
   document.addEventListener("input", (event) => {
     const form = event.target instanceof Element && event.target.closest("form");
     if (!form || !form.matches(".search")) return;
     clearTimeout(typing);
     const url = `${form.action}?${new URLSearchParams(/** @type {any} */ (new FormData(form)))}`;
-    typing = setTimeout(() => search(url).catch(failed), TYPING_MS);
+    typing = setTimeout(() => search(url).catch((error) => error.name !== "AbortError" && page.noticeStale()), TYPING_MS);
   });
 }
