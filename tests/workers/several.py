@@ -29,6 +29,11 @@ def is_alive(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] not in "ZX"
 
 
+def serves(check: str) -> bool:
+    """Whether a worker serves, by its check: in place of another one it says so for a minute."""
+    return check == "ok" or "; a new one serves since " in check
+
+
 def _children(pid: int) -> list[int]:
     with contextlib.suppress(OSError):
         return [*map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
@@ -70,9 +75,7 @@ class Several(Headgate):
         workers = {
             reason for name, reason in answer.json()["checks"].items() if name.startswith("worker ")
         }
-        # A single one is told as the server, and one in place of another says so for a minute.
-        serve = all(it == "ok" or "; a new one serves since " in it for it in workers)
-        return answer.status == 200 and serve
+        return answer.status == 200 and all(map(serves, workers))  # a single one is the server
 
     def metrics(self) -> dict[str, float]:
         """Each sample of `/metrics`, with its labels in its name."""
