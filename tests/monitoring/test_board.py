@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from headgate_gateway.monitoring.board import PANELS
+from headgate_gateway.monitoring.board import ANNOTATIONS, PANELS
 from headgate_gateway.monitoring.files import dashboard
+from headgate_gateway.settings import Settings
 from tests.monitoring.configurations import EVERYTHING, FILES, MEMORY, ORIGIN, REDIS, WORKERS
 from tests.monitoring.promtool import check_expressions
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from headgate_gateway.settings import Settings
 
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
@@ -79,6 +78,18 @@ def test_the_board_has_a_fixed_uid_and_variables() -> None:
     assert [(one["multi"], one["includeAll"]) for one in variables[1:]] == [(True, True)] * 3
 
 
+def test_the_board_marks_starts_and_incidents_and_links_to_the_console_and_the_runbooks() -> None:
+    told = shown(Settings(storage="memory:", admin={"listen": "127.0.0.1:4444"}))
+    assert {it["title"]: it["url"] for it in told["links"]} == {
+        "Console": "http://127.0.0.1:4444/",
+        "Runbooks": "http://127.0.0.1:4444/alerts",
+    }
+    marks = told["annotations"]["list"]
+    assert [it["name"] for it in marks] == ["Starts of gateways", "Replaced workers", "Incidents"]
+    assert all(it["enable"] and it["datasource"] == SOURCE for it in marks)
+    assert [it["useValueForTime"] for it in marks] == [True, False, False]
+
+
 def test_each_configuration_gets_only_board_queries_for_its_parts() -> None:
     memory, redis, origin = targets(MEMORY), targets(REDIS), targets(ORIGIN)
     assert not [name for name in memory["Saturation"] if "Redis" in name or "disk" in name]
@@ -96,4 +107,5 @@ def test_every_board_query_is_valid_promql_and_uses_the_chosen_job_and_instance(
         chosen = re.findall(r"\{[^{}]*\}", expr)
         assert chosen, expr
         assert all('job=~"$job", instance=~"$instance"' in one for one in chosen), expr
-    check_expressions([expr.replace("$__rate_interval", "1m") for expr in queries], tmp_path)
+    of_all = [*queries, *(it.expr for it in ANNOTATIONS)]
+    check_expressions([expr.replace("$__rate_interval", "1m") for expr in of_all], tmp_path)

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from headgate_gateway.monitoring.alerts import alerts
-from headgate_gateway.monitoring.board import PANELS
+from headgate_gateway.monitoring.board import ANNOTATIONS, PANELS
 from headgate_gateway.monitoring.recordings import RECORDINGS
 from tests.monitoring.configurations import EVERYTHING, WORKERS
 from tests.telemetry.declared import DECLARED
@@ -22,6 +22,7 @@ EXPRESSIONS = [
     *(one.expr for one in RECORDINGS),
     *(one.expr for settings in (EVERYTHING, WORKERS) for one in alerts(settings)),
     *(query.expr for panel in PANELS for query in panel.queries),
+    *(it.expr for it in ANNOTATIONS if not it.expr.startswith("ALERTS")),
 ]
 NAME = re.compile(r"(?<![\w:])(?:headgate|process)_\w+(?!:)\b")
 # One aggregation: its labels, the metric in it, and that one's matchers.

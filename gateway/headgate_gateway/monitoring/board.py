@@ -1,4 +1,4 @@
-"""The twelve panels of the board: what each shows, and the queries behind it."""
+"""The twelve panels of the board, and its annotations: what each shows, and the queries behind."""
 
 from __future__ import annotations
 
@@ -71,6 +71,43 @@ class Panel:
     empty: str = "Nothing yet"
 
 
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """Marks across all panels, one for each time at which `expr` is over 0."""
+
+    name: str
+    expr: str
+    title: str
+    text: str
+    colour: str
+    is_time: bool = False  # the value is the time itself, in epoch milliseconds
+
+
+ANNOTATIONS = (
+    Annotation(
+        "Starts of gateways",
+        f"process_start_time_seconds{{{OF_PROCESS}}} * 1000",
+        "Gateway started",
+        "{{instance}}",
+        COLOURS["hit"],
+        is_time=True,
+    ),
+    Annotation(
+        "Replaced workers",
+        f"increase(headgate_worker_restarts_total{{{OF_PROCESS}}}[{WINDOW}])",
+        "Worker replaced",
+        "{{instance}}",
+        WARNING,
+    ),
+    Annotation(
+        "Incidents",
+        # Alerts on all gateways of a route have no instance.
+        'ALERTS{alertname=~"Headgate.+", alertstate="firing", job=~"$job"}',
+        "{{alertname}}",
+        "{{severity}} {{route}} {{instance}}",
+        BAD,
+    ),
+)
 _READS = "headgate_cache_results_total"
 
 

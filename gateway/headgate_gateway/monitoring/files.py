@@ -55,7 +55,9 @@ def rules_file(
 def dashboard(settings: Settings) -> str:
     """Return the board for this configuration."""
     panels = [(panel, board.queries(panel, settings)) for panel in board.PANELS]
-    text = _rendered("board.json.j2", board=board, panels=panels)
+    console = console_url(settings)
+    links = {"Console": console, "Runbooks": f"{console}alerts"}
+    text = _rendered("board.json.j2", board=board, panels=panels, links=links.items())
     return json.dumps(json.loads(text), indent=2) + "\n"
 
 
