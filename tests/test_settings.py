@@ -267,18 +267,19 @@ def test_a_port_beyond_65535_is_refused_with_the_allowed_range(text: str) -> Non
         ("listen", "", "; leave it out for the default."),
         ("limits.max_append", "", "; leave it out for the default."),
         ("live.long_poll_timeout", "", "; leave it out for the default."),
-        ("live.long_poll_timeout", "5s", "; write 5."),
         ("live.long_poll_timeout", "500 ms", "; write 0.5."),
-        ("live.long_poll_timeout", "1.5m", "; write 90."),
+        ("live.long_poll_timeout", "1.5min", "; write 90."),
         ("live.long_poll_timeout", "1w", ", from 0.1 to 300."),
-        ("live.long_poll_timeout", "5m", "; write 300."),
+        ("live.long_poll_timeout", "5M", "; write 300."),
+        ("live.long_poll_timeout", "6m", ", from 0.1 to 300."),
         ("live.long_poll_timeout", "301 s", ", from 0.1 to 300."),
         ("live.long_poll_timeout", "99ms", ", from 0.1 to 300."),
         ("live.long_poll_timeout", "nan", ", from 0.1 to 300."),
         ("live.long_poll_timeout", "1e400", ", from 0.1 to 300."),
-        ("credentials.read_token_max_age", "1d", "; write 86400."),
+        ("credentials.read_token_max_age", "1D", "; write 86400."),
         ("credentials.read_token_max_age", "2d", ", from 1 to 86,400."),
-        ("credentials.read_token_max_age", "2h", "; write 7200."),
+        ("credentials.read_token_max_age", "2 H", "; write 7200."),
+        ("credentials.read_token_max_age", "1.5s", ", from 1 to 86,400."),
         ("credentials.read_token_max_age", "500ms", ", from 1 to 86,400."),
         ("credentials.read_token_max_age", "1.5", ", from 1 to 86,400."),
         ("workers", "two", ", from 1 to 1,024."),
@@ -343,6 +344,25 @@ def test_a_quoted_number_gets_a_hint_only_if_it_is_valid_without_quotes(
 ) -> None:
     (problem,) = problems(line, folder=tmp_path)
     assert problem.endswith("; write it without quotes.") is has_hint
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("1.5 m", 90), ("2h", 7200), ("1d", 86_400), ("0.25h", 900), ("007s", 7)],
+)
+def test_a_duration_may_have_a_unit_in_the_file_the_environment_and_flags(
+    text: str, seconds: int, tmp_path: Path
+) -> None:
+    config = tmp_path / "h.toml"
+    config.write_text(f'[live]\nsse_max_age = "{text}"\n')
+    for given in (
+        load(config, {}, {}),
+        load(None, {"HEADGATE_LIVE__SSE_MAX_AGE": text}, {}),
+        load(None, {}, {"live__sse_max_age": text}),
+    ):
+        assert given.live.sse_max_age == seconds
+    whole = load(None, {"HEADGATE_CREDENTIALS__READ_TOKEN_MAX_AGE": text}, {})
+    assert repr(whole.credentials.read_token_max_age) == repr(seconds)
 
 
 @pytest.mark.parametrize(
@@ -1163,8 +1183,8 @@ MISTAKES: dict[str, tuple[str | dict[str, str], list[str]]] = {
         },
         [
             'HEADGATE_ROUTES__0__RUNS is "on", but must be true or false.',
-            'HEADGATE_ROUTES__0__TAIL_MAX_AGE is "1.5", but must be a whole number of seconds, '
-            "from 0 to 3,600.",
+            'HEADGATE_ROUTES__0__TAIL_MAX_AGE is "1.5", but must be a whole number of seconds '
+            "(or 90s, 5m, 1h or 2d), from 0 to 3,600.",
             "HEADGATE_ROUTES__0__CHUNK_MAX_AG is not a setting; the nearest is "
             "HEADGATE_ROUTES__0__CHUNK_MAX_AGE.",
             "HEADGATE_ROUTES__0__MAX_APPEND is not a setting; it is HEADGATE_LIMITS__MAX_APPEND.",
@@ -1287,8 +1307,8 @@ tail_max_agee = 3
 
     assert problems(toml, environment, {"http__body_timeout": "soon"}, folder=tmp_path) == [
         "h.toml:1: listn is not a setting; the nearest is listen.",
-        "h.toml:2: live.long_poll_timeout is 301, but must be a number of seconds, from 0.1 to "
-        "300.",
+        "h.toml:2: live.long_poll_timeout is 301, but must be a number of seconds "
+        "(or 90s, 5m, 1h or 2d), from 0.1 to 300.",
         "h.toml:3: limits.cache_size is true, but must be a size such as 16MiB, in B, KiB, MiB or "
         "GiB, from 0 to 1024GiB.",
         f'h.toml:8: routes[1].prefix is "/b/", but must be {PREFIX_KIND}.',
@@ -1296,7 +1316,8 @@ tail_max_agee = 3
         "h.toml:10: routes[1].tail_max_agee is not a setting; the nearest is "
         "routes[1].tail_max_age.",
         "HEADGATE_LOGLEVEL is not a setting; the nearest is HEADGATE_LOG__LEVEL.",
-        '--http-body-timeout is "soon", but must be a number of seconds, from 0.1 to 3,600.',
+        '--http-body-timeout is "soon", but must be a number of seconds (or 90s, 5m, 1h or 2d), '
+        "from 0.1 to 3,600.",
         'HEADGATE_LOG__FORMAT is "JSON", but must be one of auto, json, console; write "json".',
     ]
 

@@ -122,9 +122,13 @@ WRONG = {
     "doctor http://h/s": "A command must come first: cdn, redis, debug, health.",
     "subscriptions list": 'Did you mean "headgate stream subscriptions"?',
     "create localhost:4437/x": "write http://localhost:4437/x, or /localhost:4437/x",
-    "create chat --ttl -1": "'-1' must be whole seconds, at least 1",
-    "create chat --ttl 0": "'0' must be whole seconds, at least 1",
-    "create chat --ttl 1h": "'1h' must be whole seconds, at least 1",
+    "create chat --ttl -1": "'-1' must be seconds, at least 1, or a duration such as 90s, 5m",
+    "create chat --ttl 0": "'0' must be seconds, at least 1, or a duration such as 90s, 5m",
+    "create chat --ttl 1w": "'1w' must be seconds, at least 1, or a duration such as 90s, 5m",
+    "create chat --ttl 1.5s": "'1.5s' must be whole seconds, such as 90 or 90s, 5m",
+    "top --interval 0.1s": "'0.1s' must be seconds, at least 0.5 and at most 3600",
+    "monitor events --since 1y": "'1y' must be seconds, at least 0",
+    "data retention chat --age 0.5s": "'0.5s' must be whole seconds",
     "create chat --expires-at tomorrow": "'tomorrow' must be a time such as",
     "create chat --expires-at 2099-02-30T00:00:00Z": "must be a time such as",
     "create chat --expires-at 2001-01-01t01:00:00+01:00": "is in the past",
@@ -410,7 +414,7 @@ def test_unusable_files_are_reported_together_with_all_other_mistakes(
 
 
 MISTAKES = """\
-headgate: {config}:1: live.sse_heartbeat is 0, but must be a number of seconds, from 0.1 to 3,600.
+headgate: {config}:1: live.sse_heartbeat is 0, but must be {kind}, from 0.1 to 3,600.
 headgate: HEADGATE_LISTN is not a setting; the nearest is HEADGATE_LISTEN.
 """
 
@@ -424,7 +428,9 @@ def test_every_mistake_in_the_settings_is_one_sentence(
     config.write_text("live.sse_heartbeat = 0\n")
     done = cli(*name.split(), "--config", str(config), environment={"HEADGATE_LISTN": "x"})
     assert (done.returncode, done.stdout) == (2, b"")
-    assert done.stderr.decode() == MISTAKES.format(config=config)
+    assert done.stderr.decode() == MISTAKES.format(
+        config=config, kind="a number of seconds (or 90s, 5m, 1h or 2d)"
+    )
 
 
 # ---------------------------------------------------------------- serve

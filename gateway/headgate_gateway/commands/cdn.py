@@ -14,6 +14,7 @@ import msgspec
 from click.core import ParameterSource
 
 from headgate_gateway.commands.options.configuration import complain, config_option, load_settings
+from headgate_gateway.commands.options.parameters import SecondsType
 from headgate_gateway.commands.options.server import (
     admin_token_option,
     cacert_option,
@@ -83,15 +84,15 @@ _OPTIONS = (
     click.option(
         "--remember",
         "remember_s",
-        metavar="SECONDS",
-        type=int,
+        metavar="DURATION",
+        type=SecondsType(),
         help="With asked, how long a permission of the gateway is cached.  [default: 10]",
     ),
     click.option(
         "--stale-if-error",
         "stale_if_error_s",
-        metavar="SECONDS",
-        type=int,
+        metavar="DURATION",
+        type=SecondsType(),
         help="How long to serve stale copies while the gateway is away.  [default: 0]",
     ),
     click.option(

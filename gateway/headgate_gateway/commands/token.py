@@ -107,9 +107,9 @@ def make_keys(file: Path, *, rotate: bool, public: bool) -> None:
 @click.option(
     "--for",
     "seconds",
-    metavar="SECONDS",
-    type=SecondsType(),
-    help="How long it is valid.  [default: 900]",
+    metavar="DURATION",
+    type=SecondsType(1),
+    help="How long it is valid, such as 15m.  [default: 900]",
 )
 @click.option("--cookie", "as_cookie", is_flag=True, help="Print a Set-Cookie line with the token.")
 @click.option("--query", metavar="ORIGIN", help="Print the URL of the stream with the token.")

@@ -17,6 +17,7 @@ import msgspec
 
 from headgate_admin.model.overview import Overview
 from headgate_admin.pages import show
+from headgate_gateway.commands.options.parameters import DurationType
 from headgate_gateway.commands.options.server import on_admin_listener
 from headgate_gateway.commands.running import run
 from headgate_gateway.commands.status import (
@@ -51,9 +52,9 @@ TO_TOP, ERASE_LINE, ERASE_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 @click.command()
 @click.option(
     "--interval",
-    type=click.FloatRange(0.5, 3600),
+    type=DurationType(0.5, 3600),
     default=2.0,
-    metavar="SECONDS",
+    metavar="DURATION",
     help="Time between two frames.  [default: 2]",
 )
 @click.option("--once", is_flag=True, help="Print one frame, and end.")

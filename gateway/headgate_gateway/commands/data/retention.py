@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from headgate_gateway.commands.options.parameters import SecondsType
 from headgate_gateway.commands.options.server import (
     URL_VARIABLE,
     admin_of,
@@ -42,9 +43,9 @@ class _Stream(msgspec.Struct):
 @stream_argument
 @click.option(
     "--age",
-    type=click.IntRange(min=0),
-    metavar="SECONDS",
-    help="Remove records that are older; 0 means no limit.",
+    type=SecondsType(),
+    metavar="DURATION",
+    help="Remove records that are older, such as 30d; 0 means no limit.",
 )
 @click.option(
     "--size",

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from headgate_gateway.commands.options.configuration import config_option, load_settings
+from headgate_gateway.commands.options.parameters import DurationType
 from headgate_gateway.commands.options.server import on_admin_listener
 from headgate_gateway.monitoring.objective import LEAST_OBJECTIVE, OBJECTIVE
-from headgate_gateway.tools.shell.times import age_s
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,14 +102,19 @@ def grafana(config: Path | None) -> None:
 
 
 @click.command()
-@click.option("--since", metavar="AGE", help="Only those of the last AGE, such as 30m, 6h or 7d.")
+@click.option(
+    "--since",
+    type=DurationType(),
+    metavar="DURATION",
+    help="Only those of this last time, such as 30m, 6h or 7d.",
+)
 @click.option("--kind", type=click.Choice(KINDS), help="Only those of this kind.")
 @click.option("--level", type=click.Choice(LEVELS), help="Only those of this level.")
 @click.option("-f", "--follow", is_flag=True, help="Print further events as they happen.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 @on_admin_listener
 def events(
-    since: str | None,
+    since: float | None,
     kind: str | None,
     level: str | None,
     follow: bool,
@@ -122,24 +127,13 @@ def events(
     noted; "-" means that an event has no duration. There are 1000 lines at most. With --follow, an
     event whose end or count changes is printed again.
     """
-    try:
-        wanted = {
-            "since": str(time.time() - _seconds(since)) if since else "",  # noqa: TID251 - of people
-            "kind": kind or "",
-            "level": level or "",
-        }
-    except ValueError as cause:
-        raise click.UsageError(f"{cause}.") from cause
+    wanted = {
+        "since": str(time.time() - since) if since else "",  # noqa: TID251 - of people
+        "kind": kind or "",
+        "level": level or "",
+    }
     from headgate_gateway.commands.monitor.event_lines import print_events
     from headgate_gateway.commands.running import run
 
     query = {name: value for name, value in wanted.items() if value}
     run(target, print_events(target, query, follow=follow, as_json=as_json))
-
-
-def _seconds(age: str) -> float:
-    """Return an age in seconds. Raises ValueError."""
-    seconds = age_s(age)
-    if seconds is None:
-        raise ValueError("--since must be a number with s, m, h or d, such as 30m")
-    return seconds

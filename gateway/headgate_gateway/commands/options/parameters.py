@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from typing_extensions import override
 from headgate.names import NOT_IN_FIELDS
 from headgate_gateway.commands.options.server import target_of
 from headgate_gateway.commands.options.stream_names import complete_stream
+from headgate_gateway.settings.reading.units import DURATION_KIND, seconds_of
 from headgate_gateway.tools.server.target import StreamTarget
 
 if TYPE_CHECKING:
@@ -64,20 +66,44 @@ class FieldType(click.ParamType[str]):
         return text
 
 
-class SecondsType(click.ParamType[int]):
-    """A number of seconds, at least one."""
+class DurationType(click.ParamType[float]):
+    """A number of seconds, or a duration with a unit."""
 
-    name = "seconds"
+    name = "duration"
+
+    def __init__(self, least_s: float = 0, most_s: float = math.inf) -> None:
+        self._least_s, self._most_s = least_s, most_s
+
+    @override
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number of seconds, as an int if it is whole."""
+        text = str(value)
+        seconds = seconds_of(text if text[-1:].isalpha() else f"{text}s")
+        if seconds is None or not self._least_s <= seconds <= self._most_s:
+            limit = "" if math.isinf(self._most_s) else f" and at most {self._most_s:g}"
+            bounds = f"at least {self._least_s:g}{limit}"
+            self.fail(
+                f"{text!r} must be seconds, {bounds}, or a duration such as {DURATION_KIND}",
+                param,
+                ctx,
+            )
+        return seconds
+
+
+class SecondsType(DurationType):
+    """A whole number of seconds, or such a duration with a unit."""
 
     @override
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> int:
         """Return the number of seconds."""
-        text = str(value)
-        if not re.fullmatch(r"0*[1-9]\d*", text, re.ASCII):
-            self.fail(f"{text!r} must be whole seconds, at least 1, such as 3600", param, ctx)
-        return int(text)
+        seconds = super().convert(value, param, ctx)
+        if not isinstance(seconds, int):
+            self.fail(f"{value!r} must be whole seconds, such as 90 or {DURATION_KIND}", param, ctx)
+        return seconds
 
 
 class MomentType(click.ParamType[str]):

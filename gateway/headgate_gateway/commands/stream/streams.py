@@ -74,9 +74,9 @@ offset_file_option = click.option(
 @click.option("-d", "--data", metavar="TEXT", help="First data; @FILE reads a file, - reads stdin.")
 @click.option(
     "--ttl",
-    type=SecondsType(),
-    metavar="SECONDS",
-    help="Delete it after this time without reads and appends.",
+    type=SecondsType(1),
+    metavar="DURATION",
+    help="Delete it after this time without reads and appends, such as 90s or 7d.",
 )
 @click.option(
     "--expires-at",

@@ -14,6 +14,7 @@ from headgate_gateway.protocol.http.forwarding import OF_THE_GATEWAY
 from headgate_gateway.protocol.http.paths import fits
 from headgate_gateway.settings.log_kinds import KINDS, kind_of
 from headgate_gateway.settings.reading import hints
+from headgate_gateway.settings.reading.units import DURATION, DURATION_KIND, seconds_of
 from headgate_gateway.settings.reading.values import (
     Converter,
     Serializer,
@@ -107,6 +108,12 @@ def parse_size(value: object) -> object:
     if short := re.fullmatch(r"(\d+)\s*([kmg])i?b?", value, re.IGNORECASE):
         raise ValueError(f"must be in B, KiB, MiB or GiB: write {short[1]}{short[2].upper()}iB")
     raise ValueError(f"must be {SIZE_KIND}")
+
+
+def parse_seconds(value: object) -> object:
+    """Parse a duration with a unit, such as `5m`, into seconds; return other values unchanged."""
+    seconds = seconds_of(value) if isinstance(value, str) else None
+    return value if seconds is None else seconds
 
 
 def show_size(size: int) -> str:
@@ -290,8 +297,18 @@ AS_TEXT = (Converter(split_list), TextPattern())  # a list that may be written a
 ROUTES_KIND = "an array of tables, each with prefix, and storage or origin"
 
 
-Seconds = Annotated[float, ValueKind("a number of seconds", hints.of_seconds)]
-WholeSeconds = Annotated[int, ValueKind("a whole number of seconds", hints.of_whole_seconds)]
+Seconds = Annotated[
+    float,
+    Converter(parse_seconds),
+    ValueKind(f"a number of seconds (or {DURATION_KIND})", hints.of_seconds),
+    TextPattern(DURATION),
+]
+WholeSeconds = Annotated[
+    int,
+    Converter(parse_seconds),
+    ValueKind(f"a whole number of seconds (or {DURATION_KIND})", hints.of_whole_seconds),
+    TextPattern(DURATION),
+]
 Count = Annotated[int, ValueKind("a whole number", hints.of_number)]
 Size = Annotated[
     int, Converter(parse_size), Serializer(show_size), ValueKind(SIZE_KIND), TextPattern(_SIZE)
