@@ -328,7 +328,7 @@ DRILLS = (
     Drill(
         "leaked token",
         leaked_token,
-        ("/", "/clients?show=tokens&text=phone"),
+        ("/", "/clients?show=usage", "/clients?show=tokens&text=phone"),
         ("show=tokens&amp;text=phone", "127.0.0.1", "app/1", "curl/8"),
     ),
     Drill("exploding stream", exploding_stream, ("/",), ("/v1/stream/hot grows by", "MB a minute")),

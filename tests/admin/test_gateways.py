@@ -70,8 +70,8 @@ def test_gateways_on_one_redis_list_each_other_and_tell_a_stop_from_silence(
             assert it["memory"] > 1 << 20
             assert 0 < it["files"] < it["most_files"]
             assert it["connections"] is not None
-        (log,) = api(first, "overview")["logs"]
-        facts = {it["name"]: it["value"] for it in log["facts"]}
+        (route,) = api(first, "overview")["routes"]
+        facts = {it["name"]: it["value"] for it in route["facts"]}
         assert facts["Role"] == "primary"
         assert facts["Round trip to the primary"] > 0
         killed.kill()

@@ -71,7 +71,12 @@ async def test_only_operators_see_the_addresses_of_refused_clients(
         then = f"/events?show=refusals&from={iso(100)}&to={iso(101)}"
         of_a_second = await client.page(then, token)
     assert {row["client"] for row in told["newest"]} == {client_address}
-    assert re.findall(r"<code>(\d-\d+)</code>", of_a_second) == ["1-200", "0-200", "1-100", "0-100"]
+    assert re.findall(r">(\d-\d+)</bdi></code>", of_a_second) == [
+        "1-200",
+        "0-200",
+        "1-100",
+        "0-100",
+    ]
     assert ("192.0.2.1" in page) is (client_address is not None)
     assert [row["request_id"] for row in told["newest"][:3]] == ["1-200", "0-200", "1-199"]
     assert len(told["newest"]) == 200

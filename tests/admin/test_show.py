@@ -106,15 +106,29 @@ def test_text_direction_overrides_in_a_name_are_shown_as_code_points() -> None:
 
 
 @given(st.text(), st.integers(min_value=3, max_value=60))
-def test_a_shortened_name_keeps_its_beginning_and_its_end(text: str, longest: int) -> None:
-    cut = show.middle(text, longest)
+def test_a_cut_name_shows_its_beginning_and_its_end_and_is_whole(text: str, longest: int) -> None:
+    begin, rest, end = show.parts(text, longest)
+    assert begin + rest + end == text
     if len(text) <= longest:
-        assert cut == text
+        assert (rest, end) == ("", "")
     else:
-        begin, end = cut.split("…") if "…" not in text else (cut[:1], cut[-1:])
-        assert len(cut) == longest
-        assert text.startswith(begin)
-        assert text.endswith(end)
+        assert len(begin) + 1 + len(end) == longest, "with the ellipsis"
+        assert 0 <= len(begin) - len(end) <= 1
+
+
+@pytest.mark.parametrize(
+    ("version", "shown"),
+    [
+        ("0.1.0", "0.1.0"),
+        ("0.1.0.dev20261129+g968a9479", "0.1.0 · 968a947"),
+        ("0.1.0+gc851b36", "0.1.0 · c851b36"),
+        ("", ""),
+    ],
+)
+def test_a_version_is_shown_with_the_revision_that_it_was_built_from(
+    version: str, shown: str
+) -> None:
+    assert show.version(version) == shown
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))

@@ -58,6 +58,5 @@ def how_to_apply(folder: str) -> str:
     assert found is not None, f"{folder} says how it is applied"
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     html: str = markdown.render(_LINK.sub(r"\1", found[1]))
-    # Below the heading of the card; and what may be wider than the page is reached by the keyboard.
-    html = html.replace("<h3>", "<h4>").replace("</h3>", "</h4>")
+    # What may be wider than the page is reached by the keyboard.
     return html.replace("<pre>", '<pre tabindex="0">')

@@ -168,7 +168,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "spoken": spoken,
     "sentence": show.sentence,
     "visible": show.visible,
-    "middle": show.middle,
     "parts": show.parts,
     "version": show.version,
     "preview": payloads.preview,

@@ -159,12 +159,6 @@ def parts(text: str, longest: int = LONGEST_NAME) -> tuple[str, str, str]:
     return text[:begin], text[begin : len(text) - end], text[len(text) - end :]
 
 
-def middle(text: str, longest: int = LONGEST_NAME) -> str:
-    """Return a name cut in its middle, for where no element can hold the rest of it."""
-    begin, rest, end = parts(text, longest)
-    return f"{begin}…{end}" if rest else begin
-
-
 def version(text: str) -> str:
     """Return a version with the revision that it was built from: 0.1.0 · c851b36."""
     release, _, revision = text.partition("+g")

@@ -24,8 +24,8 @@ document.addEventListener("securitypolicyviolation", (event) =>
   window.broken.push(`${event.violatedDirective} ${event.blockedURI}`));
 """
 # Playwright takes longer to pass on all that axe tells than axe takes to find it.
-SERIOUS = """async (options) => (await axe.run(options)).violations
-  .filter((it) => ["serious", "critical"].includes(it.impact))
+FOUND = """async (options) => (await axe.run(options)).violations
+  .filter((it) => ["moderate", "serious", "critical"].includes(it.impact))
   .map((it) => `${it.id}: ${JSON.stringify(it.nodes.map((node) => node.html)).slice(0, 500)}`)"""
 
 
@@ -66,13 +66,13 @@ class Tab:
         return wrong + list(await self.page.evaluate("window.broken ?? []"))
 
     async def inaccessible(self, *rules: str) -> list[str]:
-        """What axe finds serious, by these rules or by all."""
+        """What axe finds moderate or worse, by these rules or by all."""
         if not await self.page.evaluate("'axe' in window"):
             await self.page.evaluate(AXE.read_text())
         options: dict[str, Any] = {"resultTypes": ["violations"], "selectors": False}
         if rules:
             options["runOnly"] = list(rules)
-        return list(await self.page.evaluate(SERIOUS, options))
+        return list(await self.page.evaluate(FOUND, options))
 
     async def is_wider_than_its_window(self) -> bool:
         """Return whether the page is too wide; its bar of links may scroll."""

@@ -84,7 +84,8 @@ def _place(route: RouteView) -> Iterator[tuple[str, StateLevel | None]]:
     for fact in route.facts:
         if fact.level in IN_NEED:
             value = fact.value if isinstance(fact.value, str) else FORMS[fact.unit](fact.value)
-            yield f"{fact.name} {value}", fact.level
+            words = PLACE.get(fact.name, "{}" if fact.name == host else f"{fact.name} {{}}")
+            yield words.format(value), fact.level
     if route.figures.p99 is not None:
         yield f"p99 {duration(route.figures.p99)}", None
     for fact in route.facts:
