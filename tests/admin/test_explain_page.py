@@ -64,7 +64,7 @@ async def test_a_request_without_credentials_is_explained_at_an_address_for_ever
     client: Client,
 ) -> None:
     for method, target, query in (
-        ("GET", "/v1/a?b=1&c", {"target": ["/v1/a?b=1&c"]}),
+        ("GET", "/v1/a?b=1&c", {"method": ["GET"], "target": ["/v1/a?b=1&c"]}),
         ("HEAD", " /v1/a#end ", {"method": ["HEAD"], "target": ["/v1/a"]}),
     ):
         form = {"method": method, "target": target, "headers": " "}
@@ -134,7 +134,7 @@ async def test_credentials_and_fields_count_in_the_form_and_the_offered_address_
 async def test_a_longer_address_than_the_bound_is_neither_shown_nor_offered(
     client: Client, more: int, *, is_address: bool
 ) -> None:
-    begin = f"/caches?{urlencode({'target': '/v1/stream/'})}"
+    begin = f"/caches?{urlencode({'method': 'GET', 'target': '/v1/stream/'})}"
     target = "/v1/stream/" + "a" * (LONGEST_ADDRESS - len(begin) + more)
     there, page = await led(client, "/caches", {"target": target})
     assert bool(there) is is_address

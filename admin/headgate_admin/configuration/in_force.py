@@ -46,12 +46,8 @@ def configuration(settings: Settings) -> Configuration:
 
 
 def _views(settings: Settings) -> Iterator[SettingView]:
-    sources, limits = settings.sources, settings.limits
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    lowered = {
-        "limits.max_connections": limits.connection_limit(files),
-        "limits.max_live_readers": limits.reader_limit(files),
-    }
+    sources = settings.sources
+    lowered = settings.limits.by_open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     for declared, one in describe_settings(type(settings)):
         path = declared.path
         if one.table is None:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from headgate_admin.model.overview import EventMark
-from headgate_gateway.telemetry.event_journal import EventKind, EventLevel
+from headgate_gateway.telemetry.event_journal import EventKind, EventLevel, is_about
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -102,9 +102,7 @@ class EventQuery(msgspec.Struct, frozen=True):
         """Return whether an event is about the stream, or about all of its route."""
         if event.route is None:  # that of an alert, whose sentence names the stream
             return f"{self.route}/{self.stream} " in f"{event.sentence} "
-        name = event.stream or "*"
-        is_named = name.endswith("*") and self.stream.startswith(name[:-1])
-        return event.route == self.route and (is_named or name == self.stream)
+        return event.route == self.route and is_about(event.stream, self.stream)
 
 
 class EventRecord:

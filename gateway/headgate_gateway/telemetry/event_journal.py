@@ -165,6 +165,13 @@ class JournalEvent(msgspec.Struct, frozen=True):
     stream: str | None = None
 
 
+def is_about(stream: str | None, name: str) -> bool:
+    """Return whether an event with this `stream` is about the one of this name, or about all."""
+    if stream is None or stream == name:
+        return True
+    return stream.endswith("*") and name.startswith(stream[:-1])
+
+
 class ProcessEvents(msgspec.Struct, tag=True, frozen=True):
     """The events that a process has and the console has not, oldest first."""
 

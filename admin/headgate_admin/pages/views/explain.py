@@ -35,7 +35,8 @@ async def show(visit: Visit) -> TemplatePage:
     target = shareable(query.get("target", ""))
     is_safe = query.keys() <= {"method", "target", "left"} and target == query.get("target", "")
     if visit.whole and not (is_safe and len(query) == len({*query})):
-        raise web.HTTPSeeOther(_address(method, target, left="out"))
+        # `left` says that something was left out.
+        raise web.HTTPSeeOther(link(PATH, method=method, target=target, left="out"))
     return await _page(visit, method, target)
 
 
@@ -48,18 +49,12 @@ async def submit(visit: Visit) -> TemplatePage:
     target = visit.entered.get("target", "").partition("#")[0].strip()
     headers = visit.entered.get("headers", "")
     shared = shareable(target)
-    address = _address(method, shared)
-    if len(address) > LONGEST_ADDRESS:
-        shared = ""
+    offered = link(PATH, method=method, target=shared)
+    if not shared or len(offered) > LONGEST_ADDRESS:
+        return await _page(visit, method, target, headers)
     if shared == target and not headers.strip():
-        raise web.HTTPSeeOther(address)
-    offered = _address(method, shared, left="out") if shared else ""
-    return await _page(visit, method, target, headers, offered)
-
-
-def _address(method: ExplainedMethod, target: str, left: str = "") -> str:
-    """Return the address that explains a request; `left` says that something was left out."""
-    return link(PATH, method=method if method != METHODS[0] else "", target=target, left=left)
+        raise web.HTTPSeeOther(offered)
+    return await _page(visit, method, target, headers, f"{offered}&left=out")
 
 
 async def _page(

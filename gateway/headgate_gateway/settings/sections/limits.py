@@ -107,3 +107,10 @@ class LimitSettings(Section):
     def reader_limit(self, open_files: int) -> int:
         """Return the most live readers at once for a process that may open `open_files`."""
         return min(self.max_live_readers, FileShares.of(open_files).readers)
+
+    def by_open_files(self, open_files: int) -> dict[str, int]:
+        """Return what counts of the limits that a process with `open_files` may lower, by path."""
+        return {
+            "limits.max_connections": self.connection_limit(open_files),
+            "limits.max_live_readers": self.reader_limit(open_files),
+        }
