@@ -10,12 +10,14 @@ from click.testing import CliRunner
 from headgate_admin.alerting.active_alerts import ActiveAlerts
 from headgate_gateway.__main__ import cli
 from headgate_gateway.background import at_once
-from headgate_gateway.settings import Settings
+from headgate_gateway.settings import Settings, TlsFiles
 from headgate_gateway.telemetry.metrics import Sample
-from headgate_gateway.tls.certificate import Certificate
-from headgate_gateway.tls.certificate_files import EXPIRY, START
+from headgate_gateway.tls.certificate import Certificate, read_certificate
+from headgate_gateway.tls.certificate_files import EXPIRY, START, CertificateFiles
+from tests.admin.consoles import Clock
 from tests.support.certificates import Authority
 from tests.support.http1 import ask
+from tests.support.log_lines import capture_logs
 from tests.support.processes import HEADGATE, run
 from tests.support.waiting import wait_until
 from tests.tls.served import secure_headgate
@@ -73,6 +75,27 @@ ENDINGS: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "in hours": ({"begins_in_days": -88, "days": 1.51}, "bad", EXPIRES, "in 36 hours"),
 }
 endings = pytest.mark.parametrize("name", ENDINGS)
+
+
+async def test_each_step_towards_the_end_of_a_certificate_in_use_is_logged_once(
+    tmp_path: Path,
+) -> None:
+    paths, clock = Authority.of(tmp_path).issue(days=89).write(tmp_path), Clock()
+    certificate = read_certificate(str(paths.certificate))
+    clock.now = certificate.starts_s
+    codes = []
+    with capture_logs() as lines:
+        files = CertificateFiles(
+            TlsFiles("tls", str(paths.certificate), str(paths.key), "", "1.2"), clock
+        )
+        for left_s in (20 * DAY_S, 10 * DAY_S, 9 * DAY_S, 2 * DAY_S, DAY_S, 0, -DAY_S):
+            clock.now = certificate.expires_s - left_s
+            await files.look()
+            codes.append(next(iter(files.notes())).cause)
+    steps = [None, "ends_soon", "ends_soon", "ends_now", "ends_now", "has_ended", "has_ended"]
+    assert [cause and cause.code for cause in codes] == steps
+    logged = ["tls.certificate_ends", "tls.certificate_ends", "tls.certificate_invalid"]
+    assert [line["event"] for line in lines] == logged
 
 
 @pytest.mark.usefixtures("processes")
