@@ -29,6 +29,7 @@ from headgate_doctor.deployment import (
 )
 from headgate_doctor.evidence import is_headgate
 from headgate_doctor.finding import FAILURES, Finding, ProbeFailed, failed, passed, unknown
+from headgate_doctor.output import counted
 from headgate_doctor.probe_sender import (
     ProbeBounds,
     ProbeSender,
@@ -227,7 +228,7 @@ async def _waiting(deployment: Deployment) -> Finding:
     unanswered, readers = deployment.asker.unanswered, 2 * polls.READERS
     if not unanswered:
         return passed(check, f"others were answered while {readers} long-polls waited")
-    saw = f"{unanswered} requests had no answer while up to {readers} long-polls waited"
+    saw = f"{counted(unanswered, 'request')} had no answer while up to {readers} long-polls waited"
     try:
         own, query = deployment.reads.own, {"cursor": AFTERWARDS, "offset": "-1"}
         # A hop may go on with the polls of those who have left.
@@ -268,10 +269,12 @@ def _limits(asker: ProbeSender) -> Finding:
     """Say whether one address may ask as often as an examination does."""
     own = [reply.error_text for reply in asker.limited if is_headgate(reply.headers)]
     if own:
-        saw = f"{len(own)} requests of one address were refused by the server itself: {own[0]}"
+        refused = counted(len(own), "request")
+        saw = f"the server itself refused {refused} of one address: {own[0]}"
         return failed("rate limit", saw, "server limit")
     if asker.limited:
-        saw = f"{len(asker.limited)} requests of one address were refused on the way: 429"
+        refused = counted(len(asker.limited), "request")
+        saw = f"a hop on the way refused {refused} of one address: 429"
         return failed("rate limit", saw)
     return passed("rate limit", "no request was refused as one too many")
 

@@ -68,6 +68,11 @@ def safe(text: str) -> str:
     )
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is 1."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def filled(text: str, first: str, margin: int) -> str:
     """Return a paragraph of a report, which begins with `first` in the margin."""
     return textwrap.fill(

@@ -11,7 +11,7 @@ from headgate_doctor.advice import ADVICE
 from headgate_doctor.checks.polls import READERS
 from headgate_doctor.examination import LONGEST_S, examine
 from headgate_doctor.finding import CheckVerdict, ProbeFailed
-from headgate_doctor.output import filled, note, report
+from headgate_doctor.output import counted, filled, note, report
 from headgate_doctor.probe_sender import MOST_REQUESTS
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _lines(url: str, examined: Examination) -> Iterator[str]:
 
 def _summary(examined: Examination) -> str:
     counts = ", ".join(f"{_count(examined, verdict)} {verdict}" for verdict in CheckVerdict)
-    return f"{counts}; {examined.requests} requests in {examined.took_s:.1f} s."
+    return f"{counts}; {counted(examined.requests, 'request')} in {examined.took_s:.1f} s."
 
 
 def _count(examined: Examination, verdict: CheckVerdict) -> int:

@@ -73,7 +73,7 @@ async def test_a_429_of_the_server_is_reported_with_the_limit_that_it_names() ->
         examination = await examined(limited.streams)
     limit = finding(examination, "rate limit")
     assert (limit.verdict, limit.advice) == (CheckVerdict.FAIL, "server limit")
-    assert "refused by the server itself" in limit.saw
+    assert "the server itself refused " in limit.saw
     assert "max_client_appends is reached" in limit.saw
 
 

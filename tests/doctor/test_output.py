@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from headgate_doctor.output import safe
+from headgate_doctor.output import counted, safe
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,15 @@ from headgate_doctor.output import safe
 )
 def test_control_characters_of_a_report_are_printed_as_escapes(text: str, printed: str) -> None:
     assert safe(text) == printed
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"), [(0, "0 bytes"), (1, "1 byte"), (4096, "4,096 bytes")]
+)
+def test_a_noun_of_a_finding_is_in_the_plural_unless_its_number_is_one(
+    number: int, shown: str
+) -> None:
+    assert counted(number, "byte") == shown
 
 
 def test_escaping_control_characters_keeps_the_json_of_a_report_equal() -> None:

@@ -15,6 +15,7 @@ from headgate_doctor.checks.writes import (
     browsers_lifetime_s,
 )
 from headgate_doctor.evidence import cache_claims, is_copy
+from headgate_doctor.output import counted
 from headgate_doctor.script.line import (
     ABSENT,
     ALLOW_ORIGIN,
@@ -108,7 +109,7 @@ def _wrong_status(line: ScriptLine, reply: ProbeReply, means: str) -> Mismatch:
 
 
 def _wrong_body(line: ScriptLine, reply: ProbeReply, means: str) -> Mismatch:
-    saw = f"{line.name} has {len(reply.body):,} bytes, which are not those that were sent"
+    saw = f"{line.name} has {counted(len(reply.body), 'byte')}, not those that were sent"
     if isinstance(line.gives, bytes) and line.gives and reply.body == 2 * line.gives:
         return Mismatch("bodies", f"{line.name} has what was appended once twice", "sent once")
     if line.gives == b"" and line.query.startswith("offset="):

@@ -17,6 +17,7 @@ from headgate_doctor.evidence import (
     source,
 )
 from headgate_doctor.finding import Finding, failed, noted, passed, unknown
+from headgate_doctor.output import counted
 from headgate_doctor.probe_sender import ProbeBounds
 from headgate_doctor.server_names import DIGEST_HEADER
 
@@ -150,7 +151,8 @@ def _offsets(log: _Log, replies: Mapping[str, list[ProbeReply]]) -> Finding:
         return unknown("offsets", f"a read was answered with: {refused[0].error_text}")
     for offset, pair in replies.items():
         if missing := max(log.missing_of(offset, reply) for reply in pair):
-            saw = f"the response to a read at {log.places[offset][1]} ends {missing:,} bytes early"
+            early = f"{counted(missing, 'byte')} early"
+            saw = f"the response to a read at {log.places[offset][1]} ends {early}"
             return failed("offsets", saw, "cut responses")
     if any(reply.body not in log.data for pair in replies.values() for reply in pair):
         return unknown("offsets", "what was appended did not come back")
