@@ -9,11 +9,12 @@ import msgspec
 import pytest
 
 from headgate_admin.model.kinds import HealthState
+from headgate_admin.record.event_collector import EventCollector
 from headgate_admin.record.fleet import MOST_SILENT, SILENT_FOR_S, Fleet
 from headgate_admin.record.gateways import LONGEST_TEXT, MISSED_LOOKS, GatewayReport
 from headgate_gateway.features.questions.contract import PeerMetrics
 from tests.admin.asking import api, page
-from tests.admin.consoles import NOW
+from tests.admin.consoles import NOW, Switchboard
 from tests.support.processes import headgate
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import wait_until
@@ -178,7 +179,7 @@ def test_a_gateway_is_silent_after_two_missed_looks_unless_it_has_announced_its_
 
 
 def test_a_gateway_that_was_stopped_is_silent_since_its_last_report_of_its_own() -> None:
-    looks = Looks()
+    looks, events = Looks(), EventCollector(Switchboard())
     last = msgspec.structs.replace(THERE, at=NOW)
     looks.look(last)
     stopped_at = looks.now
@@ -186,9 +187,13 @@ def test_a_gateway_that_was_stopped_is_silent_since_its_last_report_of_its_own()
         looks.look(last)
     for _ in range(MISSED_LOOKS):
         looks.look()
-    assert [it.since for it in looks.fleet.findings()] == [stopped_at]
+    events.note_findings(looks.now, looks.fleet.findings())
     looks.look(msgspec.structs.replace(last, at=looks.now))
     assert (looks.states(), looks.findings()) == (["serving"], [])
+    events.note_findings(looks.now, ())
+    (event,) = events.record.after(0)
+    assert (event.at, event.ended_at) == (stopped_at, looks.now)
+    assert event.lasted == 5 * (3 + MISSED_LOOKS + 1)
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def _of_finding(item: IncidentFinding, now: float, *, is_over: bool) -> JournalE
         level=item.level,
         sentence="" if is_over else item.sentence,
         route=item.route,
-        at=now,
+        at=min(item.since or now, now),
         last_at=now,
         lasts=True,
     )
