@@ -128,10 +128,9 @@ def observed(*times_s: float) -> Histogram:
         pytest.param(
             observed(*[0.01] * 97),
             observed(*[0.01] * 97, *[3.0] * 3),
-            2.9,
+            0.9,
             "The origin of /r is slow: 100% of its latest responses took over 2 s, p99 5.0 s;"
-            " a request has waited for 2.9 s at 127.0.0.1:1; 4 readers wait now"
-            " (http://127.0.0.1:1/v1).",
+            " 4 readers wait now (http://127.0.0.1:1/v1).",
             id="share-of-20-s",
         ),
         pytest.param(

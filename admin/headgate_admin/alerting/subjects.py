@@ -102,7 +102,7 @@ def _slow_origin(route: str, figures: Sequence[tuple[float, Mapping[str, str]]])
     (share, _), (p99_s, _), (oldest_s, of_oldest), (readers, _) = figures
     parts = [
         (share, f"{share:.0%} of its latest responses took over 2 s, p99 {p99_s:.1f} s"),
-        (oldest_s, f"a request has waited for {oldest_s:.1f} s at {of_oldest.get('server')}"),
+        (oldest_s >= 1, f"a request has waited for {oldest_s:.1f} s at {of_oldest.get('server')}"),
         (readers, f"{readers:.0f} {'reader waits' if readers == 1 else 'readers wait'} now"),
     ]
     words = "; ".join(text for number, text in parts if number)
