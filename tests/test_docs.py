@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 import tomllib
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import aiohttp
 import pytest
 from aiohttp.http_exceptions import LineTooLong
 
 from headgate_admin.record.event_record import MOST_EVENTS
-from headgate_gateway.errors import SequenceGap
-from headgate_gateway.logs.sqlite.data_folder import SCHEMA_VERSION
+from headgate_gateway.errors import SequenceGap, StartError
+from headgate_gateway.logs.sqlite.data_folder import (
+    APPLICATION_ID,
+    HEADER_BYTES,
+    MAGIC,
+    SCHEMA_VERSION,
+    check_format,
+)
 from headgate_gateway.process.in_thread import serving as serving_in_thread
 from headgate_gateway.protocol import appends, cache_headers, lifecycle, responses
 from headgate_gateway.protocol.http import paths
@@ -25,9 +32,6 @@ from headgate_gateway.settings.setting_descriptions import describe_settings
 from tests.protocol.error_kinds import answered_errors
 from tests.support.serving import get, put, serving
 from tests.test_architecture import ROOT, sources
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DOCUMENTS = sorted(path for path in sources(".") if path.suffix == ".md")
 
@@ -197,6 +201,29 @@ def test_the_format_of_the_data_folder_on_a_page_is_that_of_the_code(
     page: str, sentence: str
 ) -> None:
     assert re.findall(sentence, document(page)) == [str(SCHEMA_VERSION)]
+
+
+def test_the_sentence_on_another_format_is_on_the_page_as_the_code_has_it() -> None:
+    # https://www.sqlite.org/fileformat2.html#database_header
+    header = MAGIC.ljust(60, b"\0") + struct.pack(">I4xI", SCHEMA_VERSION - 1, APPLICATION_ID)
+    with pytest.raises(StartError) as refusal:
+        check_format(Path("/var/lib/headgate/headgate.db"), header.ljust(HEADER_BYTES, b"\0"))
+    assert f"\nheadgate: {refusal.value.detail}.\n" in document("upgrading.md")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "docs/installing.md",
+        "docs/upgrading.md",
+        "packages/kubernetes/headgate-file.yaml",
+        "packages/systemd/headgate.service",
+    ],
+)
+def test_what_is_installed_says_that_a_start_converts_no_data_folder(path: str) -> None:
+    text = re.sub(r"\s+(# )?", " ", (ROOT / path).read_text())
+    assert "It converts nothing" in text
+    assert not re.search(r"is converted|are converted", text)
 
 
 def test_the_bound_of_the_events_of_the_console_is_that_of_the_code() -> None:
