@@ -46,10 +46,16 @@ PAGES = {
     "configuration": "/configuration",
     "alerts": "/alerts",
 }
+SHOWN_KIND = "light"
 KINDS: dict[str, tuple[Literal["light", "dark"], int, int]] = {
-    "light": ("light", 1280, 900),
-    "dark": ("dark", 1280, 900),
-    "narrow": ("light", 360, 780),
+    SHOWN_KIND: ("light", 1440, 900),
+    "dark": ("dark", 1440, 900),
+    "light-1280": ("light", 1280, 900),
+    "dark-1280": ("dark", 1280, 900),
+    "light-768": ("light", 768, 1024),
+    "dark-768": ("dark", 768, 1024),
+    "light-390": ("light", 390, 844),
+    "dark-390": ("dark", 390, 844),
 }
 NAMES = {
     "/v1/orders": ("berlin", "lisbon", "oslo"),
@@ -158,7 +164,7 @@ async def shoot_chat(browser: Browser, folder: Path) -> None:
 async def main() -> None:
     """Take the pictures that pages show, and every page where a folder is given."""
     async with chromium() as browser, busy_gateway() as console:
-        await shoot(browser, {SHOWN: f"{console}/"}, IMAGES, "light")
+        await shoot(browser, {SHOWN: f"{console}/"}, IMAGES, SHOWN_KIND)
         await shoot_chat(browser, IMAGES)
         if sys.argv[1:]:
             folder = Path(sys.argv[1])

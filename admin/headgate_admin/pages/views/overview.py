@@ -37,6 +37,7 @@ PLACE = {
     "Requests at the origin now": "{} under way",
 }
 FAR_S = 90 * 86_400.0  # a disk that is full later than that is nobody's worry now
+SOON_S = 60.0  # nobody reads how much less it is
 FORMS = {"bytes": size, "seconds": duration, "count": count}
 
 
@@ -84,6 +85,8 @@ def _place(route: RouteView) -> Iterator[tuple[str, StateLevel | None]]:
     for fact in route.facts:
         if fact.level in IN_NEED:
             value = fact.value if isinstance(fact.value, str) else FORMS[fact.unit](fact.value)
+            if fact.unit == "seconds" and isinstance(fact.value, float) and fact.value < SOON_S:
+                value = "a minute"
             words = PLACE.get(fact.name, "{}" if fact.name == host else f"{fact.name} {{}}")
             yield words.format(value), fact.level
     if route.figures.p99 is not None:
