@@ -28,11 +28,12 @@ from headgate_gateway.features.questions.streams import (
 )
 from headgate_gateway.features.subscriptions.metrics import SUBSCRIPTIONS
 from headgate_gateway.settings import Address
-from headgate_gateway.telemetry.metrics import histogram
+from headgate_gateway.telemetry.metrics import gauge, histogram
 from headgate_gateway.telemetry.traffic import SECONDS
 from tests.admin.consoles import (
     ADMITTED,
     DELIVERY,
+    ORIGIN_UP,
     REPAIRS,
     REQUESTS,
     RESULTS,
@@ -174,6 +175,38 @@ async def test_the_table_of_routes_has_those_in_need_then_the_busiest_and_a_line
     shown = re.findall(r'href="/routes#/r(\d\d)"', page)
     assert shown == ["04", "09", "08", "07", "06", "05", "03", "02"]
     assert re.search(r"2 more routes</a> <span class=\"muted\">with [\d.]+/s</span>", page)
+
+
+async def test_the_table_of_routes_says_what_is_behind_each_first_what_is_wrong_there() -> None:
+    size, used, most = (
+        gauge(f"headgate_storage_{it}_bytes", "", "route") for it in ("size", "used", "max")
+    )
+    times = histogram("headgate_append_duration_seconds", "", "route", bounds=(0.5, 1.0))
+    routes = [
+        {"prefix": "/r", "origin": "http://h:8080/x"},
+        {"prefix": "/f", "storage": "file:/nowhere"},
+        {"prefix": "/s", "storage": "redis://user:pass@primary:6379"},
+    ]
+    source, clock = Switchboard(), Clock()
+    async with console(source, setup(clock, admin_tokens=ADMITTED, routes=routes)) as client:
+        for looked in range(3):
+            clock.now += 60
+            source.numbers = (
+                sample(ORIGIN_UP, 0, "/r", "h:8080"),
+                sample(size, 1e6 * looked, "/f"),
+                sample(used, 1e6 * looked, "/f"),
+                sample(most, 1e7, "/f"),
+                observed(times, {0.7: looked}, "/f"),
+            )
+            await client.look()
+        page = await client.page("/")
+    places = re.findall('<td class="place".*?</td>', page)
+    assert [re.sub("<[^>]*>", "", it) for it in places] == [
+        "origin h:8080 · ✕ down",
+        "file · ▲ full in 8 min · p99 995 ms · 2 MB",
+        "redis primary:6379",
+    ]
+    assert "pass" not in page.partition("<main")[2]
 
 
 async def test_names_of_one_route_have_its_prefix_once_in_the_title_and_are_cut_in_the_middle() -> (

@@ -30,7 +30,6 @@ IN_NEED = ("bad", "warning")  # the worst first
 # What is said of a place on this page, besides the facts that are a warning or worse.
 PLACE = {
     "Data file": "{}",
-    "Used of max_storage_size": "{} used",
     "Time until full": "full in {}",
     "Memory of the primary": "{}",
     "Replicas": "{} replicas",
