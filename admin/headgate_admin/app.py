@@ -157,6 +157,9 @@ async def show_metrics(request: web.Request) -> web.StreamResponse:
 
     from headgate_gateway.telemetry.exposition import preferred, registry
 
+    console = request.app[CONSOLE]
+    user_agent = request.headers.get("User-Agent", "")
+    console.recorder.alerts.note_scrape(console.setup.clock(), user_agent)
     of_listener = request.app[BOUNDS].measure()
     snapshot = (metrics.build(), *await request.app[SOURCE].measure(), *of_listener)
     # Only these decide. In another field may be bytes that are no text, which cannot be cloned.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.admin.drills import DRILLS, Drill
+from tests.admin.drills import DRILLS, Drill, present
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -21,10 +21,17 @@ SHORT = {
 @pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("drill", [it for it in DRILLS if it.name in SHORT], ids=lambda it: it.name)
 def test_the_console_answers_what_is_wrong_within_some_looks(drill: Drill, tmp_path: Path) -> None:
-    with drill.cause(tmp_path) as server:
+    with drill.cause(tmp_path) as fault:
         wait_until(
-            lambda: not drill.unanswered(server),
+            lambda: not drill.unanswered(fault.server),
             "the pages answer",
-            lambda: f"without {drill.unanswered(server)}",
+            lambda: f"without {drill.unanswered(fault.server)}",
             within_s=60,
+        )
+        fault.end()
+        wait_until(
+            lambda: not present(fault.server),
+            "nothing is told in the present tense",
+            lambda: "\n".join(present(fault.server)),
+            within_s=90,
         )

@@ -162,7 +162,7 @@ def test_a_journal_sends_events_until_they_are_acknowledged() -> None:
     for _ in range(3):
         journal.note("origin.down", {"server": "http://a", "reason": "x", "client": "203.0.113.9"})
     (first,) = journal.events_after(0).events
-    assert (first.count, first.sentence, first.lasts) == (3, "http://a is down: x", True)
+    assert (first.count, first.sentence, first.lasts) == (3, "http://a went down: x", True)
     journal.note("origin.down", {"server": "http://a", "reason": "x"})
     assert journal.events_after(0).events == (first,)
     (second,) = journal.events_after(first.sequence).events

@@ -94,7 +94,7 @@ def test_gateways_on_one_redis_list_each_other_and_tell_a_stop_from_silence(
         events = api(first, "events")["events"]
         told = [it["sentence"] for it in events if it["kind"] == "attention" and it["lasts"]]
         assert [it for it in told if "silent" in it] == [sentence]
-        announced = [it for it in events if it["sentence"] == "the server drains and stops"]
+        announced = [it for it in events if it["sentence"] == "the server began to drain and stop"]
         assert [it["gateway"].startswith(stopped_name) for it in announced] == [True]
 
 

@@ -14,7 +14,6 @@ from msgspec.structs import replace
 from headgate_admin.alerting.active_alerts import ActiveAlerts
 from headgate_admin.alerting.findings import (
     DISK,
-    NEXT_STEPS,
     QUOTA,
     IncidentFinding,
     findings,
@@ -22,6 +21,7 @@ from headgate_admin.alerting.findings import (
     with_causes,
 )
 from headgate_admin.alerting.incidents import Incidents
+from headgate_admin.alerting.next_steps import NEXT_STEPS, OTHERS, next_step
 from headgate_admin.alerting.subjects import subjects_of
 from headgate_admin.errors import ConsoleError
 from headgate_admin.model.kinds import HealthState
@@ -34,7 +34,7 @@ from headgate_gateway.features.questions.contract import FeatureAnswer
 from headgate_gateway.features.questions.loudest import LoudestList, StreamLoad
 from headgate_gateway.features.questions.process_source import Health
 from headgate_gateway.features.questions.subscriptions import SubscriptionPage, SubscriptionSummary
-from headgate_gateway.settings import Route, Settings
+from headgate_gateway.settings import Route, Settings, loading
 from headgate_gateway.telemetry.health import (
     ACCESS_FILE,
     CERTIFICATE_FILE,
@@ -60,7 +60,9 @@ def check(
 
 
 FAILING = IncidentFinding(
-    ("failing", "/r appends"), "bad", "appends fail", "Appends fail.", "/r", is_symptom=True
+    *(("failing", "/r appends"), "bad", "the last appends failed", "Appends failed.", "/r"),
+    is_symptom=True,
+    about=HealthNote("requests", "/r", Cause("appends_fail")),
 )
 
 
@@ -79,26 +81,22 @@ def test_no_incident_begins_in_the_future_after_the_clock_was_set_back() -> None
     ]
 
 
-def test_symptoms_of_a_route_are_below_their_cause_until_both_are_over() -> None:
+def test_symptoms_are_below_their_cause_and_only_new_failures_outlast_it() -> None:
     incidents = Incidents()
     log, origin = check("log /r", "timed out", "/r"), check("origin /s", "", "/s")
-    shown = []
-    for now, found in (
-        (0.0, [FAILING]),
-        (5.0, [FAILING, log, origin]),
-        (10.0, [FAILING]),
-        (15.0, []),
-    ):
-        incidents.update(now, found)
+    looks = [[FAILING], [FAILING, log, origin], [FAILING], [FAILING], []]
+    shown, relieved = [], []
+    for look, found in enumerate(looks):
+        incidents.update(5.0 * look, found)
         shown.append({it.id: [it.sentence for it in it.symptoms] for it in incidents.attention})
-    assert shown == [
-        {"failing /r appends": []},
-        {"check log /r": ["Appends fail."], "check origin /s": []},
-        {"check log /r": ["Appends fail."]},
-        {},
-    ]
+        relieved.append(incidents.relieved)
+    alone: dict[str, list[str]] = {"failing /r appends": []}
+    both = {"check log /r": ["Appends failed."], "check origin /s": []}
+    assert shown == [alone, both, {}, alone, {}]
+    assert relieved == [set(), set(), {"/r"}, set(), set()]
     ended = {it.id: (it.since, it.ended_at) for it in incidents.ended}
-    assert ended == {"check log /r": (5.0, 15.0), "check origin /s": (5.0, 10.0)}
+    over = {"check log /r": (5.0, 10.0), "check origin /s": (5.0, 10.0)}
+    assert ended == {"failing /r appends": (0.0, 20.0), **over}
 
 
 BURNING = IncidentFinding(
@@ -117,16 +115,24 @@ def test_symptoms_without_a_cause_are_below_what_the_last_requests_got() -> None
         (15.0, []),
         (20.0, [log, FAILING]),
         (25.0, [BURNING, FAILING]),
+        (30.0, [BURNING, FAILING]),
+        (35.0, [log, BURNING]),
+        (40.0, [BURNING]),
+        (75.0, [BURNING]),
     ):
         incidents.update(now, found)
         shown.append({it.id: [it.sentence for it in it.symptoms] for it in incidents.attention})
     assert shown == [
         {BURNING.id: []},
         {FAILING.id: ["4%."]},
-        {FAILING.id: ["4%."]},
+        {BURNING.id: []},
         {},
-        {log.id: ["Appends fail."]},
-        {log.id: ["Appends fail.", "4%."]},
+        {log.id: ["Appends failed."]},
+        {},  # the failures may be those of the log
+        {FAILING.id: ["4%."]},
+        {log.id: ["4%."]},
+        {},  # the share may still be that of the log
+        {BURNING.id: []},
     ]
 
 
@@ -246,9 +252,9 @@ def test_a_mute_ends_with_another_cause_or_level_and_an_ended_incident_has_none(
 @pytest.mark.parametrize(
     ("counts", "words"),
     [
-        ({"no": 1.0}, "no acknowledged write is lost"),
+        ({"no": 1.0}, "no acknowledged write was lost"),
         ({"unknown": 1.0}, "it is not known"),
-        ({"unknown": 1.0, "no": 1.0}, "no acknowledged write is lost"),
+        ({"unknown": 1.0, "no": 1.0}, "no acknowledged write was lost"),
         ({}, None),
     ],
     ids=["no loss", "unknown", "two workers", "no failover"],
@@ -289,38 +295,50 @@ def answers(failed: float, of: float) -> list[Sample]:
 
 
 @pytest.mark.parametrize(
-    ("first", "then", "words"),
+    ("looks", "words"),
     [
         pytest.param(
-            *(reads(0, 0), reads(500, 1000)),
-            "50% of the reads of /r are fetched from the origin (http://127.0.0.1:1/v1).",
+            (reads(0, 0), reads(500, 1000), reads(520, 1040)),
+            "50% of the reads of /r were fetched from the origin.",
             id="few-hits",
         ),
-        pytest.param(reads(0, 0), reads(290, 1000), None, id="hits-enough"),
-        pytest.param(reads(0, 0), reads(890, 890), None, id="few-reads"),
         pytest.param(
-            *(refetches(0, 0), refetches(500, 1000)),
-            "50% of the reads of /log are fetched from Redis although they had been fetched"
+            (reads(0, 0), reads(500, 1000), reads(503, 1040)), None, id="hits-enough-by-now"
+        ),
+        pytest.param((reads(0, 0), reads(290, 1000), reads(300, 1040)), None, id="hits-enough"),
+        pytest.param((reads(0, 0), reads(850, 850), reads(890, 890)), None, id="few-reads"),
+        pytest.param(
+            (refetches(0, 0), refetches(500, 1000), refetches(520, 1040)),
+            "50% of the reads of /log were fetched from Redis although they had been fetched"
             " before.",
             id="few-hits-of-redis",
         ),
-        pytest.param(refetches(0, 0), refetches(290, 1000), None, id="hits-enough-of-redis"),
-        pytest.param(refetches(0, 0), refetches(890, 890), None, id="few-reads-of-redis"),
         pytest.param(
-            *(answers(0, 0), answers(33, 100)),
-            "33% of the requests to the origin of /r fail (http://127.0.0.1:1/v1).",
+            (refetches(0, 0), refetches(290, 1000), refetches(300, 1040)),
+            None,
+            id="hits-enough-of-redis",
+        ),
+        pytest.param(
+            (refetches(0, 0), refetches(850, 850), refetches(890, 890)),
+            None,
+            id="few-reads-of-redis",
+        ),
+        pytest.param(
+            (answers(0, 0), answers(33, 100), answers(35, 106)),
+            "33% of the requests to the origin of /r failed.",
             id="failing-origin",
         ),
+        pytest.param((answers(0, 0), answers(33, 100), answers(33, 106)), None, id="failed-before"),
     ],
 )
 def test_a_ratio_of_rates_needs_attention_beyond_its_bound(
-    first: list[Sample], then: list[Sample], words: str | None
+    looks: tuple[list[Sample], ...], words: str | None
 ) -> None:
     origin = Route(prefix="/r", origin="http://127.0.0.1:1/v1")
     log = Route(prefix="/log", storage="redis://127.0.0.1")
     settings = Settings(routes=(origin, log))
     alerts = ActiveAlerts(settings)
-    for now, samples in ((0.0, first), (5.0, then), (150.0, then)):
+    for now, samples in zip((0.0, 5.0, 150.0), looks, strict=True):
         at_once(alerts.look(now, samples))
     found = [it.sentence for it in findings(Health(), [], alerts, settings, {})]
     assert found == ([words] if words else [])
@@ -378,7 +396,7 @@ async def test_a_muted_incident_changes_badge_and_title_and_neither_health_nor_m
             assert (await client.send("POST", "/", VIEWER, data=muting))[0] == 403
             assert (await client.send("POST", "/", data=muting))[0] == 303
             page = await client.page("/")
-            assert "muted by shop until" in page
+            assert "Muted by shop until" in page
             assert "<title>Overview" in page
             assert "data-level=" not in page
             _, shown = await client.api("GET", "overview", token=VIEWER)
@@ -456,6 +474,7 @@ def test_an_alert_and_the_check_of_the_same_are_one_finding(name: str) -> None:
     assert (found.level, found.alert) == (level, alert)
 
 
+HERE = "--admin http://127.0.0.1:4439"
 SUBSCRIPTIONS = gauge("headgate_subscriptions", "", "route", "state")
 FASTEST = Sample(gauge("headgate_fastest_stream_bytes", ""), (), 3e5)
 
@@ -494,7 +513,7 @@ def failing(name: str) -> SubscriptionSummary:
                 LoudestList((), (load("quiet", 1e4), load("hot", 2e5))),
                 LoudestList((), (load("hot", 1e5),)),
             ),
-            "/v1/stream/hot grows by 18 MB a minute, 97% of all that is written.",
+            "/v1/stream/hot grew by 18 MB a minute, 97% of all that was written.",
             NextStep(
                 "/streams/one?route=%2Fv1%2Fstream&name=hot&tab=change",
                 "headgate stream head http://127.0.0.1:4437/v1/stream/hot",
@@ -504,26 +523,26 @@ def failing(name: str) -> SubscriptionSummary:
         pytest.param(
             [FASTEST],
             (),
-            "A stream of this gateway grows by 0.3 MiB a second.",
-            NextStep(),
+            "A stream of this gateway grew by 0.3 MiB a second.",
+            NextStep("/clients?show=usage", f"headgate top --once {HERE}"),
             id="stream-without-an-answer",
         ),
         pytest.param(
             [Sample(SUBSCRIPTIONS, ("/v1/stream", "failed"), 2.0)],
             (FeatureAnswer.of(SubscriptionPage((failing("orders"),), 2, {})),),
-            "Wakes of the subscription orders of /v1/stream to https://hooks.example/… fail, as"
+            "Wakes of the subscription orders of /v1/stream to https://hooks.example/… failed, as"
             " those of 1 more: refused.",
             NextStep(
-                "/subscriptions?status=failed",
-                "headgate stream subscriptions list --status failed",
+                "/subscriptions?order=oldest",
+                f"headgate stream subscriptions list --order oldest {HERE}",
             ),
             id="subscription",
         ),
         pytest.param(
             reads(1000, 1000),
             (LoudestList((), (load("other", 1.0), replace(load("hot", 1.0), route="/r"))),),
-            "100% of the reads of /r are fetched from the origin (http://127.0.0.1:1/v1).",
-            NextStep("/caches?target=%2Fr%2Fhot", "headgate status"),
+            "100% of the reads of /r were fetched from the origin.",
+            NextStep("/caches?target=%2Fr%2Fhot", "curl -sS -m 5 -i http://127.0.0.1:4437/r/hot"),
             id="few-hits",
         ),
     ],
@@ -537,24 +556,28 @@ async def test_an_alert_names_its_stream_or_subscription_and_leads_there(
     )
     settings = Settings(routes=routes)
     alerts = ActiveAlerts(settings)
-    for now, counted in ((0.0, reads(0, 0)), (5.0, samples), (150.0, samples), (300.0, samples)):
+    last = reads(1100, 1100) if samples == reads(1000, 1000) else samples
+    looks = ((0.0, reads(0, 0)), (5.0, samples), (150.0, samples), (295.0, last))
+    for now, counted in looks:
         at_once(alerts.look(now, counted))
     subjects = await subjects_of(Switchboard(answers=lambda _: answers), alerts, settings)
     (found,) = findings(Health(), [], alerts, settings, subjects)
     assert found.sentence == words
-    assert replace(found.next(""), advice="") == step
+    assert replace(next_step(found, settings), advice="") == step
 
 
-def test_a_check_of_settings_names_the_file_that_the_server_has_read() -> None:
+def test_a_check_of_settings_names_the_file_that_the_server_has_read(tmp_path: Path) -> None:
+    file = tmp_path / "head gate.toml"
+    file.write_text('storage = "memory:"')
     incidents = Incidents()
-    incidents.settings_file = "/etc/head gate.toml"
-    refused = check("settings", "refused")._replace(alert="HeadgateSettingsRefused")
+    incidents.settings = loading.load(file, {}, {})
+    refused = check("settings", "refused")._replace(about=HealthNote("settings"))
     incidents.update(0.0, [refused])
-    command = "headgate config check --config '/etc/head gate.toml'"
+    command = f"headgate config check --config '{file}'"
     assert incidents.attention[0].next.command == command
 
 
-@pytest.mark.parametrize("step", set(NEXT_STEPS.values()), ids=str)
+@pytest.mark.parametrize("step", {*NEXT_STEPS.values(), OTHERS}, ids=str)
 def test_the_next_step_of_an_incident_is_a_page_and_a_command_that_there_are(
     step: NextStep,
 ) -> None:

@@ -467,6 +467,7 @@ async def test_an_alert_needs_attention_from_the_second_look_on_and_more_once_it
     assert stage.attention() == []
     (event,) = stage.recorder.events.record.after(0)
     assert (event.lasts, event.ended_at) == (False, stage.clock.now)
+    assert event.sentence == f"The log of {SHARED} took no appends on this gateway."
 
 
 async def test_failing_purges_and_a_redis_without_a_file_need_attention(stage: Stage) -> None:

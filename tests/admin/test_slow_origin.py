@@ -121,8 +121,7 @@ def observed(*times_s: float) -> Histogram:
             observed(*[0.01] * 3, 4.0, 4.0, 6.0),
             2.5,
             "The origin of /r is slow: 50% of its latest responses took over 2 s, p99 9.7 s;"
-            " a request has waited for 2.5 s at 127.0.0.1:1; 4 readers wait now"
-            " (http://127.0.0.1:1/v1).",
+            " a request has waited for 2.5 s at 127.0.0.1:1; 4 readers wait now.",
             id="share",
         ),
         pytest.param(
@@ -130,7 +129,7 @@ def observed(*times_s: float) -> Histogram:
             observed(*[0.01] * 97, *[3.0] * 3),
             0.9,
             "The origin of /r is slow: 100% of its latest responses took over 2 s, p99 5.0 s;"
-            " 4 readers wait now (http://127.0.0.1:1/v1).",
+            " 4 readers wait now.",
             id="share-of-20-s",
         ),
         pytest.param(
@@ -138,7 +137,7 @@ def observed(*times_s: float) -> Histogram:
             observed(),
             7.0,
             "The origin of /r is slow: a request has waited for 7.0 s at 127.0.0.1:1; 4 readers"
-            " wait now (http://127.0.0.1:1/v1).",
+            " wait now.",
             id="no-response-yet",
         ),
     ],
@@ -152,4 +151,4 @@ async def test_a_slow_origin_is_named_with_its_times_its_server_and_its_readers(
         at_once(alerts.look(now, sample(observations, oldest)))
     subjects = await subjects_of(Switchboard(), alerts, SETTINGS)
     (found,) = findings(Health(), [], alerts, SETTINGS, subjects)
-    assert (found.sentence, found.window) == (words, "the last minute")
+    assert found.sentence == words

@@ -259,7 +259,7 @@ CASES = [
         reads(fetched=310, of=1000),
         reads(fetched=300, of=1000),
         6,  # there are three reads a second from the first minute on
-        "31% of the reads of /r are fetched from the origin.",
+        "31% of the reads of /r were fetched from the origin.",
         labels=BY_ROUTE_OF_ALL,
     ),
     Case(
@@ -267,7 +267,7 @@ CASES = [
         reads(fetched=190, of=190),
         reads(fetched=180, of=180),
         10,
-        "100% of the reads of /r are fetched from the origin.",
+        "100% of the reads of /r were fetched from the origin.",
         labels=BY_ROUTE_OF_ALL,
     ),
     Case(
@@ -275,7 +275,7 @@ CASES = [
         reads(fetched=310, of=1000, fetches="redis_refetches"),
         reads(fetched=300, of=1000, fetches="redis_refetches"),
         6,
-        "31% of the reads of /r are fetched from Redis although they had been fetched before.",
+        "31% of the reads of /r were fetched from Redis although they had been fetched before.",
         labels=BY_ROUTE_OF_ALL,
     ),
     Case(
@@ -283,7 +283,7 @@ CASES = [
         reads(fetched=190, of=190, fetches="redis_refetches"),
         reads(fetched=180, of=180, fetches="redis_refetches"),
         10,
-        "100% of the reads of /r are fetched from Redis although they had been fetched before.",
+        "100% of the reads of /r were fetched from Redis although they had been fetched before.",
         labels=BY_ROUTE_OF_ALL,
     ),
     # Of 400 a minute, and of 3.
@@ -324,7 +324,7 @@ CASES = [
         readers_of_feeds(shared=1, readers=101),
         readers_of_feeds(shared=1, readers=100),
         11,
-        "Only 1 readers of /r share a fetch.",
+        "Only 1 readers of /r shared a fetch.",
         labels=BY_ROUTE_OF_ALL,
     ),
     Case(
@@ -332,7 +332,7 @@ CASES = [
         readers_of_feeds(shared=1, readers=1000),
         readers_of_feeds(shared=2, readers=1000),
         11,
-        "Only 1 readers of /r share a fetch.",
+        "Only 1 readers of /r shared a fetch.",
         labels=BY_ROUTE_OF_ALL,
     ),
     Case(
@@ -340,7 +340,7 @@ CASES = [
         buckets(DELIVERY, ROUTE, {"1": 98, "2.5": 100, "+Inf": 100}),
         buckets(DELIVERY, ROUTE, {"1": 99, "2.5": 100, "+Inf": 100}),
         11,
-        "a:1 delivers new data of /r after 1.75s (p99).",
+        "a:1 delivered new data of /r after 1.75s (p99).",
     ),
     Case(
         "HeadgateSlowReaders",
@@ -363,7 +363,7 @@ CASES = [
         buckets(LAG, PROCESS, {"0.25": 98, "0.5": 100, "+Inf": 100}),
         buckets(LAG, PROCESS, {"0.25": 99, "0.5": 100, "+Inf": 100}),
         6,
-        "The event loop of a:1 stalls for 375ms (p99).",
+        "The event loop of a:1 stalled for 375ms (p99).",
         labels=BY_PROCESS,
     ),
     Case(
@@ -379,7 +379,7 @@ CASES = [
         answers((60, 51), all_told=1000),
         answers((60, 50), all_told=1000),
         3,
-        "5.1% of the requests to /r get 5xx.",
+        "5.1% of the requests to /r got 5xx.",
         labels=BY_ROUTE_OF_ALL,
     ),
     # After six good hours 2 % is 1.5 % of an hour in 45 minutes, and 1.4 % never 1.44 %.
@@ -427,7 +427,7 @@ CASES = [
         appends(failures=11),
         appends(failures=10),
         3,
-        "1.1% of the appends to /r fail on a:1.",
+        "1.1% of the appends to /r failed on a:1.",
     ),
     Case(
         "HeadgateAccessFileRefused",
@@ -495,14 +495,14 @@ CASES = [
         {f'headgate_refusals_total{{{PROCESS}, limit="max_feeds"}}': "0+4x60"},
         {f'headgate_refusals_total{{{PROCESS}, limit="max_feeds"}}': "0+3x60"},
         6,
-        "a:1 refuses requests beyond the limit max_feeds.",
+        "a:1 refused requests beyond the limit max_feeds.",
         labels={**BY_PROCESS, "limit": "max_feeds"},
     ),
     Case(
         "HeadgateStreamGrows",
         *gauges("headgate_fastest_stream_bytes", PROCESS, 257 << 10, 256 << 10),
         2,
-        "A stream of a:1 grows by 257kiB a second.",
+        "A stream of a:1 grew by 257kiB a second.",
         labels=BY_PROCESS,
     ),
     Case(
@@ -510,7 +510,7 @@ CASES = [
         {f'headgate_purges_total{{{PROCESS}, cache="fastly", result="failed"}}': "0+1x60"},
         {f'headgate_purges_total{{{PROCESS}, cache="fastly", result="done"}}': "0+9x60"},
         11,
-        "a:1 cannot purge fastly.",
+        "a:1 could not purge fastly.",
         labels={**BY_PROCESS, "cache": "fastly"},
     ),
     Case(
@@ -548,7 +548,7 @@ CASES = [
         {REFUSED_LINKS: "0x4 1x60"},
         {REFUSED_LINKS: "7x60"},
         5,
-        "Subscriptions of /r on a:1 lack streams.",
+        "Subscriptions of /r on a:1 lacked streams.",
     ),
     Case(
         "HeadgateWorkersSilent",
@@ -578,7 +578,7 @@ CASES = [
         buckets(APPENDS, ROUTE, {"0.5": 98, "1": 100, "+Inf": 100}),
         buckets(APPENDS, ROUTE, {"0.5": 99, "1": 100, "+Inf": 100}),
         11,
-        "Appends to /r take 750ms (p99) on a:1.",
+        "Appends to /r took 750ms (p99) on a:1.",
     ),
     Case(
         "HeadgateDiskNearlyFull",
@@ -694,7 +694,7 @@ CASES = [
         origin_answers(failures=51),
         origin_answers(failures=50),
         6,
-        "5.1% of the requests to the origin of /r fail.",
+        "5.1% of the requests to the origin of /r failed.",
         labels=BY_ROUTE_OF_ALL,
     ),
     Case(
@@ -702,7 +702,7 @@ CASES = [
         origin_answers(failures=1, all_told=8),
         origin_answers(failures=1, all_told=6),
         9,  # there is one request in ten seconds from the fourth minute on
-        "12.5% of the requests to the origin of /r fail.",
+        "12.5% of the requests to the origin of /r failed.",
         labels=BY_ROUTE_OF_ALL,
     ),
 ]

@@ -10,9 +10,10 @@ from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
+from headgate_admin.model.overview import Scrape
 from headgate_gateway.monitoring.alerts import alerts, recordings
 from headgate_gateway.monitoring.promql import Expression, NotMeasuredError, compiled, values_of
-from headgate_gateway.monitoring.quantities import seconds
+from headgate_gateway.monitoring.quantities import RATE_WINDOW, seconds
 from headgate_gateway.monitoring.series_history import Labels, SeriesHistory
 from headgate_gateway.telemetry.metrics import BUILD, Sample
 
@@ -22,11 +23,22 @@ if TYPE_CHECKING:
     from headgate_gateway.monitoring.rules import Alert
     from headgate_gateway.settings import Settings
 
+# An outage stays in a window for as long after its end. So an alert on a window is shown only if
+# the last two looks alone fulfil its condition, and then while the last six do: of a few requests
+# a minute, two looks may have none.
+WINDOWS = (RATE_WINDOW, "10s", "30s")
+# A pending alert is shown at the second look: what one look has found may be over at the next. A
+# rule that waits for more than a minute expects that, so it is shown after a share of the rest.
+PENDING_S = 4.0
+PENDING_SHARE = 0.2
+SCRAPED_S = 300.0  # a rule with a window of five minutes has no value after so long a pause
+
 
 class ActiveAlert(NamedTuple):
     """An alert for one set of labels, whose condition has held since a moment.
 
-    It is firing once the condition has held for as long as the rule says.
+    It is firing once the condition has held for as long as the rule says. It is shown as something
+    that goes on, which what its window measures may not do any more.
     """
 
     rule: Alert
@@ -34,6 +46,7 @@ class ActiveAlert(NamedTuple):
     value: float
     since: float
     is_firing: bool
+    is_shown: bool
 
 
 class ActiveAlerts:
@@ -43,6 +56,7 @@ class ActiveAlerts:
         self.looked_at: float | None = None
         self.active: tuple[ActiveAlert, ...] = ()
         self._history: SeriesHistory | None = None
+        self._scraped = (-SCRAPED_S, "")  # when, and by which program
         self.use_settings(settings)
 
     def use_settings(self, settings: Settings) -> None:
@@ -50,17 +64,34 @@ class ActiveAlerts:
         self.rules = tuple(alerts(settings))
         self._history = SeriesHistory(self._history)
         recorded = {it.record: it.expr for it in recordings(settings)}
-        self._conditions: dict[Alert, Expression] = {}
+        self._conditions: dict[Alert, list[Expression]] = {}
         self._figures: dict[Alert, list[Expression]] = {}
         for rule in self.rules:
             with suppress(NotMeasuredError):
-                self._conditions[rule] = compiled(rule.expr, recorded, self._history)
+                self._conditions[rule] = [
+                    compiled(
+                        _within(window, rule.expr),
+                        {name: _within(window, expr) for name, expr in recorded.items()},
+                        self._history,
+                    )
+                    for window in WINDOWS
+                ]
                 self._figures[rule] = [compiled(it, recorded, self._history) for it in rule.figures]
 
     @property
     def unwatched(self) -> tuple[Alert, ...]:
         """The rules that the console cannot evaluate, which only a Prometheus watches."""
         return tuple(rule for rule in self.rules if rule not in self._conditions)
+
+    def note_scrape(self, now: float, user_agent: str) -> None:
+        """Note a request for all metrics: its client may watch the rules."""
+        self._scraped = now, user_agent.partition("/")[0] or "a client without a name"
+
+    def scrape(self, now: float) -> Scrape:
+        """Return who has scraped the metrics in the last minutes."""
+        if now - self._scraped[0] < SCRAPED_S:
+            return Scrape(*self._scraped)
+        return Scrape(None, None, tuple(rule.name for rule in self.unwatched))
 
     def figures(self, alert: ActiveAlert) -> list[tuple[float, dict[str, str]]]:
         """Return the largest of each figure of an alert's rule for its labels, with all labels."""
@@ -78,17 +109,29 @@ class ActiveAlerts:
         """Evaluate the rules on the metrics of a moment, with pauses."""
         assert self._history is not None, "there are settings from the start on"
         yield from self._history.look(now, (*samples, _BUILD))
-        since = {(it.rule.name, it.labels): it.since for it in self.active}
+        former = {(it.rule.name, it.labels): it for it in self.active}
         active = []
-        for rule, condition in self._conditions.items():
+        for rule, (whole, *recent) in self._conditions.items():
             yield
-            for labels, value in values_of(condition()).items():
+            values = values_of(whole())
+            last, lasting = (values_of(it()) if values else {} for it in recent)
+            for labels, value in values.items():
+                before = former.get((rule.name, labels))
                 # A clock that was set back puts moments before that into the future.
-                began = min(since.get((rule.name, labels), now), now)
-                is_firing = now - began >= seconds(rule.lasting)
-                active.append(ActiveAlert(rule, labels, value, began, is_firing))
+                began = now if before is None else min(before.since, now)
+                held_s, lasting_s = now - began, seconds(rule.lasting)
+                is_firing = held_s >= lasting_s
+                is_due = is_firing or held_s >= max(PENDING_S, PENDING_SHARE * (lasting_s - 60))
+                was_shown = before is not None and before.is_shown
+                is_shown = is_due and (labels in last or (was_shown and labels in lasting))
+                active.append(ActiveAlert(rule, labels, value, began, is_firing, is_shown))
         self.active = tuple(active)
         self.looked_at = now
+
+
+def _within(window: str, expression: str) -> str:
+    """Return an expression with another window in the place of the usual one."""
+    return expression.replace(f"[{RATE_WINDOW}]", f"[{window}]")
 
 
 _BUILD = Sample(BUILD, ("", ""), 1.0)  # rules ask by it whether a process is a gateway

@@ -9,18 +9,11 @@ append-only file is a finding of its own and no alert, since that may be a decis
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import quote
-
-from msgspec.structs import replace
 
 from headgate_admin.alerting.views import sentence
-from headgate_admin.model.overview import NextStep
-from headgate_gateway.monitoring.quantities import seconds, spell
-from headgate_gateway.settings import redacted_origin
-from headgate_gateway.settings.log_kinds.file import folder
+from headgate_gateway.monitoring.quantities import seconds
 from headgate_gateway.settings.log_kinds.redis import WITHOUT_FILE
 from headgate_gateway.settings.reading.files import whole
 from headgate_gateway.telemetry.health import (
@@ -35,19 +28,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from headgate_admin.alerting.active_alerts import ActiveAlert, ActiveAlerts
-    from headgate_admin.alerting.subjects import Subject
     from headgate_admin.model.kinds import Level
+    from headgate_admin.model.overview import NextStep
     from headgate_gateway.features.questions.process_source import Health
     from headgate_gateway.monitoring.rules import Alert
     from headgate_gateway.settings import Settings
     from headgate_gateway.telemetry.metrics import Sample
 
-# A pending alert is shown at the second look: what one look has found may be over at the next. A
-# rule that waits for more than a minute expects that, so it is shown after a share of the rest.
-PENDING_S = 4.0
-PENDING_SHARE = 0.2
-LOOK = "the last look"
 A_START = "It becomes an incident if it ends otherwise."
+
+
+class Subject(NamedTuple):
+    """The subject of an alert: a sentence that names it, and how an operator goes on.
+
+    Without a sentence or a step, that of the rule fits.
+    """
+
+    sentence: str
+    next: NextStep | None
 
 
 class IncidentFinding(NamedTuple):
@@ -65,69 +63,20 @@ class IncidentFinding(NamedTuple):
     alert: str = ""  # the name of the rule whose section says what to do
     since: float | None = None  # None for the look that finds it first
     note: str = ""  # what will become of it
-    window: str = LOOK  # when its cause was measured
     is_symptom: bool = False
     caused_by: str = ""  # the `id` of another present finding
     advice: str = ""  # what an alert's rule says on its causes
-    step: NextStep | None = None  # None for that of its rule or its kind
+    step: NextStep | None = None  # None for that of its rule or its part
     about: HealthNote = HealthNote("")
+    past: str = ""  # the sentence once it is over; "" if that is in the past tense itself
 
     @property
     def id(self) -> str:
         """The key as one text."""
         return " ".join(self.key)
 
-    def next(self, settings_file: str) -> NextStep:
-        """Return the page and the command by which to go on."""
-        step = self.step or NEXT_STEPS.get(self.alert) or NEXT_STEPS.get(self.key[0]) or NextStep()
-        page, command = step.page, step.command
-        if self.route and not page:
-            page = f"/routes#{quote(self.route, safe='')}"
-        if command == CHECK and settings_file:
-            command = f"{CHECK} --config {shlex.quote(settings_file)}"
-        return NextStep(page, command, self.advice)
 
-
-CHECK = "headgate config check"
 DISK, QUOTA = "HeadgateDiskNearlyFull", "HeadgateQuotaNearlyFull"
-_EVENTS = "headgate monitor events --since 1h --kind"
-_SUBSCRIPTIONS = "headgate stream subscriptions list"
-# By the name of the rule, or by the first word of a finding's key.
-NEXT_STEPS = {
-    "HeadgateDown": NextStep("/gateways", "headgate status"),
-    "HeadgateRequestsRefused": NextStep("/clients?show=refusals", "headgate status"),
-    "HeadgateFewHits": NextStep("/caches", "headgate status"),
-    "HeadgateRedisFewHits": NextStep("/caches", "headgate status"),
-    QUOTA: NextStep("/streams?order=size", "headgate stream ls --sort size"),
-    "HeadgateSettingsRefused": NextStep("/configuration", CHECK),
-    "HeadgateAccessFileRefused": NextStep("/configuration", CHECK),
-    "HeadgateCertificateFilesRefused": NextStep("/configuration", CHECK),
-    "HeadgateCertificateExpiresSoon": NextStep("/configuration", CHECK),
-    "HeadgateCertificateExpires": NextStep("/configuration", CHECK),
-    "HeadgateCertificateExpired": NextStep("/configuration", CHECK),
-    "HeadgateCertificateNotValidYet": NextStep("/configuration", "timedatectl status"),
-    "HeadgateClockSet": NextStep("/gateways", "timedatectl status"),
-    "HeadgateSubscriptionStuck": NextStep(
-        "/subscriptions?status=stuck", f"{_SUBSCRIPTIONS} --status stuck"
-    ),
-    "HeadgateSubscriptionLags": NextStep("/subscriptions", f"{_SUBSCRIPTIONS} --order oldest"),
-    "HeadgateSubscriptionPaused": NextStep(
-        "/subscriptions?status=paused", f"{_SUBSCRIPTIONS} --status paused"
-    ),
-    "HeadgateWorkersSilent": NextStep("/gateways", f"{_EVENTS} worker"),
-    "HeadgateWorkersRestart": NextStep("/gateways", f"{_EVENTS} worker"),
-    "HeadgateLogDown": NextStep("", f"{_EVENTS} log"),
-    DISK: NextStep("/streams?order=size", "df -h"),  # with the folder
-    "HeadgateRedisReplicaLags": NextStep("", "headgate doctor redis"),
-    "headgate_redis_aof_enabled": NextStep("", "headgate doctor redis"),
-    "HeadgateOriginDown": NextStep("", f"{_EVENTS} origin"),
-    "HeadgateOriginServerDown": NextStep("", f"{_EVENTS} origin"),
-    "HeadgateOriginFailing": NextStep("", f"{_EVENTS} origin"),
-    "HeadgateOriginErrors": NextStep("", f"{_EVENTS} origin"),
-    "HeadgateOriginSlow": NextStep("", "headgate status"),
-    "HeadgatePurgesFail": NextStep("/events?kind=purge", f"{_EVENTS} purge"),
-    "failing": NextStep("/events?show=refusals", "headgate status"),
-}
 
 
 def findings(
@@ -174,34 +123,25 @@ def _checks_and_alerts(
     checks = {item.id: item for item in health_findings(health)}
     for name, item in checks.items():
         rule = _rule_of(item, alerts.rules)
-        checks[name] = item if rule is None else item._replace(alert=rule.name)
-    for alert in alerts.active:
+        checks[name] = (
+            item if rule is None else item._replace(alert=rule.name, advice=rule.description)
+        )
+    for alert in (it for it in alerts.active if it.is_shown):
         is_critical = alert.is_firing and alert.rule.severity == "critical"
         same = [name for name, item in checks.items() if is_about(alert, item.about, settings)]
         for name in same:
             if is_critical:
                 checks[name] = checks[name]._replace(level="bad")
-        held_s = (alerts.looked_at or 0.0) - alert.since
-        shown_after_s = max(PENDING_S, PENDING_SHARE * (seconds(alert.rule.lasting) - 60))
-        if not same and (alert.is_firing or held_s >= shown_after_s):
+        if not same:
             route = dict(alert.labels).get("route", "")
             subject = subjects.get((alert.rule.name, route))
-            yield _of_alert(alert, settings, subject)
+            yield _of_alert(alert, subject)
     yield from checks.values()
 
 
-def _of_alert(alert: ActiveAlert, settings: Settings, subject: Subject | None) -> IncidentFinding:
+def _of_alert(alert: ActiveAlert, subject: Subject | None) -> IncidentFinding:
     rule, labels = alert.rule, dict(alert.labels)
     words = subject.sentence if subject is not None and subject.sentence else sentence(alert)
-    step = None if subject is None else subject.next
-    if rule.part == "origin" and "server" not in labels:
-        words = with_origin(words, labels.get("route"), settings)
-    elif rule.name == DISK:
-        for route in settings.route_table:
-            if route.prefix == labels["route"]:
-                place = whole(folder(route.location))
-                words = f"{words.removesuffix('.')} ({place})."
-                step = replace(NEXT_STEPS[DISK], command=f"df -h {shlex.quote(place)}")
     return IncidentFinding(
         ("alert", " ".join((rule.name, *labels.values()))),
         "bad" if alert.is_firing and rule.severity == "critical" else "warning",
@@ -211,24 +151,16 @@ def _of_alert(alert: ActiveAlert, settings: Settings, subject: Subject | None) -
         rule.name,
         alert.since,
         "" if alert.is_firing else f"It becomes an alert after {seconds(rule.lasting) // 60} min.",
-        f"the last {spell(rule.window_s).removeprefix('1 ')}" if rule.window_s else LOOK,
         is_symptom=rule.is_symptom,
         advice=rule.description,
-        step=step,
+        step=None if subject is None else subject.next,
         about=HealthNote(
             rule.check or rule.part or "server",
             " ".join(labels.values()),
             Cause(rule.name, {**labels, "value": alert.value}),
         ),
+        past=sentence(alert, rule.past) if rule.past else words,
     )
-
-
-def with_origin(words: str, prefix: str | None, settings: Settings) -> str:
-    """Return a sentence with the HTTP origin of its route at the end, if the route has one."""
-    for route in settings.route_table:
-        if route.is_http and route.prefix == prefix:
-            return f"{words.removesuffix('.')} ({redacted_origin(route.location)})."
-    return words
 
 
 def _rule_of(item: IncidentFinding, rules: Iterable[Alert]) -> Alert | None:
@@ -287,7 +219,7 @@ def _check(note: HealthNote, cause: Cause, level: Level) -> IncidentFinding:
         title = f"a worker ended and was replaced ({of})"
     begins = A_START if cause.code == STARTING else ""
     return IncidentFinding(
-        ("check", note.name), level, title, words, route, note=begins, about=note
+        ("check", note.name), level, title, words, route, note=begins, about=note, past=note.past
     )
 
 
@@ -325,6 +257,7 @@ def redis_findings(samples: Iterable[Sample]) -> Iterator[IncidentFinding]:
             yield IncidentFinding(
                 *((sample.metric.name, route), "warning", title, WITHOUT_FILE, route),
                 about=HealthNote("log", route, Cause("without_file")),
+                past=f"the Redis of {route} kept no append-only file",
             )
 
 
@@ -351,7 +284,7 @@ class Failovers:
                 found.setdefault(route, set()).add(lost)
         for route, losses in found.items():
             lost = next(it for it in _LOST if it in losses)
-            words = f"The Redis of {route} has restarted or failed over: {_LOST[lost]}."
+            words = f"The Redis of {route} restarted or failed over: {_LOST[lost]}."
             title = f"Redis failed over ({route})"
             yield IncidentFinding(
                 *(("failover", route), "warning", title, words, route),
@@ -362,9 +295,9 @@ class Failovers:
 
 # The worst first; one worker that can tell is enough.
 _LOST = {
-    "yes": "it has lost acknowledged writes",
-    "no": "no acknowledged write is lost",
-    "unknown": "it is not known whether acknowledged writes are lost",
+    "yes": "it lost acknowledged writes",
+    "no": "no acknowledged write was lost",
+    "unknown": "it is not known whether acknowledged writes were lost",
 }
 
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from headgate_admin.alerting.findings import Failovers
+from headgate_admin.alerting.next_steps import next_step
 from headgate_admin.errors import ConsoleError
 from headgate_admin.model.kinds import HealthState
 from headgate_admin.model.overview import Attention, Mute, Symptom
+from headgate_gateway.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,23 +23,27 @@ if TYPE_CHECKING:
 MUTED_S = 1800.0
 ENDED_S = 3600.0  # an incident is shown for as long after its end
 MOST_ENDED = 10
-OVER = "it is over, and its symptoms go on"
+RECENT_S = 30.0  # for as long an alert on a window may show what its cause had led to
 _ORDER: dict[Level, int] = {"bad": 0, "warning": 1, "good": 2}
 
 
 class Incidents:
     """The incidents that go on, the worst first, and those that ended within the last hour.
 
-    A symptom that outlasts its cause stays below it, and the incident goes on until both are over.
-    An incident is as severe as its worst symptom. Those that are muted come last.
+    A symptom that outlasts its cause is an incident of its own. An incident is as severe as its
+    worst symptom. Those that are muted come last. `relieved` are the routes with a cause that ended
+    at the last update: requests that failed before are a part of the past.
     """
 
     def __init__(self) -> None:
-        self.settings_file = ""  # for the commands that operators copy
+        self.settings = Settings()  # of the commands that operators copy
         self.attention: tuple[Attention, ...] = ()
         self.ended: tuple[Attention, ...] = ()
         self._begun: dict[str, float] = {}
         self._causes: dict[str, str] = {}  # ids of incidents, by the ids of their symptoms
+        self._past: dict[str, str] = {}  # the sentences of what goes on, for its end
+        self._over: dict[str, float] = {}  # until when a symptom may be of a cause that is over
+        self.relieved: set[str] = set()
         self._failovers = Failovers()
         self._mutes: dict[str, tuple[Attention, Mute]] = {}  # the incident as it was muted
 
@@ -50,24 +56,15 @@ class Incidents:
         """
         findings = sorted(present, key=lambda it: (_ORDER[it.level], it.key))
         self._note_begun(now, findings)
-        symptoms = self._symptoms(findings)
+        symptoms = self._symptoms(now, findings)
         shown = [
             self._attention(it, symptoms.pop(it.id, ()))
             for it in findings
-            if it.id not in self._causes
+            if it.id not in self._causes and self._over.get(it.id, -RECENT_S) < now
         ]
-        # What is left are symptoms of incidents whose causes are over.
-        lasting = [
-            self._with_symptoms(
-                replace(it, level="good", note=OVER, since=_not_after(now, it.since)),
-                symptoms[it.id],
-            )
-            for it in self.attention
-            if it.id in symptoms
-        ]
-        before = self.attention
-        self.attention = (*shown, *lasting)
+        before, self.attention = self.attention, tuple(shown)
         self._end(now, before, self._failovers.found(now, samples))
+        self._past = {it.id: it.past for it in findings}
         shown_now = {it.id: it for it in self.attention}
         self._mutes = {
             identity: (muted, mute)
@@ -77,64 +74,70 @@ class Incidents:
         self._show_mutes()
 
     def _note_begun(self, now: float, findings: Iterable[IncidentFinding]) -> None:
-        former, lasting = self._begun, {*self._causes.values()}
-        self._begun = {it: onset for it, onset in former.items() if it in lasting}
+        former, self._begun = self._begun, {}
         for it in findings:
             # A clock that was set back puts moments before that into the future.
             self._begun[it.id] = min(it.since or former.get(it.id, now), now)
 
-    def _symptoms(self, findings: Sequence[IncidentFinding]) -> dict[str, list[IncidentFinding]]:
-        """Return the symptoms by the id of their incident, also one whose cause is over."""
+    def _symptoms(
+        self, now: float, findings: Sequence[IncidentFinding]
+    ) -> dict[str, list[IncidentFinding]]:
+        """Return the symptoms by the id of their incident."""
         by_route: dict[str | None, str] = {}
         # Of symptoms alone, what the last requests got says more than a share of them.
         ordered = sorted(findings, key=lambda it: it.is_symptom and 1 + (it.key[0] == "alert"))
         for it in ordered:
             if it.route is not None and not it.caused_by:
                 by_route.setdefault(it.route, it.id)
-        former, self._causes = self._causes, {}
+        former, self._causes, self.relieved = self._causes, {}, set()
+        self._over = {it: until for it, until in self._over.items() if until >= now}
         symptoms: dict[str, list[IncidentFinding]] = {}
         for it in ordered:
             cause = it.caused_by
             if it.is_symptom and not cause:
                 first = by_route.get(it.route, it.id)
-                cause = former.get(it.id, "") if first == it.id else self._causes.get(first, first)
+                cause = "" if first == it.id else self._causes.get(first, first)
             if cause:
                 self._causes[it.id] = cause
                 symptoms.setdefault(cause, []).append(it)
+            elif it.route and not former.get(it.id, "failing").startswith("failing"):
+                self.relieved.add(it.route)
+                self._over[it.id] = now if it.key[0] == "failing" else now + RECENT_S
         return symptoms
 
     def _attention(self, it: IncidentFinding, symptoms: Sequence[IncidentFinding]) -> Attention:
-        found = Attention(
+        return Attention(
             id=it.id,
             about=it.about,
-            level=it.level,
+            level=min((it.level, *(one.level for one in symptoms)), key=_ORDER.__getitem__),
             title=it.title,
             sentence=it.sentence,
             route=it.route,
             since=self._begun.get(it.id, it.since),
             alert=it.alert,
             note=it.note,
-            window=it.window,
-            next=it.next(self.settings_file),
-        )
-        return self._with_symptoms(found, symptoms)
-
-    def _with_symptoms(self, it: Attention, symptoms: Sequence[IncidentFinding]) -> Attention:
-        return replace(
-            it,
-            level=min((it.level, *(symptom.level for symptom in symptoms)), key=_ORDER.__getitem__),
+            next=next_step(it, self.settings),
             symptoms=tuple(Symptom(it.sentence, self._begun[it.id], it.about) for it in symptoms),
         )
 
     def _end(
         self, now: float, before: Iterable[Attention], over: Iterable[IncidentFinding]
     ) -> None:
-        """Move the incidents that are over, except those that had not become an alert."""
+        """Move the incidents that are over, except those that had not become an alert.
+
+        Their sentences are in the past tense from now on.
+        """
         goes_on = {it.id for it in self.attention} | self._causes.keys()
         ended = [
-            replace(it, ended_at=now, note="", mute=None)
+            replace(
+                it,
+                ended_at=now,
+                note="",
+                mute=None,
+                sentence=self._past.get(it.id) or it.sentence,
+            )
             for it in (*(self._attention(it, ()) for it in over), *before)
-            if it.id not in goes_on and it.note in {"", OVER}
+            if it.id not in goes_on and not it.note
         ]
         again = goes_on | {it.id for it in ended}
         ended += [it for it in self.ended if it.id not in again]

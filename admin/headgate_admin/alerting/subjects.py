@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from shlex import quote
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
+from headgate_admin.alerting.findings import Subject
+from headgate_admin.alerting.next_steps import request_to
 from headgate_admin.answers import prompt_answers
 from headgate_admin.model.overview import NextStep
 from headgate_admin.readers.merged_lists import loudest_of
@@ -28,16 +30,6 @@ if TYPE_CHECKING:
     from headgate_gateway.settings import Settings
 
 
-class Subject(NamedTuple):
-    """The subject of an alert: a sentence that names it, and how an operator goes on.
-
-    Without them, those of the rule fit.
-    """
-
-    sentence: str
-    next: NextStep | None
-
-
 async def subjects_of(
     source: ProcessSource, alerts: ActiveAlerts, settings: Settings
 ) -> dict[tuple[str, str], Subject]:
@@ -55,7 +47,7 @@ async def subjects_of(
         if alert.rule.names == "stream":
             subject = _stream(streams, settings)
         elif alert.rule.names == "read":
-            subject = _read(streams, route)
+            subject = _read(streams, route, settings)
         elif alert.rule.names == "origin":
             subject = _slow_origin(route, alerts.figures(alert))
         elif alert.rule.names == "subscription":
@@ -70,13 +62,21 @@ async def _loudest(source: ProcessSource) -> Sequence[StreamLoad]:
     return loudest_of([it for it in answers if isinstance(it, LoudestList)]).streams
 
 
-def _read(streams: Sequence[StreamLoad], route: str) -> Subject | None:
+def _read(streams: Sequence[StreamLoad], route: str, settings: Settings) -> Subject | None:
     """Return the loudest stream of a route, whose caching the page of caches explains."""
     for it in streams:
         if it.route == route:
             page = urlencode({"target": f"{route}/{it.name}"})
-            return Subject("", NextStep(f"/caches?{page}", "headgate status"))
+            command = request_to(_url(it, settings))
+            return Subject("", NextStep(f"/caches?{page}", command))
     return None
+
+
+def _url(it: StreamLoad, settings: Settings) -> str:
+    """Return the URL of a stream: by its name alone, a command would look on the first route."""
+    prefixes = (route.prefix for route in settings.route_table)
+    bases = dict(zip(prefixes, stream_bases(settings), strict=True))
+    return f"{bases.get(it.route, it.route)}/{it.name}"
 
 
 def _stream(streams: Sequence[StreamLoad], settings: Settings) -> Subject | None:
@@ -86,14 +86,10 @@ def _stream(streams: Sequence[StreamLoad], settings: Settings) -> Subject | None
     largest = max(streams, key=lambda it: it.received_bytes)
     of_all = sum(it.received_bytes for it in streams) or 1.0
     page = urlencode({"route": largest.route, "name": largest.name, "tab": "change"})
-    prefixes = (it.prefix for it in settings.route_table)
-    bases = dict(zip(prefixes, stream_bases(settings), strict=True))
-    # By its name alone, a command would look for it on the first route.
-    url = f"{bases.get(largest.route, largest.route)}/{largest.name}"
     return Subject(
-        f"{largest.route}/{largest.name} grows by {largest.received_bytes * 60 / 1e6:.0f} MB a"
-        f" minute, {largest.received_bytes / of_all:.0%} of all that is written.",
-        NextStep(f"/streams/one?{page}", f"headgate stream head {quote(url)}"),
+        f"{largest.route}/{largest.name} grew by {largest.received_bytes * 60 / 1e6:.0f} MB a"
+        f" minute, {largest.received_bytes / of_all:.0%} of all that was written.",
+        NextStep(f"/streams/one?{page}", f"headgate stream head {quote(_url(largest, settings))}"),
     )
 
 
@@ -123,8 +119,6 @@ async def _subscription(source: ProcessSource, alert: ActiveAlert, route: str) -
     others = f", as those of {alert.value - 1:.0f} more" if alert.value > 1 else ""
     why = f": {row.last_error}" if row.last_error else ""
     return Subject(
-        f"Wakes of the subscription {row.id} of {row.route}{receiver} fail{others}{why}.",
-        NextStep(
-            "/subscriptions?status=failed", "headgate stream subscriptions list --status failed"
-        ),
+        f"Wakes of the subscription {row.id} of {row.route}{receiver} failed{others}{why}.",
+        None,
     )

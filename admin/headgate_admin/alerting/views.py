@@ -72,8 +72,8 @@ def alerts_view(alerts: ActiveAlerts) -> AlertsView:
     return AlertsView(alerts.looked_at, tuple(rules))
 
 
-def sentence(alert: ActiveAlert) -> str:
-    """Return the summary of an alert with its labels and its value."""
+def sentence(alert: ActiveAlert, summary: str = "") -> str:
+    """Return the summary of an alert, or another one, with its labels and its value."""
     labels = {**dict(alert.labels), "instance": THIS_GATEWAY}
 
     def field(found: re.Match[str]) -> str:
@@ -82,7 +82,7 @@ def sentence(alert: ActiveAlert) -> str:
             return labels.get(label, "")
         return _FORMATS[function](alert.value)
 
-    text = _FIELD.sub(field, alert.rule.summary)
+    text = _FIELD.sub(field, summary or alert.rule.summary)
     return text[:1].upper() + text[1:]
 
 

@@ -103,10 +103,20 @@ class Attention(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: float | None = None  # None while it goes on
     alert: str = ""  # the rule whose section on the page of alerts says what to do, if there is one
     note: str = ""  # what will become of it
-    window: str = ""  # when its cause was measured, such as the last 5 minutes
     next: NextStep = NextStep()
     symptoms: tuple[Symptom, ...] = ()
     mute: Mute | None = None
+
+
+class Scrape(msgspec.Struct, frozen=True):
+    """The last request for `/metrics`: when, and which program has sent it.
+
+    Both are None if it was long ago: then nobody watches the alert rules in `unwatched`.
+    """
+
+    at: float | None
+    by: str | None
+    unwatched: tuple[str, ...] = ()
 
 
 class PlaceFact(msgspec.Struct, frozen=True):
@@ -189,6 +199,7 @@ class Overview(msgspec.Struct, frozen=True):
     is_unused: bool  # no request yet since the start, and no stream
     charts: Charts
     routes: tuple[RouteView, ...]
+    scrape: Scrape
 
     @property
     def served(self) -> str:

@@ -164,6 +164,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "duration": show.duration,
     "relative": show.relative,
     "exact": show.exact,
+    "clock": show.clock,
     "machine": show.machine,
     "spoken": spoken,
     "sentence": show.sentence,

@@ -50,12 +50,9 @@ class EventCollector:
         began = [it for key, it in present.items() if known.get(key) != it.level]
         ended = [it for key, it in self._findings.items() if key not in present]
         self._findings = present
-        self.record.add(
-            [
-                *(_of_finding(it, now, is_over=False) for it in began),
-                *(_of_finding(it, now, is_over=True) for it in ended),
-            ]
-        )
+        self.record.add(_of_finding(it, now) for it in began)
+        for it in ended:
+            self.record.end(_of_finding(it, now), it.past)
 
     def _take(self, *answers: ProcessEvents) -> None:
         """Record these events, all together: one process may end what another has begun."""
@@ -65,16 +62,16 @@ class EventCollector:
         self.record.add(event for answer in answers for event in answer.events)
 
 
-def _of_finding(item: IncidentFinding, now: float, *, is_over: bool) -> JournalEvent:
+def _of_finding(item: IncidentFinding, now: float) -> JournalEvent:
     cause = item.key[0] if item.about.cause is None else item.about.cause.code
     return JournalEvent(
         sequence=0,
         cause=cause,
         subject=item.about.subject,
-        ends=cause if is_over else "",
+        ends="",
         kind="attention",
         level=item.level,
-        sentence="" if is_over else item.sentence,
+        sentence=item.sentence,
         route=item.route,
         at=min(item.since or now, now),
         last_at=now,

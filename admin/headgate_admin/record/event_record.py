@@ -164,6 +164,10 @@ class EventRecord:
             if occurrence.sentence:
                 self._begin(occurrence)
 
+    def end(self, seen: JournalEvent, past: str) -> None:
+        """Record that what was seen is over, with a sentence in the past tense if there is one."""
+        self._end((seen.cause, seen.subject), seen.last_at, past)
+
     def shared(self, now: float) -> tuple[ConsoleEvent, ...]:
         """Return the newest events of this gateway in the last minutes, for the others."""
         found: list[ConsoleEvent] = []
@@ -236,11 +240,12 @@ class EventRecord:
         sentence = f"{new.sentence} {OTHERS}"
         return replace(new, subject="*", sentence=sentence, lasts=False)
 
-    def _end(self, key: tuple[str, str], now: float) -> None:
+    def _end(self, key: tuple[str, str], now: float, past: str = "") -> None:
         event = self._events.get(self._by_key.get(key, 0))
         if event is not None and event.lasts:
             ended = max(now, event.at)
-            self._change(event, replace(event, lasts=False, ended_at=ended, last_at=ended))
+            over = replace(event, lasts=False, ended_at=ended, last_at=ended)
+            self._change(event, replace(over, sentence=past or event.sentence))
 
     def _add(self, event: ConsoleEvent) -> None:
         self._last += 1
@@ -262,7 +267,7 @@ class EventRecord:
 
 def _state(event: ConsoleEvent) -> tuple[object, ...]:
     """Return the values of an event that may change."""
-    return event.count, event.last_at, event.ended_at, event.lasts
+    return event.count, event.last_at, event.ended_at, event.lasts, event.sentence
 
 
 def _label(event: ConsoleEvent) -> str:

@@ -117,6 +117,7 @@ class Fleet:
                     alert="HeadgateDown",
                     since=it.silent_since,
                     about=HealthNote("gateway", where, Cause("silent")),
+                    past=f"the gateway {where} was silent",
                 )
 
     def live(self, prefix: str) -> Row | None:

@@ -146,6 +146,7 @@ def overview(
     charts = yield from _charts(recorded, recorder, routes, by_route)
     return Overview(
         taken_at=now,
+        scrape=recorder.alerts.scrape(now),
         span=span,
         instance=instance,
         attention=recorder.incidents.attention,

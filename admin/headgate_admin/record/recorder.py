@@ -24,7 +24,6 @@ from headgate_admin.record.logs import SIZE, USED, RouteGauges
 from headgate_admin.record.route_traffic import RouteTraffic
 from headgate_gateway.background import Turns
 from headgate_gateway.features.questions.process_source import Health
-from headgate_gateway.settings.reading.files import whole
 from headgate_gateway.telemetry.health import STARTING, Cause
 from headgate_gateway.telemetry.logs import log
 
@@ -69,7 +68,7 @@ class Recorder:
         """Record the routes of these settings from now on."""
         routes = settings.route_table
         self.alerts.use_settings(settings)
-        self.incidents.settings_file = whole(settings.file) if settings.file else ""
+        self.incidents.settings = settings
         self._prefixes = tuple(route.prefix for route in routes)
         self.history.keep(self._prefixes)
         self.traffic.keep(self._prefixes)
@@ -137,9 +136,10 @@ class Recorder:
         found = (
             *findings.findings(health, samples, self.alerts, self._setup.settings, subjects),
             *self.fleet.findings(),
-            *self.traffic.findings(now, self._setup.settings),
+            *self.traffic.findings(now),
         )
         self.incidents.update(now, found, samples)
+        self.traffic.forget_failures(self.incidents.relieved)
         if not self.saw_start:  # workers that start do not answer yet, which is no event
             self.events.note_findings(now, found)
         stops = health.is_stopping

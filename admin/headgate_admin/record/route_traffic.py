@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from headgate_admin.alerting.findings import IncidentFinding, with_origin
+from headgate_admin.alerting.findings import IncidentFinding
 from headgate_admin.record.figures import COLUMN, OUTCOMES
 from headgate_gateway.telemetry.health import Cause, HealthNote
 
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from headgate_admin.record.figures import Row
-    from headgate_gateway.settings import Settings
 
 IDLE_S = 300.0  # a route without requests for as long is idle
 FAILED_S = 900.0  # a failure counts for as long if no request of its kind follows
@@ -66,26 +65,31 @@ class RouteTraffic:
         self._last_at = {it: at for it, at in self._last_at.items() if it in present}
         self._failures = {it: of for it, of in self._failures.items() if it in present}
 
+    def forget_failures(self, prefixes: Iterable[str]) -> None:
+        """Forget the failed requests of routes: their cause has ended."""
+        for prefix in prefixes:
+            self._failures.pop(prefix, None)
+
     def failures(self, prefix: str, now: float) -> list[Failure]:
         """Return the kinds of requests of a route whose last requests failed."""
         failures = self._failures.get(prefix, {}).items()
         return [Failure(kind, since) for kind, (since, at) in failures if now - at <= FAILED_S]
 
-    def findings(self, now: float, settings: Settings) -> Iterator[IncidentFinding]:
+    def findings(self, now: float) -> Iterator[IncidentFinding]:
         """Yield a finding for each kind of request whose last ones failed at a route."""
         for prefix in self._failures:
             for kind, since in self.failures(prefix, now):
                 yield IncidentFinding(
                     ("failing", f"{prefix} {kind}"),
                     "bad",
-                    f"{kind} fail ({prefix})",
-                    with_origin(f"The last {kind} to {prefix} failed with 5xx.", prefix, settings),
+                    f"the last {kind} failed ({prefix})",
+                    f"The last {kind} to {prefix} failed with 5xx.",
                     prefix,
                     "HeadgateServerErrors",
                     since,
-                    window="the last requests of this kind",
                     is_symptom=True,
                     about=HealthNote("requests", prefix, Cause(_CODES[kind])),
+                    past=f"{kind} to {prefix} failed with 5xx",
                 )
 
     def idle_s(self, prefix: str, now: float) -> float | None:

@@ -40,7 +40,8 @@ HEADINGS = re.compile(r" *(REQUESTS/S|REFUSED) ")
 def status(span: str, as_json: bool, target: StreamTarget) -> None:
     """Say how a server is doing: what needs attention, traffic, readers, storage, origins.
 
-    At the end are the loudest streams and clients. The figures are those of the console's first
+    Below each thing that needs attention is the command that finds out more. At the end are the
+    loudest streams and clients. The figures are those of the console's first
     page. The exit status is 0 if nothing needs attention, and 1 if something does. The server must
     be a Headgate, because its admin listener has the figures.
     """
@@ -97,9 +98,12 @@ def _lines(overview: Overview, loudest: LoudestList) -> Iterator[str]:
 
     yield title(overview)
     yield "Needs attention:" if overview.attention else "Nothing needs attention."
-    yield from (f"  {line}" for line in attention(overview))
+    for it, line in zip(overview.attention, attention(overview), strict=True):
+        yield f"  {line}"
+        if it.next.command:
+            yield f"    next: {it.next.command}"
     for it in overview.ended:
-        yield f"  ended {show.relative(it.ended_at, overview.taken_at)}: {it.sentence}"
+        yield f"  over since {show.relative(it.ended_at, overview.taken_at)}: {it.sentence}"
     yield ""
     readers = ", ".join(f"{count:,} {name}" for name, count in overview.readers.items() if count)
     live = show.count(overview.live_readers.value)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from headgate_gateway.monitoring import objective as objectives
 from headgate_gateway.monitoring.alerts_of_parts import OF_PARTS
 from headgate_gateway.monitoring.quantities import (
+    COUNT_WINDOW,
     MOST_ERRORS,
     SERVER_ERROR,
     SLOW_DELIVERY_S,
@@ -34,7 +35,7 @@ _READERS = total("headgate_live_readers", "job, route")
 _FEEDS = total("headgate_feeds", "job, route")
 _SSE_READERS = total("headgate_live_readers", "job, route", 'mode="sse"')
 _SLOW = total("headgate_slow_readers", "job, route")
-_SERVER_ERRORS = increase("headgate_requests_total", "job, route", SERVER_ERROR)
+_SERVER_ERRORS = increase("headgate_requests_total", "job, route", SERVER_ERROR, COUNT_WINDOW)
 
 OF_EVERY_GATEWAY = (
     Alert(
@@ -45,6 +46,7 @@ OF_EVERY_GATEWAY = (
         "critical",
         "{{ $labels.instance }} cannot be scraped.",
         "The gateway is down, or its admin listener cannot be reached or refuses the token.",
+        past="{{ $labels.instance }} could not be scraped.",
     ),
     Alert(
         "HeadgateReadersApart",
@@ -52,7 +54,7 @@ OF_EVERY_GATEWAY = (
         f"{COLLAPSED.record} < 2 and {_READERS} / {_FEEDS} > 10",
         "10m",
         "warning",
-        "Only {{ $value | humanize }} readers of {{ $labels.route }} share a fetch.",
+        "Only {{ $value | humanize }} readers of {{ $labels.route }} shared a fetch.",
         "Many readers follow the same streams, but their requests are not collapsed: look for"
         " identity headers and for cursors that are not sent back.",
     ),
@@ -61,7 +63,7 @@ OF_EVERY_GATEWAY = (
         f"{DELIVERY.record} > {SLOW_DELIVERY_S:g}",
         "10m",
         "warning",
-        "{{ $labels.instance }} delivers new data of {{ $labels.route }} after"
+        "{{ $labels.instance }} delivered new data of {{ $labels.route }} after"
         " {{ $value | humanizeDuration }} (p99).",
         "The gateway is short of CPU time, or a process has too many readers: add workers or"
         " gateways.",
@@ -76,13 +78,15 @@ OF_EVERY_GATEWAY = (
         " keep up.",
         "A few slow readers are normal. Many share a bottleneck: the gateway's network, or a"
         " proxy that buffers.",
+        past="{{ $value | humanizePercentage }} of the SSE readers of {{ $labels.route }} did not"
+        " keep up.",
     ),
     Alert(
         "HeadgateEventLoopStalls",
         f"{LOOP_LAG.record} > 0.25",
         "5m",
         "warning",
-        "The event loop of {{ $labels.instance }} stalls for {{ $value | humanizeDuration }}"
+        "The event loop of {{ $labels.instance }} stalled for {{ $value | humanizeDuration }}"
         " (p99).",
         "All readers and writers of the process wait as long: it is short of CPU time.",
     ),
@@ -94,6 +98,7 @@ OF_EVERY_GATEWAY = (
         "warning",
         "{{ $labels.instance }} uses {{ $value | humanizePercentage }} of its open-file limit.",
         "At 90 % connections are refused. Raise the open-file limit, or add gateways.",
+        past="{{ $labels.instance }} used {{ $value | humanizePercentage }} of its open files.",
     ),
     Alert(
         "HeadgateServerErrors",
@@ -101,7 +106,7 @@ OF_EVERY_GATEWAY = (
         f"{objectives.errors('5m')} > {MOST_ERRORS} and {_SERVER_ERRORS} > 2",
         "2m",
         "warning",
-        "{{ $value | humanizePercentage }} of the requests to {{ $labels.route }} get 5xx.",
+        "{{ $value | humanizePercentage }} of the requests to {{ $labels.route }} got 5xx.",
         "The log has the reason of each error; /readyz names a log or an origin that is down.",
         is_symptom=True,
     ),
@@ -113,6 +118,7 @@ OF_EVERY_GATEWAY = (
         "{{ $labels.instance }} cannot use its settings as they are written now.",
         "Those read before stay in force, and a restart may fail. /readyz names each mistake.",
         check="settings",
+        past="{{ $labels.instance }} could not use its settings as they were written.",
     ),
     Alert(
         "HeadgateClockSet",
@@ -130,7 +136,7 @@ OF_EVERY_GATEWAY = (
         f"{rate('headgate_refusals_total', 'job, instance, limit')} > 0.05",
         "2m",
         "warning",
-        "{{ $labels.instance }} refuses requests beyond the limit {{ $labels.limit }}.",
+        "{{ $labels.instance }} refused requests beyond the limit {{ $labels.limit }}.",
         "Clients are refused all the time: the console names them (Clients, Refusals). Ban or limit"
         " the loudest. Raise the setting of this name, or add gateways, if you want the requests of"
         " all.",
@@ -140,7 +146,7 @@ OF_EVERY_GATEWAY = (
         f"headgate_fastest_stream_bytes > {FAST_GROWTH_BYTES}",
         "2m",
         "warning",
-        "A stream of {{ $labels.instance }} grows by {{ $value | humanize1024 }}B a second.",
+        "A stream of {{ $labels.instance }} grew by {{ $value | humanize1024 }}B a second.",
         "Limit what is kept of it, or stop its writer: Loudest streams in the console names it.",
         names="stream",
     ),
@@ -178,4 +184,6 @@ def _missing_replicas(settings: Settings) -> Iterator[Alert]:
             " more.",
             "Appends get 503 until as many as wait_replicas are connected.",
             "redis",
+            past="The Redis of {{ $labels.route }} had {{ $value }} replicas, and appends waited"
+            " for more.",
         )

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from headgate_gateway.monitoring.alerts_of_origins import ORIGIN_ALERTS
 from headgate_gateway.monitoring.certificate_expiry import CERTIFICATE_ALERTS
 from headgate_gateway.monitoring.quantities import (
     ALARM,
-    FAILED,
+    COUNT_WINDOW,
     FAILED_APPEND,
     SLOW_APPEND_S,
     TARGET,
     increase,
-    quantile,
     rate,
     ratio,
     share,
-    total,
 )
 from headgate_gateway.monitoring.recordings import APPENDS
 from headgate_gateway.monitoring.rules import Alert, Part
@@ -25,11 +24,8 @@ LEAST_FREE_BYTES = 64 * MIB
 FEW_FREE_BYTES = 1 << 30
 
 _OF_A_ROUTE = "job, instance, route"
-_ORIGIN_REQUESTS = "headgate_origin_requests_total"
-_FAILED_APPENDS = increase("headgate_appends_total", _OF_A_ROUTE, FAILED_APPEND)
+_FAILED_APPENDS = increase("headgate_appends_total", _OF_A_ROUTE, FAILED_APPEND, COUNT_WINDOW)
 _FAILING_APPENDS = share("headgate_appends_total", _OF_A_ROUTE, FAILED_APPEND)
-_ORIGIN_TIMES = "headgate_origin_request_duration_seconds"
-_OLDEST = "headgate_origin_oldest_request_seconds"
 _SHARE_OF_READS = "{{ $value | humanizePercentage }} of the reads of {{ $labels.route }}"
 _FREE = "headgate_storage_free_bytes"
 
@@ -48,27 +44,6 @@ def _changed_histories(lost: str) -> str:
     return f"{increase('headgate_storage_histories_total', 'job, route', where, '1h')} > 0"
 
 
-def _slow(window: str) -> tuple[str, str]:
-    """Return the share of the requests to an origin that took over 2 s, and their number."""
-    every = increase(f"{_ORIGIN_TIMES}_count", _OF_A_ROUTE, "", window)
-    prompt = increase(f"{_ORIGIN_TIMES}_bucket", _OF_A_ROUTE, 'le="2.0"', window)
-    return f"1 - {prompt} / {every}", f"{every} - {prompt}"
-
-
-def _slow_p99(window: str) -> str:
-    """Return the p99 of the requests to an origin, from the buckets that matter for a slow one."""
-    return quantile(0.99, _ORIGIN_TIMES, _OF_A_ROUTE, 'le=~"2.0|5.0|10.0|30.0|[+]Inf"', window)
-
-
-def _is_slow(window: str) -> str:
-    """Return the condition that too many requests to an origin took over 2 s.
-
-    One of a few says nothing, so there are three or more: increase() makes 2.67 of two.
-    """
-    slow_share, number = _slow(window)
-    return f"{slow_share} > 0.2 and {number} > 2.7"
-
-
 def _few_hits(
     name: str, fetches: str, fetched: str, causes: str, part: Part, *, is_symptom: bool
 ) -> Alert:
@@ -84,7 +59,7 @@ def _few_hits(
         + f" > {1 - ALARM:.12g}",
         "5m",  # longer than most caches need to fill
         "warning",
-        f"{_SHARE_OF_READS} are {fetched}.",
+        f"{_SHARE_OF_READS} were {fetched}.",
         f"At most {1 - TARGET:.0%} should be. {causes}",
         part,
         names="read",
@@ -103,6 +78,7 @@ OF_PARTS = (
         " a restart would fail. /readyz and the log line access.file_refused say why.",
         "access_files",
         "access_file",
+        past="{{ $labels.instance }} could not use the file of {{ $labels.setting }}.",
     ),
     *CERTIFICATE_ALERTS,
     Alert(
@@ -114,6 +90,7 @@ OF_PARTS = (
         "Each is tried once an hour. GET of the subscription tells last_error; nothing is lost.",
         "subscriptions",
         "subscriptions",
+        past="{{ $value }} subscriptions of {{ $labels.route }} had failed for over a day.",
     ),
     Alert(
         "HeadgateSubscriptionLags",
@@ -127,6 +104,8 @@ OF_PARTS = (
         " they wait.",
         "subscriptions",
         is_symptom=True,
+        past="Events of {{ $labels.route }} had waited for {{ $value | humanizeDuration }} for"
+        " their acknowledgement.",
     ),
     Alert(
         "HeadgateWakesFail",
@@ -139,6 +118,8 @@ OF_PARTS = (
         " and nothing is lost.",
         "subscriptions",
         names="subscription",
+        past="Subscriptions of {{ $labels.route }} on {{ $labels.instance }} whose workers could"
+        " not be woken: {{ $value }}.",
     ),
     Alert(
         "HeadgateSubscriptionPaused",
@@ -149,6 +130,7 @@ OF_PARTS = (
         "An operator has paused them, and perhaps forgotten: headgate stream"
         " subscriptions resume ID.",
         "subscriptions",
+        past="{{ $value }} subscriptions of {{ $labels.route }} had been paused for two hours.",
     ),
     Alert(
         "HeadgateSubscriptionFull",
@@ -156,7 +138,7 @@ OF_PARTS = (
         + " > 0",
         "0m",
         "warning",
-        "Subscriptions of {{ $labels.route }} on {{ $labels.instance }} lack streams.",
+        "Subscriptions of {{ $labels.route }} on {{ $labels.instance }} lacked streams.",
         "They match more than max_streams: events of others wake nobody.",
         "subscriptions",
     ),
@@ -170,6 +152,7 @@ OF_PARTS = (
         "workers",
         "worker",
         causes=("silent", "starting", "stopped"),
+        past="{{ $value }} workers of {{ $labels.instance }} did not answer.",
     ),
     Alert(
         "HeadgateWorkersRestart",
@@ -191,13 +174,14 @@ OF_PARTS = (
         "/readyz and the log line log.failed give the reason.",
         "log",
         "log",
+        past="The log of {{ $labels.route }} took no appends on {{ $labels.instance }}.",
     ),
     Alert(
         "HeadgateSlowAppends",
         f"{APPENDS.record} > {SLOW_APPEND_S:g}",
         "10m",
         "warning",
-        "Appends to {{ $labels.route }} take {{ $value | humanizeDuration }} (p99) on"
+        "Appends to {{ $labels.route }} took {{ $value | humanizeDuration }} (p99) on"
         " {{ $labels.instance }}.",
         "Compare the times of queue, write and sync: the disk or Redis is slow, or there are more"
         " appends than it can store.",
@@ -208,7 +192,7 @@ OF_PARTS = (
         f"{_FAILING_APPENDS} > 0.01 and {_FAILED_APPENDS} > 2",
         "2m",
         "warning",
-        "{{ $value | humanizePercentage }} of the appends to {{ $labels.route }} fail on"
+        "{{ $value | humanizePercentage }} of the appends to {{ $labels.route }} failed on"
         " {{ $labels.instance }}.",
         "The log cannot store them, and their writers get 503: /readyz, and the log lines"
         " log.failed and log.refused, give the reason.",
@@ -225,6 +209,8 @@ OF_PARTS = (
         "{{ $labels.instance }} has {{ $value | humanize1024 }}B left for {{ $labels.route }}.",
         "Without room, appends are refused. Delete streams or make the disk larger.",
         "file",
+        past="{{ $labels.instance }} had {{ $value | humanize1024 }}B left for"
+        " {{ $labels.route }}.",
     ),
     Alert(
         "HeadgateQuotaNearlyFull",
@@ -236,6 +222,8 @@ OF_PARTS = (
         "Beyond it creations and appends get 507. Delete streams or raise max_storage_size.",
         "quota",
         "quota",
+        past="{{ $labels.route }} on {{ $labels.instance }} used {{ $value | humanizePercentage }}"
+        " of max_storage_size.",
     ),
     Alert(
         "HeadgateDiskFills",
@@ -247,6 +235,7 @@ OF_PARTS = (
         " a day.",
         "Set an expiry for streams, delete some, or make the disk larger.",
         "file",
+        past="The disk of {{ $labels.route }} on {{ $labels.instance }} was nearly full.",
     ),
     Alert(
         "HeadgateHistoryLost",
@@ -258,6 +247,7 @@ OF_PARTS = (
         " of lost data get 410.",
         "redis",
         "loss",
+        past="The Redis of {{ $labels.route }} lost acknowledged writes.",
     ),
     Alert(
         "HeadgateHistoryChanged",
@@ -270,6 +260,8 @@ OF_PARTS = (
         "No gateway had stored anything there since its start, or another gateway wrote to the"
         " same stream before it could check.",
         "redis",
+        past="The Redis of {{ $labels.route }} restarted or failed over, and no gateway could tell"
+        " whether writes were lost.",
     ),
     Alert(
         "HeadgateRedisAofFails",
@@ -279,6 +271,7 @@ OF_PARTS = (
         "The Redis of {{ $labels.route }} cannot write its append-only file.",
         "A restart of this Redis would lose streams. Look at its log and its disk.",
         "redis",
+        past="The Redis of {{ $labels.route }} could not write its append-only file.",
     ),
     Alert(
         "HeadgateRedisReplicaLags",
@@ -288,6 +281,8 @@ OF_PARTS = (
         "A replica of the Redis of {{ $labels.route }} is {{ $value | humanize1024 }}B behind.",
         "A failover now would lose as much.",
         "redis",
+        past="A replica of the Redis of {{ $labels.route }} was {{ $value | humanize1024 }}B"
+        " behind.",
     ),
     _few_hits(
         "HeadgateRedisFewHits",
@@ -305,7 +300,7 @@ OF_PARTS = (
         + " > 0",
         "10m",
         "warning",
-        "{{ $labels.instance }} cannot purge {{ $labels.cache }}.",
+        "{{ $labels.instance }} could not purge {{ $labels.cache }}.",
         "Readers may still get deleted streams. /readyz and the log line purge.failed give the"
         " reason.",
         "purges",
@@ -320,74 +315,5 @@ OF_PARTS = (
         "origin",
         is_symptom=True,  # errors are not cached: an origin that fails has few hits
     ),
-    Alert(
-        "HeadgateOriginServerDown",
-        "headgate_origin_up == 0",
-        "5m",
-        "warning",
-        "{{ $labels.instance }} cannot reach {{ $labels.server }}, an origin of"
-        " {{ $labels.route }}.",
-        "Requests go to the other servers of the route, if there are any.",
-        "origin",
-        "origin",
-    ),
-    Alert(
-        "HeadgateOriginDown",
-        f"{total('headgate_origin_up', _OF_A_ROUTE, combine='max')} == 0",
-        "1m",
-        "critical",
-        "{{ $labels.instance }} cannot reach any server of the origin of {{ $labels.route }}.",
-        "Readers get what is cached, and writers get 502.",
-        "origin",
-        "origin",
-    ),
-    Alert(
-        "HeadgateOriginFailing",
-        "headgate_origin_failing == 1",
-        "1m",
-        "warning",
-        "{{ $labels.server }}, an origin of {{ $labels.route }}, answers"
-        " {{ $labels.instance }} nothing but 5xx, or nothing at all.",
-        "Its log says why. It can be reached, so requests still go there.",
-        "origin",
-        "origin",
-    ),
-    Alert(
-        "HeadgateOriginErrors",
-        ratio(
-            rate(_ORIGIN_REQUESTS, "job, route", FAILED),
-            rate(_ORIGIN_REQUESTS, "job, route"),
-            least=0.1,  # thirty in five minutes: of fewer, one failure says nothing
-        )
-        + " > 0.05",
-        "5m",
-        "warning",
-        "{{ $value | humanizePercentage }} of the requests to the origin of"
-        " {{ $labels.route }} fail.",
-        "The origin's log says why it answers 5xx; the gateway's log line origin.failed has the"
-        " other failures.",
-        "origin",
-        "origin",
-    ),
-    Alert(
-        "HeadgateOriginSlow",
-        # After thousands of prompt answers, a minute has few slow ones for long: hence 20 s.
-        f"{total(_OLDEST, _OF_A_ROUTE, combine='max')} > 5"
-        f" or {_is_slow('1m')} or {_is_slow('20s')}",
-        "0m",  # the windows are time enough
-        "warning",
-        "The origin of {{ $labels.route }} keeps {{ $labels.instance }} waiting: over 5 s for a"
-        " response, or over 2 s for more than a fifth of them.",
-        "Readers wait as long for what is not cached, and writers for each append. The origin's log"
-        " and load say why.",
-        "origin",
-        "origin",
-        names="origin",
-        figures=(
-            f"{_is_slow('20s')} or {_slow('1m')[0]}",
-            f"{_slow_p99('20s')} and {_is_slow('20s')} or {_slow_p99('1m')}",
-            _OLDEST,
-            "headgate_origin_waiting_readers",
-        ),
-    ),
+    *ORIGIN_ALERTS,
 )

@@ -41,6 +41,10 @@ def _expires(bound: ExpiryBound) -> str:
     )
 
 
+_EXPIRED_SOON = (
+    "The certificate of {{ $labels.setting }} on {{ $labels.instance }} was about to expire."
+)
+
 CERTIFICATE_ALERTS = (
     Alert(
         "HeadgateCertificateFilesRefused",
@@ -56,6 +60,7 @@ CERTIFICATE_ALERTS = (
         "tls",
         "certificate_file",
         causes=("not_used", "other_hosts"),
+        past="{{ $labels.instance }} could not use the files of {{ $labels.setting }}.",
     ),
     Alert(
         "HeadgateCertificateExpiresSoon",
@@ -68,6 +73,7 @@ CERTIFICATE_ALERTS = (
         "tls",
         "certificate_file",
         causes=("ends_soon",),
+        past=_EXPIRED_SOON,
     ),
     Alert(
         "HeadgateCertificateExpires",
@@ -80,6 +86,7 @@ CERTIFICATE_ALERTS = (
         "tls",
         "certificate_file",
         causes=("ends_now",),
+        past=_EXPIRED_SOON,
     ),
     Alert(
         "HeadgateCertificateExpired",
@@ -92,6 +99,7 @@ CERTIFICATE_ALERTS = (
         "tls",
         "certificate_file",
         causes=("has_ended",),
+        past="The certificate of {{ $labels.setting }} on {{ $labels.instance }} had expired.",
     ),
     Alert(
         "HeadgateCertificateNotValidYet",
@@ -104,5 +112,7 @@ CERTIFICATE_ALERTS = (
         "tls",
         "certificate_file",
         causes=("not_valid_yet",),
+        past="The certificate of {{ $labels.setting }} on {{ $labels.instance }} was not valid"
+        " yet.",
     ),
 )

@@ -20,6 +20,9 @@ MOST_ERRORS = 0.05  # of the requests, as 5xx in five minutes
 SLOW_APPEND_S = 0.5  # a sync takes milliseconds, on a bad disk tens of them
 SLOW_DELIVERY_S = 1.0  # a reader notices a second
 RATE_WINDOW = "5m"
+# The same time for a least number of errors. The console evaluates conditions over a part of the
+# other window, too, to see what is over, and would have to see as many in that part.
+COUNT_WINDOW = "300s"
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _UNITS = ((365 * 86_400, "year"), (86_400, "day"), (3600, "hour"), (60, "minute"))

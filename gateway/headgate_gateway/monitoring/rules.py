@@ -52,6 +52,8 @@ class Alert:
     figures: tuple[str, ...] = ()
     # Shown below another incident of the same route, which has caused it.
     is_symptom: bool = False
+    # The summary of an alert that is over; "" if the summary is in the past tense itself.
+    past: str = ""
 
     @property
     def window_s(self) -> int:

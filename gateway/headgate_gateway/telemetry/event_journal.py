@@ -42,7 +42,7 @@ class EventRule(NamedTuple):
 
 EVENT_RULES: dict[str, EventRule] = {
     "server.started": EventRule("server", "good", "the server has started"),
-    "server.stopping": EventRule("server", "good", "the server drains and stops"),
+    "server.stopping": EventRule("server", "good", "the server began to drain and stop"),
     "server.reloaded": EventRule(
         "server", "good", "the settings were read again", ends="server.reload_refused"
     ),
@@ -64,11 +64,11 @@ EVENT_RULES: dict[str, EventRule] = {
     "front.ended": EventRule("worker", "bad", "the front ended: {reason}"),
     "worker.ended": EventRule("worker", "bad", "worker {worker} {reason}", ("worker",)),
     "worker.started": EventRule("worker", about=("worker",), ends="worker.ended"),
-    "worker.hangs": EventRule("worker", "bad", "worker {worker} hangs: {reason}", ("worker",)),
+    "worker.hangs": EventRule("worker", "bad", "worker {worker} hung: {reason}", ("worker",)),
     "worker.killed": EventRule(
         "worker", "bad", "workers that did not end, and were killed: {workers}"
     ),
-    "origin.down": EventRule("origin", "bad", "{server} is down: {reason}", ("server",)),
+    "origin.down": EventRule("origin", "bad", "{server} went down: {reason}", ("server",)),
     "origin.up": EventRule("origin", about=("server",), ends="origin.down"),
     "origin.failing": EventRule("origin", "bad", "{server} {reason}", ("server",)),
     "origin.not_failing": EventRule("origin", about=("server",), ends="origin.failing"),
@@ -83,22 +83,22 @@ EVENT_RULES: dict[str, EventRule] = {
     "log.writes_lost": EventRule("log", "bad", "{server} lost acknowledged writes", ("server",)),
     "log.nothing_lost": EventRule("log", "good", "{server} lost nothing", ("server",)),
     "log.loss_unknown": EventRule(
-        "log", "warning", "it is not known whether {server} lost writes", ("server",)
+        "log", "warning", "it was not known whether {server} lost writes", ("server",)
     ),
-    "log.damaged": EventRule("log", "bad", "{file} is damaged: {reason}", ("file",)),
+    "log.damaged": EventRule("log", "bad", "{file} was found damaged: {reason}", ("file",)),
     "log.torn": EventRule("log", "warning", "the end of {file} could not be used", ("file",)),
     "log.reserve_released": EventRule(
-        "log", "warning", "the disk is full: the reserve beside {file} was released", ("file",)
+        "log", "warning", "the disk was full: the reserve beside {file} was released", ("file",)
     ),
     "purge.failed": EventRule(
-        "purge", "bad", "{cache} at {place} cannot be purged: {reason}", ("cache", "place")
+        "purge", "bad", "{cache} at {place} could not be purged: {reason}", ("cache", "place")
     ),
     "purge.recovered": EventRule("purge", about=("cache", "place"), ends="purge.failed"),
     "purge.abandoned": EventRule(
         "purge", "bad", "{purges} purges of {cache} at {place} were given up", ("cache", "place")
     ),
     "purge.widened": EventRule(
-        "purge", "warning", "all of {route} is purged: too many purges wait", ("route",)
+        "purge", "warning", "all of {route} was purged: too many purges waited", ("route",)
     ),
     "access.file_read": EventRule(
         "access", "good", "{file} was read again", ("file",), ends="access.file_refused"

@@ -44,6 +44,31 @@ SENTENCES = {
         " over: offsets of lost data get 410"
     ),
 }
+# The sentences about what is over, by the code of the cause; {0} is the subject, {1} its name.
+PAST = {
+    "away": "the log of {0} was away",
+    "down": "the origin of {0} could not be reached",
+    **dict.fromkeys(("ended", "replaced"), "{1} {reason}"),
+    **dict.fromkeys(("ends_soon", "ends_now"), "the certificate {0} was about to end"),
+    "failed": "the renewal of the certificate for {0} failed",
+    "failing": "a server of the origin of {0} was down or failed",
+    "full": "the max_storage_size of {0} was used up",
+    "has_ended": "the certificate {0} had ended",
+    "lost": "the Redis of {0} lost acknowledged writes",
+    "missing": "{0} had no certificate",
+    "not_fetched": "the keys at {0} could not be fetched",
+    "not_readable": "the settings were refused as they were written",
+    "not_used": "the certificate {0} was refused",
+    "not_valid_yet": "the certificate {0} was not valid yet",
+    "other_hosts": "the certificate {0} was for other hosts",
+    "purges_wait": "purges of {0} failed",
+    "read_only": "the log of {0} took no appends",
+    "refused": "{0} was refused",
+    "set": "the clock was set",
+    "silent": "{1} did not answer",
+    "stuck": "subscriptions of {0} had failed for over a day",
+    "waits_for_restart": "changed settings waited for a restart",
+}
 # What is before the subject, where that is not the kind: files and URLs are known by themselves.
 NAMES = {
     **dict.fromkeys((CERTIFICATE_FILE, ACCESS_FILE, KEY_SET), ""),
@@ -100,6 +125,13 @@ class HealthNote(msgspec.Struct, frozen=True):
             return None
         who = f"worker {', '.join(map(str, self.workers))}: " if self.workers else ""
         return f"{who}{self.cause.sentence}"
+
+    @property
+    def past(self) -> str:
+        """The sentence about the part once all is well again."""
+        cause = self.cause or Cause("")
+        words = PAST.get(cause.code, "{1} was not well")
+        return words.format(self.subject, self.name, **cause.facts)
 
     @property
     def is_felt(self) -> bool:

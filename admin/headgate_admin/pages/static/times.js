@@ -33,6 +33,7 @@ export function showTimes() {
     if (Number.isNaN(at.getTime())) continue; // such as a year that no calendar has
     if (time.matches(".exact")) time.textContent = exact(at);
     else time.title = exact(at);
+    if (time.matches(".clock")) time.textContent = clock(at.getTime() / 1000);
   }
   for (const label of document.querySelectorAll(".times [data-at]"))
     label.textContent = clock(Number(label.getAttribute("data-at"))).slice(0, label.textContent?.length);
