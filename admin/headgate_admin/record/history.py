@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FINEST_S = SPANS_S["15m"] // POINTS  # how often a row is taken: 5 s
 FEWEST_POINTS = 6  # half a minute of the shortest span, if there are data in its last seconds only
 # Single precision counts exactly up to 16 million in a row, and halves the memory of a route:
-# 105 columns, 180 points and 4 rings are some 300 kB.
+# 103 columns, 180 points and 4 rings are some 300 kB.
 NUMBER = "f"
 
 
