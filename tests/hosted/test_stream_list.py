@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from headgate_gateway.features.console.cached_answers import MOST_ANSWERS, REST
 from headgate_gateway.features.console.inspected_streams import streams_of
 from headgate_gateway.features.console.size_survey import KEPT_S, MOST_KEPT
-from headgate_gateway.features.console.stream_list import MOST_SEARCHES, REST
 from headgate_gateway.features.questions.contract import AnswerFailure
 from headgate_gateway.features.questions.streams import LARGEST_PAGE, ListStreams, StreamPage
 from headgate_gateway.logs.memory import MemoryLog
@@ -187,12 +187,12 @@ async def test_the_number_of_cached_searches_is_bounded() -> None:
     log = Searched()
     async with serving(log) as gateway:
         await create(gateway, "a")
-        for number in range(MOST_SEARCHES + 1):
+        for number in range(MOST_ANSWERS + 1):
             await listed(gateway, contains=f"{number}")
-        await listed(gateway, contains=f"{MOST_SEARCHES}")
-        assert log.searches == MOST_SEARCHES + 1
+        await listed(gateway, contains=f"{MOST_ANSWERS}")
+        assert log.searches == MOST_ANSWERS + 1
         await listed(gateway, contains="0")
-        assert log.searches == MOST_SEARCHES + 2
+        assert log.searches == MOST_ANSWERS + 2
 
 
 async def test_expired_streams_are_not_listed_and_pages_are_full() -> None:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from headgate_gateway.access.bans import Ban
-from headgate_gateway.features.console import reader_lists
+from headgate_gateway.features.console import cached_answers, reader_lists
 from headgate_gateway.features.console.inspected_streams import streams_of
 from headgate_gateway.features.console.reader_states import reader_states
 from headgate_gateway.features.questions.contract import AnswerFailure
@@ -256,7 +256,7 @@ async def test_groups_sum_the_readers_of_an_address_principal_or_stream(tmp_path
 async def test_an_answer_about_groups_counts_for_as_many_times_as_long_as_it_took(
     counts: float, found: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader_lists, "GROUPS_COUNT", counts)
+    monkeypatch.setattr(cached_answers, "REST", counts)
     async with serving() as gateway:
         await gateway.ask(put("a"))
         counted: list[int] = []

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from functools import partial
 from heapq import nlargest, nsmallest
 from operator import attrgetter, itemgetter
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from headgate_gateway.access.bans import subjects_of
 from headgate_gateway.background import Turns
 from headgate_gateway.errors import BadRequest
+from headgate_gateway.features.console.cached_answers import CachedAnswers
 from headgate_gateway.features.console.inspected_streams import streams_of
 from headgate_gateway.features.console.reader_states import reader_states
 from headgate_gateway.features.questions.after import NO_PAGE, decode_after, encode_after
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 AT_ONCE = 100  # readers between two turns: a third of a millisecond
-GROUPS_COUNT = 20  # times as long as they took
 SPARE = 4  # times as many rows as a page has are sorted at once: 2,000 take a millisecond
 
 
@@ -85,11 +85,7 @@ class ReaderLists:
         self._services = services
         self._process = process
         self._turns = Turns()
-        self._grouped: tuple[GroupReaders | None, float, ReaderGroups] = (
-            None,
-            0,
-            ReaderGroups((), 0),
-        )
+        self._grouped = CachedAnswers[ReaderGroups]()
         self._loop_started_at: float | None = None  # epoch seconds
 
     async def page(self, question: ListReaders) -> ReaderPage:
@@ -113,18 +109,8 @@ class ReaderLists:
         return ReaderPage(rows, sums.readers, more, sums)
 
     async def groups(self, question: GroupReaders) -> ReaderGroups:
-        """Return the largest groups of readers.
-
-        An answer counts for twenty times as long as it took to make: an open page takes at most a
-        twentieth of a processor, however many readers there are.
-        """
-        asked, until, answer = self._grouped
-        began = perf_counter()
-        if asked != question or began >= until:
-            answer = await self._groups(question)
-            took_s = perf_counter() - began
-            self._grouped = question, perf_counter() + GROUPS_COUNT * took_s, answer
-        return answer
+        """Return the largest groups of readers."""
+        return await self._grouped.get(question, partial(self._groups, question))
 
     async def _groups(self, question: GroupReaders) -> ReaderGroups:
         groups: dict[str, ReaderGroup] = {}

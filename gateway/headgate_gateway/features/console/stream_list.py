@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from headgate_gateway.errors import BadRequest
 from headgate_gateway.features.console import hosted_steps
+from headgate_gateway.features.console.cached_answers import CachedAnswers
 from headgate_gateway.features.console.description import described
 from headgate_gateway.features.console.inspected_streams import InspectedStreams, RoutedFeed
 from headgate_gateway.features.console.name_search import glob_beginning, name_test
@@ -57,11 +58,6 @@ if TYPE_CHECKING:
     NameTest = Callable[[str], bool]
     Ranked = tuple[float, str]  # what a stream is ranked by, and its path
 
-# What a search has found is cached for so many times as long as it took: a page that stays open,
-# and asks every 2 s, takes a twentieth of a core at most.
-REST = 20
-MOST_SEARCHES = 8  # cached, of at most LARGEST_PAGE names each: few people search at once
-
 
 class StreamList(InspectedStreams):
     """The streams of a route to a log."""
@@ -70,9 +66,7 @@ class StreamList(InspectedStreams):
         self._route = route
         self._table = table = route.table
         self.survey = SizeSurvey(table.log, table.clock.wall)
-        self._searches: dict[
-            ListStreams, tuple[FoundPaths, float]
-        ] = {}  # until when (perf_counter)
+        self._searches: CachedAnswers[FoundPaths] = CachedAnswers()
 
     @override
     async def close(self) -> None:
@@ -122,17 +116,9 @@ class StreamList(InspectedStreams):
         return StreamPage(tuple(self.row(state) for state in listed.states), listed.after)
 
     async def _search(self, question: ListStreams, fits: NameTest, limit: int) -> StreamPage:
-        now = perf_counter()
-        self._searches = {it: one for it, one in self._searches.items() if now < one[1]}
-        if question not in self._searches:
-            beginning = question.name_prefix or glob_beginning(question.glob)
-            search = listing_of(self._table.log).search
-            found = await search(beginning, question.after, fits, limit)
-            done = perf_counter()
-            if len(self._searches) >= MOST_SEARCHES:
-                del self._searches[next(iter(self._searches))]
-            self._searches[question] = found, done + REST * (done - now)
-        found, _ = self._searches[question]
+        beginning = question.name_prefix or glob_beginning(question.glob)
+        search = partial(listing_of(self._table.log).search, beginning, question.after, fits, limit)
+        found = await self._searches.get(question, search)
         states = await asyncio.gather(*map(self._state, found.paths))
         rows = self._rows(state for state in states if state is not None)
         return StreamPage(tuple(rows), found.after, compared=found.compared)
