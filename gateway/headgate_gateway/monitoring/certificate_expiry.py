@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from headgate_gateway.monitoring.rules import Alert
+from headgate_gateway.settings.reading.units import DAY_S
 
-DAY_S = 86_400
 EXPIRY = "headgate_tls_certificate_expiry_timestamp_seconds"
 START = "headgate_tls_certificate_start_timestamp_seconds"
 
@@ -22,7 +22,7 @@ class ExpiryBound(NamedTuple):
     share: float
 
     def is_reached(self, left_s: float, lifetime_s: float) -> bool:
-        """Return whether less than that is left of a certificate, which is still valid."""
+        """Return whether a certificate is still valid, and has less than this bound left."""
         return 0 < left_s < min(self.seconds, self.share * lifetime_s)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from headgate_gateway.settings.reading.units import DAY_S, HOUR_S, MINUTE_S, UNITS_S, YEAR_S
+
 SERVED_HERE = 'result=~"hit|collapsed|stale"'
 SERVER_ERROR = 'status="5xx"'
 FAILED_APPEND = 'result="failed"'
@@ -24,13 +26,12 @@ RATE_WINDOW = "5m"
 # other window, too, to see what is over, and would have to see as many in that part.
 COUNT_WINDOW = "300s"
 
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_UNITS = ((365 * 86_400, "year"), (86_400, "day"), (3600, "hour"), (60, "minute"))
+_UNITS = ((YEAR_S, "year"), (DAY_S, "day"), (HOUR_S, "hour"), (MINUTE_S, "minute"))
 
 
 def seconds(duration: str) -> int:
     """Return the seconds of a duration such as `5m`."""
-    return int(duration[:-1]) * _UNITS_S[duration[-1]]
+    return int(duration[:-1]) * UNITS_S[duration[-1]]
 
 
 def spell(seconds: int) -> str:
@@ -44,8 +45,9 @@ def spell(seconds: int) -> str:
 
 def nearly(seconds: float) -> str:
     """Format a duration in whole minutes, from two hours on in hours, from two days on in days."""
-    units = (size for size, _ in _UNITS[1:] if seconds >= 2 * size)
-    return spell(int(seconds // (size := next(units, 60)) * size))
+    sizes = (size for size, _ in _UNITS[1:] if seconds >= 2 * size)
+    size = next(sizes, MINUTE_S)
+    return spell(int(seconds // size * size))
 
 
 def _series(metric: str, where: str) -> str:
