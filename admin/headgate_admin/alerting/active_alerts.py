@@ -55,7 +55,7 @@ class ActiveAlerts:
     def __init__(self, settings: Settings) -> None:
         self.looked_at: float | None = None
         self.active: tuple[ActiveAlert, ...] = ()
-        self._history: SeriesHistory | None = None
+        self._history = SeriesHistory()
         self._scraped = (-SCRAPED_S, "")  # when, and by which program
         self.use_settings(settings)
 
@@ -107,7 +107,6 @@ class ActiveAlerts:
 
     def look(self, now: float, samples: Iterable[Sample]) -> Generator[None, None, None]:
         """Evaluate the rules on the metrics of a moment, with pauses."""
-        assert self._history is not None, "there are settings from the start on"
         yield from self._history.look(now, (*samples, _BUILD))
         former = {(it.rule.name, it.labels): it for it in self.active}
         active = []
