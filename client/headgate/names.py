@@ -67,9 +67,9 @@ def with_parameters(url: URL, query: Mapping[str, str] | None) -> URL:
 
 
 def with_scheme(text: str, scheme: str = "http") -> str | None:
-    """Return the URL that a host and a port, perhaps with a path, were meant as; None for others.
+    """Return the URL that a host and a port, perhaps with a path, were meant as.
 
-    A text that may have a secret in it is none.
+    Return None for any other text, and for one that may hold a secret.
     """
     return f"{scheme}://{text}" if _HOST_AND_PORT.fullmatch(text) else None
 

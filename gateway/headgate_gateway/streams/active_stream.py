@@ -29,7 +29,7 @@ class AppendActivity(msgspec.Struct, gc=False, eq=False):
     """The appends to a stream through this process, by a few counts and no timer.
 
     The appends of the minute before, and the bytes of the hour before, are taken to be evenly
-    spread. It goes when its stream is dropped from memory.
+    spread. The counts are lost when their stream is dropped from memory.
     """
 
     last_at: float = 0.0  # perf_counter

@@ -31,7 +31,7 @@ class Certificate(NamedTuple):
         return None
 
     def ending(self, now: float) -> Cause | None:
-        """Return that it ends soon, by the bounds of the alerts, or None."""
+        """Return when the certificate ends if that is soon by the bounds of the alerts; or None."""
         left_s = self.expires_s - now
         for code, bound in (("ends_now", EXPIRES_NOW), ("ends_soon", EXPIRES_SOON)):
             if bound.is_reached(left_s, self.expires_s - self.starts_s):

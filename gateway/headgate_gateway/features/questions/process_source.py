@@ -41,7 +41,10 @@ class Health(NamedTuple):
         return any(note.kind == "log" and note.cause is not None for note in self.notes)
 
     def with_listener(self, bounds: ClientBounds) -> Health:
-        """Return it with the notes on the admin listener, whose files may be those for streams."""
+        """Return this health with the notes on the admin listener that it does not have yet.
+
+        The files of its certificate may be those of the listener of streams.
+        """
         known = {(it.kind, it.subject) for it in self.notes}
         more = (it for it in bounds.notes() if (it.kind, it.subject) not in known)
         return self._replace(notes=(*self.notes, *more))

@@ -54,7 +54,7 @@ class ViewRendering:
 
     @property
     def end(self) -> str:
-        """The offset behind the last group."""
+        """The offset after the last group."""
         return self._ends[-1] if self._ends else self.start
 
     def fits(self, state: StreamState) -> bool:

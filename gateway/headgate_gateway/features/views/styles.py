@@ -46,7 +46,7 @@ class Style(Protocol):
         """Return the pieces for a message of the stream."""
 
     def closing(self) -> list[bytes]:
-        """Return the pieces behind the last message, when the stream is closed."""
+        """Return the pieces after the last message, when the stream is closed."""
 
 
 class SseStyle:

@@ -90,7 +90,7 @@ class ProxySettings(Table):
         256 << 20,
         ge=1,
         le=1024 * GIB,
-        description="Longest response; a longer one ends behind the bytes that fit, as failed.",
+        description="Longest response; a longer one ends after the bytes that fit, as failed.",
     )
     # Each takes a connection to its upstream, 35 KiB, and up to 64 KiB of its latest bytes.
     max_answers: Count = setting(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 async def named_streams(names: Path, base: str, prefix: str) -> AsyncIterator[str]:
     """Yield the paths that a file, or stdin for "-", names and that begin with `prefix`.
 
-    A line of `headgate ls` will do, whose name is behind the last tab. A name may also be the whole
+    In a line of `headgate ls`, the name is what follows the last tab. A name may also be the whole
     URL of a stream below `base`, as `headgate ls` prints some. Raises Failed.
     """
     number = 0
