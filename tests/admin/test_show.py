@@ -139,3 +139,14 @@ def test_a_percent_encoded_name_is_shown_decoded(text: str) -> None:
 @pytest.mark.parametrize("name", ["a%2Fb", "%zz", "a%2525%", "%FF"])
 def test_a_name_stays_encoded_where_decoding_is_ambiguous(name: str) -> None:
     assert spoken(name) == name
+
+
+def test_a_fact_is_shown_in_its_unit_and_words_as_they_are() -> None:
+    facts = [(1_800_000.0, "bytes"), (7200.0, "seconds"), (48_210, "count"), (None, "bytes")]
+    assert [show.with_unit(value, unit) for value, unit in facts] == [
+        "1.8 MB",
+        "2 h",
+        "48,210",
+        show.UNKNOWN,
+    ]
+    assert show.with_unit("up", "words") == "up"

@@ -162,6 +162,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "level": show.level,
     "factor": show.factor,
     "duration": show.duration,
+    "with_unit": show.with_unit,
     "relative": show.relative,
     "exact": show.exact,
     "clock": show.clock,

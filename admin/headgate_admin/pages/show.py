@@ -92,6 +92,13 @@ def duration(seconds: float | None) -> str:
     raise AssertionError("days have no end")
 
 
+def with_unit(value: float | str | None, unit: str) -> str:
+    """Format a number of bytes, of seconds or without a unit; return words as they are shown."""
+    if isinstance(value, str):
+        return visible(value)
+    return {"bytes": size, "seconds": duration, "count": count}[unit](value)
+
+
 def relative(moment: float | None, now: float) -> str:
     """Format a moment relative to now: 12 s ago, in 3 h."""
     if moment is None:

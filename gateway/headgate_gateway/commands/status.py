@@ -201,7 +201,5 @@ def _of_route(route: RouteView) -> Iterator[str]:
         now = "" if stored is None else f"{counted(stored, 'stream')} stored; "
         since = ", ".join(f"{number:,} {fate}" for fate, number in fates.items())
         yield f"  {now}since the start: {since}"
-    forms = {"bytes": show.size, "seconds": show.duration, "count": show.count}
     for fact in route.facts:
-        value = fact.value if isinstance(fact.value, str) else forms[fact.unit](fact.value)
-        yield f"  {fact.name}: {value}"
+        yield f"  {fact.name}: {show.with_unit(fact.value, fact.unit)}"

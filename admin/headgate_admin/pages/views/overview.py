@@ -12,7 +12,7 @@ from headgate_admin.errors import ConsoleError
 from headgate_admin.model.kinds import SPANS, OfSpan, Span
 from headgate_admin.pages.console_page import ConsolePage, MenuEntry
 from headgate_admin.pages.rendering import TemplatePage
-from headgate_admin.pages.show import count, duration, size
+from headgate_admin.pages.show import duration, with_unit
 from headgate_admin.pages.views.streams import first_commands
 from headgate_admin.pages.visit import choice, streams_url
 
@@ -37,7 +37,6 @@ PLACE = {
 }
 FAR_S = 90 * 86_400.0  # a disk that is full later than that is nobody's worry now
 SOON_S = 60.0  # nobody reads how much less it is
-FORMS = {"bytes": size, "seconds": duration, "count": count}
 
 
 async def show(visit: Visit) -> TemplatePage:
@@ -58,7 +57,7 @@ async def show(visit: Visit) -> TemplatePage:
             "served": figures.served,
             "has_origins": "http" in kinds,
             "has_logs": bool(kinds - {"http"}),
-            "has_memory": bool(kinds - {"file", "memory"}),
+            "has_cache": bool(kinds - {"file", "memory"}),
             "routes": shown,
             "places": {it.prefix: list(_place(it)) for it in shown},
             "rest_requests": sum(it.figures.requests or 0.0 for it in rest),
@@ -83,7 +82,7 @@ def _place(route: RouteView) -> Iterator[tuple[str, StateLevel | None]]:
     yield " ".join(filter(None, ("origin" if route.kind == "http" else route.kind, host))), None
     for fact in route.facts:
         if fact.level in IN_NEED:
-            value = fact.value if isinstance(fact.value, str) else FORMS[fact.unit](fact.value)
+            value = with_unit(fact.value, fact.unit)
             if fact.unit == "seconds" and isinstance(fact.value, float) and fact.value < SOON_S:
                 value = "a minute"
             words = PLACE.get(fact.name, "{}" if fact.name == host else f"{fact.name} {{}}")
@@ -94,7 +93,7 @@ def _place(route: RouteView) -> Iterator[tuple[str, StateLevel | None]]:
         if fact.name in PLACE and fact.value and not isinstance(fact.value, str) and not fact.level:
             is_far = fact.unit == "seconds" and fact.value > FAR_S
             if not is_far:
-                yield PLACE[fact.name].format(FORMS[fact.unit](fact.value)), None
+                yield PLACE[fact.name].format(with_unit(fact.value, fact.unit)), None
 
 
 async def _loudest(visit: Visit, rows: int) -> dict[str, object]:
