@@ -110,7 +110,7 @@ def _lines(overview: Overview, loudest: LoudestList) -> Iterator[str]:
     for name, value in (
         ("Requests", show.rate(overview.requests.value)),
         (overview.served, show.percent(overview.without_origin.value)),
-        ("Readers for each request", show.factor(overview.collapse.value)),
+        ("Readers fed by one read", show.factor(overview.collapse.value)),
         ("Live readers", f"{live} {readers and f'({readers})'}"),
         ("Delivery delay, p99", show.duration(overview.delivery.p99.value)),
         ("Appends", show.rate(overview.appends.value)),
