@@ -5,11 +5,13 @@ from __future__ import annotations
 import html
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
 from headgate_admin.alerting.active_alerts import ActiveAlerts
 from headgate_admin.alerting.findings import findings
+from headgate_admin.pages.views.events import FILTERS
 from headgate_gateway.background import at_once
 from headgate_gateway.features.questions.process_source import Health
 from headgate_gateway.monitoring.alerts import alerts
@@ -55,6 +57,21 @@ async def test_what_has_ended_is_one_line_in_the_past_tense_on_the_first_page() 
         " · ✕ Purge varnish 3 was not well 08:03:15, 65 s · 3 more"
     )
     assert len(overview["ended"]) == 6
+
+
+async def test_cards_lead_to_events_by_filters_that_the_page_of_events_has() -> None:
+    source = Switchboard({"log /v1/stream": "timed out"})
+    async with console(source, setup(Clock(), admin_tokens=ADMITTED)) as client:
+        source.notes = {f"purge varnish {number}": "it answers 500" for number in range(5)}
+        await client.look()
+        source.notes = {}
+        await client.look()
+        page = await client.page("/")
+    links = [urlsplit(html.unescape(it)) for it in re.findall('href="(/events[?][^"]*)"', page)]
+    filters = [dict(parse_qsl(it.query)) for it in links]
+    assert {"route": "/v1/stream"} in filters
+    assert {"kind": "attention"} in filters
+    assert all(it.keys() <= {*FILTERS, "show"} for it in filters)
 
 
 @pytest.mark.parametrize("code", sorted({*SENTENCES, *PAST}))
