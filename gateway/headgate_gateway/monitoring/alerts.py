@@ -147,7 +147,7 @@ OF_EVERY_GATEWAY = (
         "2m",
         "warning",
         "A stream of {{ $labels.instance }} grew by {{ $value | humanize1024 }}B a second.",
-        "Limit what is kept of it, or stop its writer: Loudest streams in the console names it.",
+        "Limit what is kept of it, or stop its writer: Needs attention in the console names it.",
         names="stream",
     ),
 )
