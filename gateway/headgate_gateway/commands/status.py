@@ -41,9 +41,9 @@ def status(span: str, as_json: bool, target: StreamTarget) -> None:
     """Say how a server is doing: what needs attention, traffic, readers, storage, origins.
 
     Below each thing that needs attention is the command that finds out more. At the end are the
-    loudest streams and clients. The figures are those of the console's first
-    page. The exit status is 0 if nothing needs attention, and 1 if something does. The server must
-    be a Headgate, because its admin listener has the figures.
+    loudest streams and clients. The figures are those of the console's first page. The exit status
+    is 0 if nothing needs attention, and 1 if something does. The server must be a Headgate, because
+    its admin listener has the figures.
     """
     from headgate_gateway.commands.running import run
 
@@ -103,7 +103,8 @@ def _lines(overview: Overview, loudest: LoudestList) -> Iterator[str]:
         if it.next.command:
             yield f"    next: {it.next.command}"
     for it in overview.ended:
-        yield f"  over since {show.relative(it.ended_at, overview.taken_at)}: {it.sentence}"
+        over_s = max(0.0, overview.taken_at - (it.ended_at or overview.taken_at))
+        yield f"  over for {show.duration(over_s)}: {it.sentence}"
     yield ""
     readers = ", ".join(f"{count:,} {name}" for name, count in overview.readers.items() if count)
     live = show.count(overview.live_readers.value)
