@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -31,7 +32,6 @@ from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from headgate_gateway.settings import Settings
 
@@ -153,6 +153,20 @@ def test_the_next_command_says_more_in_a_shell_where_several_servers_run(
     found = f"--admin {machine.server.admin_url}"
     assert not command.startswith("headgate") or "--config" in command or found in command
     wait_until(lambda: words in machine.types(command), command, within_s=15)
+
+
+def test_a_check_of_settings_with_relative_paths_works_in_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / FOLDER
+    folder.mkdir()
+    (folder / "tokens.toml").touch(0o600)
+    (folder / "headgate.toml").write_text(
+        'storage = "memory:"\nauth = ["tokens"]\n[credentials]\ntokens_file = "tokens.toml"\n'
+    )
+    monkeypatch.chdir(folder)
+    machine = Machine(tmp_path, Headgate(), load(Path("headgate.toml"), {}, {}))
+    assert "Valid" in machine.types(next_step(about("settings"), machine.settings).command)
 
 
 async def test_the_next_command_about_a_stream_finds_it_by_any_name(machine: Machine) -> None:

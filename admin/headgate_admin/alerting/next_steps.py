@@ -7,6 +7,7 @@ runs on the machine, and what it names is quoted for the shell and has no creden
 from __future__ import annotations
 
 import shlex
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -62,6 +63,10 @@ def next_step(it: IncidentFinding, settings: Settings) -> NextStep:
         command = f"{CHECK} {_config(settings)}"
     elif command.startswith((TOP, EVENTS, SUBSCRIPTIONS, LARGEST)):
         command = f"{command} {at_this_server(settings)}"
+    file = settings.file
+    if file and command.endswith(_config(settings)) and not PurePath(file).is_absolute():
+        # Relative paths in the file begin at the folder in which the server was started, too.
+        command = f"(cd {shlex.quote(whole(''))} && {command})"
     return NextStep(page, command, it.advice)
 
 
@@ -100,4 +105,4 @@ def _of_route(route: Route, it: IncidentFinding, settings: Settings) -> str:
 
 
 def _config(settings: Settings) -> str:
-    return f"--config {shlex.quote(whole(settings.file))}" if settings.file else ""
+    return f"--config {shlex.quote(settings.file)}" if settings.file else ""
