@@ -42,7 +42,8 @@ TLS = Settings(storage="memory:", tls={"certificate": "c.pem", "key": "c.key"})
         (90 * DAY_S, 3 * DAY_S - 1, "ends_now", "in 2 days"),
         (90 * DAY_S, 2 * DAY_S - 1, "ends_now", "in 47 hours"),
         (90 * DAY_S, 2 * HOUR_S - 1, "ends_now", "in 119 minutes"),
-        (90 * DAY_S, 1, "ends_now", "in 0 seconds"),
+        (90 * DAY_S, 60, "ends_now", "in 1 minute"),
+        (90 * DAY_S, 59, "ends_now", "in less than a minute"),
         (90 * DAY_S, 0, None, ""),  # it has ended
         (70 * DAY_S, 14 * DAY_S - 1, "ends_soon", "in 13 days"),
         (60 * DAY_S, 12 * DAY_S, None, ""),  # a fifth, and a twentieth is three days

@@ -176,7 +176,7 @@ FILES_OK = 'headgate_tls_files_ok{setting="tls.certificate"}'
 MINUTE = 1 / (24 * 60)  # of a day
 # Certificates that clients of localhost refuse, and what is said of each.
 UNFIT: dict[str, tuple[dict[str, Any], str]] = {
-    "expired": ({"begins_in_days": -2, "days": -14.5 * MINUTE}, "has ended at 20"),
+    "expired": ({"begins_in_days": -2, "days": -14.5 * MINUTE}, "ended at 20"),
     "not valid yet": ({"begins_in_days": 2.5, "days": 30}, "is valid only from 20"),
     "another host": (
         {"hosts": ("other.example",), "address": "192.0.2.1"},
@@ -214,7 +214,7 @@ async def test_an_unfit_certificate_is_refused_while_the_former_is_valid(
     clock.now += 86_400 * 3  # the former one expires
     await files.look()
     assert files.context is not former
-    assert bool(note_of(files)) == why.startswith("has ended")  # the others may serve by now
+    assert bool(note_of(files)) == why.startswith("ended")  # the others may serve by now
 
 
 async def test_a_certificate_without_names_is_replaced_by_its_renewal(tmp_path: Path) -> None:

@@ -45,6 +45,8 @@ def spell(seconds: int) -> str:
 
 def nearly(seconds: float) -> str:
     """Format a duration in whole minutes, from two hours on in hours, from two days on in days."""
+    if seconds < MINUTE_S:
+        return "less than a minute"
     sizes = (size for size, _ in _UNITS[1:] if seconds >= 2 * size)
     size = next(sizes, MINUTE_S)
     return spell(int(seconds // size * size))

@@ -23,7 +23,7 @@ class Certificate(NamedTuple):
     def refusal(self, now: float, hosts: tuple[str, ...]) -> Cause | None:
         """Return why no client of these hosts accepts it at a moment (epoch s), or None."""
         if now >= self.expires_s:
-            return Cause.of("has_ended", f"has ended at {_date(self.expires_s)}")
+            return Cause.of("has_ended", f"ended at {_date(self.expires_s)}")
         if now < self.starts_s:
             return Cause.of("not_valid_yet", f"is valid only from {_date(self.starts_s)}")
         if self.is_for_others(hosts):
