@@ -46,15 +46,17 @@ async def test_what_has_ended_is_one_line_in_the_past_tense_on_the_first_page() 
         source.notes = {}
         source.state = {"log /v1/stream": "timed out"}
         await client.look()
-        clock.now += 5
+        clock.now += 5.04
+        lasting = await shown(client, "attention")
         source.state = {}
         await client.look()
         words = await shown(client, "attention")
         _, overview = await client.api("GET", "overview")
+    assert "Since 08:05:25 (5 s)" in lasting
     assert words == (
-        "✓ nothing needs attention Over: ✕ Log /v1/stream was not well 08:05:25, 5 s"
-        " · ✕ Purge varnish 4 was not well 08:04:20, 65 s"
-        " · ✕ Purge varnish 3 was not well 08:03:15, 65 s · 3 more"
+        "✓ nothing needs attention Over: ✕ Log /v1/stream was not well (08:05:25, 5 s)"
+        " · ✕ Purge varnish 4 was not well (08:04:20, 65 s)"
+        " · ✕ Purge varnish 3 was not well (08:03:15, 65 s) · 3 more"
     )
     assert len(overview["ended"]) == 6
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from headgate_admin.pages import show
 from tests.commands.conftest import CommandLine
 from tests.support.blocking_origin import BlockingOrigin
 from tests.support.http1 import ask
@@ -57,8 +58,10 @@ def test_status_says_what_the_first_page_of_the_console_says(
     assert "127.0.0.1" in {it["address"] for it in printed["loudest_clients"]}
     assert printed["live_readers"] == told["live_readers"]["value"]
     text = watcher.output("status").decode()
-    version = re.escape(told["instance"]["version"])
-    assert re.match(rf"127\.0\.0\.1:{server.port}: serving, up .+, version {version}\n", text)
+    version = re.escape(show.version(told["instance"]["version"]))
+    assert re.match(
+        rf"127\.0\.0\.1:{server.port}: serving, up \d+ (s|min), version {version}\n", text
+    )
     assert "\nNothing needs attention.\n" in text
     assert "\n/v1/stream -> memory: (serving)\n" in text
     stored = r"\n  \d+ streams? stored; since the start: \d+ created, \d+ expired, \d+ deleted\n"
@@ -73,8 +76,9 @@ def test_status_says_what_the_first_page_of_the_console_says(
         assert f"\n{name}" in text
 
 
-def test_status_exits_with_1_when_something_needs_attention() -> None:
-    away = f"http://127.0.0.1:{free_port()}"
+def test_status_exits_with_1_when_something_needs_attention_and_says_that_it_has_ended() -> None:
+    port = free_port()
+    away = f"http://127.0.0.1:{port}"
     with headgate(away) as edge:
         watcher = CommandLine(edge.streams)
         assert ask(edge.port, "GET", "/v1/stream/s?offset=-1").status >= 500
@@ -91,6 +95,13 @@ def test_status_exits_with_1_when_something_needs_attention() -> None:
         assert re.match(r"  (bad|warning): .*\(.* ago\)|  (bad|warning): .*\(now\)", third)
         assert f"\n  {away.removeprefix('http://')}: down\n" in done.stdout.decode()
         assert json.loads(watcher("status", "--json", *options).stdout)["needs_attention"]
+        ended = rb"\n  over for \d+ s: the origin of /v1/stream could not be reached\n"
+        with headgate(port=port):
+
+            def is_over() -> bool:
+                return re.search(ended, watcher("status", *options).stdout) is not None
+
+            wait_until(is_over, "the origin is back", within_s=30)
 
 
 @pytest.mark.parametrize("name", ["status", "top"])

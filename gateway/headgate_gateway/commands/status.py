@@ -103,7 +103,7 @@ def _lines(overview: Overview, loudest: LoudestList) -> Iterator[str]:
         if it.next.command:
             yield f"    next: {it.next.command}"
     for it in overview.ended:
-        over_s = max(0.0, overview.taken_at - (it.ended_at or overview.taken_at))
+        over_s = max(0, int(overview.taken_at - (it.ended_at or overview.taken_at)))
         yield f"  over for {show.duration(over_s)}: {it.sentence}"
     yield ""
     readers = ", ".join(f"{count:,} {name}" for name, count in overview.readers.items() if count)
@@ -168,9 +168,10 @@ def title(overview: Overview) -> str:
     it = overview.instance
     # A clock that was set back says nothing on how long the server has been up.
     is_known = it.started_at is not None and it.started_at <= overview.taken_at
-    up = f", up {show.duration(overview.taken_at - (it.started_at or 0.0))}" if is_known else ""
+    up_s = int(overview.taken_at - (it.started_at or 0.0))
+    up = f", up {show.duration(up_s)}" if is_known else ""
     workers = f", {it.workers} workers" if it.workers > 1 else ""
-    return f"{it.name}: {it.state.words}{up}, version {it.version}{workers}"
+    return f"{it.name}: {it.state.words}{up}, version {show.version(it.version)}{workers}"
 
 
 def attention(overview: Overview) -> Iterator[str]:
