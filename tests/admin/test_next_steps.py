@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import html
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -184,6 +187,30 @@ async def test_the_next_command_about_a_stream_finds_it_by_any_name(machine: Mac
     (found,) = findings(Health(), [], alerts, machine.settings, subjects)
     command = next_step(found, machine.settings).command
     assert "next_offset" in machine.types(command)
+
+
+TOKEN = "a-writer-of-streams-of-this-server"
+
+
+@pytest.mark.parametrize("auth", ["none", "tokens"])
+def test_the_first_commands_make_a_stream_append_and_follow_as_they_are_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, auth: str
+) -> None:
+    hashed = f"sha256:{hashlib.sha256(TOKEN.encode()).hexdigest()}"
+    grants = '[{streams = "/v1/stream/*", operations = ["create", "append", "read"]}]'
+    (tmp_path / "tokens.toml").write_text(
+        f'[[tokens]]\nname = "writer"\ntoken = "{hashed}"\ngrants = {grants}\n'
+    )
+    monkeypatch.setenv("TOKEN", TOKEN)
+    guard = {"HEADGATE_CREDENTIALS__TOKENS_FILE": str(tmp_path / "tokens.toml")}
+    with headgate(environment={"HEADGATE_AUTH": auth, **(guard if auth == "tokens" else {})}) as it:
+        page = ask(it.admin_port, "GET", "/").body.decode()
+        commands = [html.unescape(found) for found in re.findall("<code>(curl.*?)</code>", page)]
+        machine = Machine(tmp_path, it, load(None, {}, {"storage": "memory:"}))
+        create, append, follow = commands
+        said = [machine.types(create), machine.types(append), machine.types(f"{follow} -m 2; true")]
+    for words, status in zip(said, ("201 Created", "204 No Content", "Hello"), strict=True):
+        assert status in words
 
 
 def test_a_request_takes_a_url_as_it_is_without_its_credentials(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from headgate_admin.pages.console_page import ConsolePage, MenuEntry
 from headgate_admin.pages.rendering import TemplatePage
 from headgate_admin.pages.show import duration, with_unit
 from headgate_admin.pages.views.streams import first_commands
-from headgate_admin.pages.visit import choice, streams_url
+from headgate_admin.pages.visit import choice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +63,7 @@ async def show(visit: Visit) -> TemplatePage:
             "rest_requests": sum(it.figures.requests or 0.0 for it in rest),
             "rest_attention": sum(it.state.level in IN_NEED for it in rest),
             **await _loudest(visit, max(FEWEST_STREAMS, len(shown))),
-            "commands": first_commands(streams_url(visit), figures.routes[0].prefix),
+            "commands": first_commands(visit, figures.routes[0].prefix),
             "can_change": visit.viewer.is_operator,
         },
     )

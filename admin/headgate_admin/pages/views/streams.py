@@ -71,23 +71,29 @@ async def show(visit: Visit) -> TemplatePage:
             "can_change": visit.viewer.is_operator,
             "trouble": trouble,
             "columns": COLUMNS,
-            "commands": first_commands(streams_url(visit), route),
+            "commands": first_commands(visit, route),
         },
     )
 
 
-def first_commands(base: str, route: str) -> list[tuple[str, str]]:
-    """Return the commands that the README begins with, for the streams at this URL."""
-    url = shlex.quote(f"{base}{route}/chat")
-    following = shlex.quote(f"{base}{route}/chat?offset=-1&live=sse")
+def first_commands(visit: Visit, prefix: str) -> list[tuple[str, str]]:
+    """Return the commands that the README begins with, for the streams of a route.
+
+    If the route needs a token, the commands send that of a variable of the shell.
+    """
+    settings = visit.console.setup.settings
+    base = f"{streams_url(visit)}{prefix}/chat"
+    url, following = shlex.quote(base), shlex.quote(f"{base}?offset=-1&live=sse")
     content = "-H 'Content-Type: application/json'"
+    is_guarded = any(it.prefix == prefix and settings.auth_of(it) for it in settings.route_table)
+    token = ' -H "Authorization: Bearer $TOKEN"' if is_guarded else ""
     return [
-        (f"curl -i -X PUT {url} {content}", "the command that creates a stream"),
+        (f"curl -i -X PUT {url} {content}{token}", "the command that creates a stream"),
         (
-            f'curl -i -X POST {url} {content} -d \'{{"token": "Hello"}}\'',
+            f'curl -i -X POST {url} {content}{token} -d \'{{"token": "Hello"}}\'',
             "the command that appends",
         ),
-        (f"curl -N {following}", "the command that follows"),
+        (f"curl -N {following}{token}", "the command that follows"),
     ]
 
 
