@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from headgate_admin.model.overview import Chart, EventMark, Line
 from headgate_admin.pages import charts, show
 from headgate_admin.pages.charts import HEIGHT, WIDTH
-from headgate_admin.pages.rendering import duration_chart
+from headgate_admin.pages.rendering import FILTERS, duration_chart
 
 VALUES = st.lists(st.none() | st.floats(min_value=0, max_value=1e12), min_size=1, max_size=40)
 HOSTILE = '"><script>alert(1)</script>'
@@ -188,3 +188,18 @@ def test_labels_of_events_do_not_run_into_each_other_or_over_the_edge() -> None:
 def test_ticks_have_no_decimals_that_round_values_do_not_need() -> None:
     figure = duration_chart(Chart(0, 5, (Line("p99", (0.094, 0.02)),)), "x")
     assert [it.text for it in drawn(figure)[0]] == ["0 s", "25 ms", "50 ms", "75 ms", "100 ms"]
+
+
+@pytest.mark.parametrize("highest", [0.0, 0.002, 0.02, 0.05, 0.07, 0.1, 0.3, 0.99, 1.5])
+@pytest.mark.parametrize("kind", ["stacked_area", "rate_chart"])
+def test_ticks_of_low_rates_differ_and_are_evenly_spaced(kind: str, highest: float) -> None:
+    figure = FILTERS[kind](Chart(0, 5, (Line("appends", (highest, 0.0)),)), "x")
+    ticks = [float(it.text or "") for it in drawn(figure)[0]]
+    steps = {round(after - before, 4) for before, after in itertools.pairwise(ticks)}
+    assert len(ticks) >= 3
+    assert len(steps) == 1, ticks
+    assert 0 not in steps
+
+
+def test_a_small_history_of_one_value_draws_nothing() -> None:
+    assert paths(charts.spark([None, 3.0, None])) == [""]

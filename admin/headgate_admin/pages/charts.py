@@ -41,6 +41,7 @@ MOST_TIMES = 4
 NOTHING = 1e-9  # nothing that is measured is smaller, and floats stay far from their limits
 FEW = 4  # of what is counted: a lower scale would have fractions on it
 STEPS, WHOLE = (1, 2, 2.5, 5, 10), (1, 2, 5, 10)  # readers are whole
+LEAST_RATE = 0.04  # the top of a scale: ticks of a lower one would round to one number
 NEAR_NOW = 0.8  # of the width, also of a phone's: a time after it would run into "now"
 LETTER = 0.018  # of the narrowest chart's width: what a letter of an event's label takes
 
@@ -80,7 +81,8 @@ def scale_from_zero(highest: float, steps: Sequence[float] = STEPS) -> Scale:
 def stacked_area(chart: Chart, label: str, marks: Marks = ()) -> Markup:
     """Draw each line on top of the ones before; the height of all is the sum."""
     totals = _totals(chart.lines)
-    scale = scale_from_zero(max((total for total in totals if total is not None), default=0.0))
+    highest = max((total for total in totals if total is not None), default=0.0)
+    scale = scale_from_zero(max(highest, LEAST_RATE), STEPS if highest > 1 else WHOLE)
     floor: list[float | None] = [None if total is None else 0.0 for total in totals]
     areas = []
     for line in chart.lines:
@@ -148,6 +150,7 @@ def spark(values: Sequence[float | None], level: str = "") -> Markup:
     """Draw a small history without axes: the trend, not the amount."""
     known = [value for value in values if value is not None]
     low, high = min(known, default=0.0), max(known, default=0.0)
+    drawn = values if len(known) > 1 else ()  # one value is no trend
 
     def y(value: float) -> float:
         part = 0.5 if high == low else (value - low) / (high - low)
@@ -156,7 +159,7 @@ def spark(values: Sequence[float | None], level: str = "") -> Markup:
     return Markup(
         '<svg class="spark" viewBox="0 0 {} {}" preserveAspectRatio="none" aria-hidden="true">'
         '<path class="line {}" d="{}"/></svg>'
-    ).format(SPARK_WIDTH, SPARK_HEIGHT, level, paths.trend(values, y, SPARK_WIDTH))
+    ).format(SPARK_WIDTH, SPARK_HEIGHT, level, paths.trend(drawn, y, SPARK_WIDTH))
 
 
 # ---------------------------------------------------------------- the parts of a chart

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec
 from urllib.parse import urlencode
 
 from headgate_admin.pages import charts, payloads, show
+from headgate_admin.pages.charts import LEAST_RATE
 from headgate_gateway.background import Turns
 from headgate_gateway.features.console.name_search import spoken
 from headgate_gateway.monitoring.quantities import (
@@ -177,7 +178,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "spark": once(charts.spark, MOST_SPARKS),
     "stacked_area": once(charts.stacked_area),
     "line_chart": once(charts.line_chart),
-    "rate_chart": once(partial(charts.line_chart, format_value=show.number, fewest=0.0)),
+    "rate_chart": once(partial(charts.line_chart, format_value=show.number, fewest=LEAST_RATE)),
     "size_chart": once(partial(charts.line_chart, format_value=show.size, fewest=0.0)),
     "duration_chart": once(duration_chart),
 }
