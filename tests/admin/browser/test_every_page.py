@@ -54,6 +54,12 @@ WATCH_FOCUS = f"""() => {{
     focused.push([{FIND_CONTROLS}.indexOf(it), isMarked ? "" : it.outerHTML.slice(0, 200)]);
   }});
 }}"""
+# On a phone, where each row is a card: tables that scroll sideways, and figures without a name.
+NO_CARDS = """() => [
+  ...[...document.querySelectorAll(".scroll")].filter((it) => it.scrollWidth > it.clientWidth),
+  ...[...document.querySelectorAll("tbody td.right:not([data-head])")].filter(
+    (it) => it.checkVisibility()),
+].map((it) => it.outerHTML.slice(0, 200))"""
 NEEDS_SCRIPTS = """() => {
   const shown = (it) => it.checkVisibility();
   const submits = "button:not([type=button]), input[type=submit]";
@@ -93,6 +99,8 @@ async def test_each_page_is_accessible_by_day_and_fits_every_width(tab: Tab, pat
         await tab.page.set_viewport_size({"width": width, "height": HEIGHT})
         assert await tab.inaccessible() == [], width
     assert await tab.too_narrow(WIDTHS, HEIGHT) == []
+    assert await tab.too_narrow([NARROW], HEIGHT) == []
+    assert await tab.page.evaluate(NO_CARDS) == []
     assert await tab.take_wrong() == []
 
 
