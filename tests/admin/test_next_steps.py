@@ -134,7 +134,7 @@ def about(kind: str, route: str | None = None, alert: str = "") -> IncidentFindi
         pytest.param(about("server"), "requests, ", id="server"),
         pytest.param(about("redis", "/redis"), "Redis", id="redis"),
         pytest.param(about("log", "/files"), "Mounted on", id="folder"),
-        pytest.param(about("quota", "/files"), "requests, ", id="quota"),
+        pytest.param(about("quota", "/files"), "/files/chat", id="quota"),
         pytest.param(about("settings"), "chmod 0700", id="settings"),
         pytest.param(about("clock"), "UTC", id="clock"),
         pytest.param(about("subscriptions"), "", id="subscriptions"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import time
@@ -11,13 +12,11 @@ from headgate_gateway.tools.server import listing
 from tests.commands.conftest import CommandLine
 from tests.support.blocking_origin import BlockingOrigin
 from tests.support.http1 import ask
-from tests.support.processes import headgate
+from tests.support.processes import Headgate, headgate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from tests.support.processes import Headgate
 
 pytestmark = pytest.mark.usefixtures("processes")
 
@@ -101,6 +100,27 @@ def test_ls_lists_the_largest_first(order: str, listed: list[str]) -> None:
         for _ in range(2):
             lister.output("append", "busy", "--data", "x")
         assert names(lister.output("ls", "--sort", order, "--admin", own.admin_url)) == listed
+
+
+def test_ls_leaves_out_a_route_that_cannot_be_sorted_so_and_says_which(server: Headgate) -> None:
+    with contextlib.closing(Headgate()) as own:
+        own.serve_routes(
+            {"prefix": "/files", "storage": "memory:"},
+            {"prefix": "/other", "origin": server.streams},
+        )
+        own.start()
+        lister = CommandLine(own.url)
+        lister.environment |= {"STREAM_ADMIN_URL": own.admin_url}
+        for name, size in {"big": 9, "small": 2}.items():
+            lister.output("create", f"files/{name}", "--data", "x" * size)
+        both = lister("ls", "--sort", "size")
+        alone = lister("ls", "other/", "--sort", "size")
+        by_readers = lister("ls", "--sort", "readers")
+    why = "headgate: /other leads to an origin, whose streams cannot be sorted by size"
+    assert (both.returncode, names(both.stdout)) == (0, ["files/big", "files/small"])
+    assert both.stderr.decode() == f"{why}: those of the other routes follow.\n"
+    assert (alone.returncode, alone.stdout, alone.stderr.decode()) == (1, b"", f"{why}.\n")
+    assert by_readers.returncode == 0
 
 
 def test_ls_asks_for_every_page_and_prints_names_sorted(

@@ -57,8 +57,6 @@ def next_step(it: IncidentFinding, settings: Settings) -> NextStep:
     routes = [route for route in settings.route_table if route.prefix == it.route]
     if command in {ORIGIN, STORAGE}:
         command = _of_route(routes[0], it, settings) if routes else TOP
-    if command == LARGEST and any(route.is_http for route in settings.route_table):
-        command = TOP  # the streams of an origin have no order by size
     if command == CHECK and settings.file:
         command = f"{CHECK} {_config(settings)}"
     elif command.startswith((TOP, EVENTS, SUBSCRIPTIONS, LARGEST)):

@@ -26,14 +26,17 @@ T = TypeVar("T")
 
 PAGE = 500  # streams, as many as the API gives at once
 ONLY_KNOWN = "headgate: {} is before an origin: only what it caches or follows is known."
+ORDERS_AT_ORIGINS = {"name", "readers"}  # a gateway knows no size there, and no rate
+NOT_SORTED = "{} leads to an origin, whose streams cannot be sorted by {}"
 
 
-class _RoutePrefix(msgspec.Struct):
+class _Route(msgspec.Struct):
     prefix: str
+    kind: str = ""
 
 
 class _RouteList(msgspec.Struct):
-    routes: list[_RoutePrefix]
+    routes: list[_Route]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +92,13 @@ async def streams_below(
 ) -> AsyncIterator[ListedPath]:
     """Yield the streams below `base` that a search finds, by route and name.
 
-    Only one page is in memory. Raises Failed where there is no such API, or no such route.
+    Only one page is in memory. A route without such an order is left out, with a note. Raises
+    Failed where there is no such API, or no such route, or none with such an order.
     """
     parts = urlsplit(base)
     home = parts.path.rstrip("/") + "/"
     begins, fits = home + search.beginning, search.test()
-    for route, rest in await routes_below(admin, begins):
+    for route, rest in await routes_below(admin, begins, search.order):
         async for row in _rows(admin, route, rest, search.order):
             path = f"{route}/{row.name}"
             if not path.startswith(begins):  # such as a name that is written in another way
@@ -117,13 +121,16 @@ async def place_of(admin: StreamRequests, path: str) -> tuple[str, str]:
     return max(places, key=lambda place: len(place[0]))  # the longest prefix serves it
 
 
-async def routes_below(admin: StreamRequests, prefix: str) -> list[tuple[str, str]]:
+async def routes_below(
+    admin: StreamRequests, prefix: str, order: StreamOrder = "name"
+) -> list[tuple[str, str]]:
     """Return each route that has streams with such paths, and how their names in it begin.
 
-    Raises Failed where there is no such API, or no such route.
+    Those that cannot list them in this order are named in a note. Raises Failed where there is no
+    such API, or no such route, or where none can.
     """
-    routes = sorted(it.prefix for it in (await _get(admin, "routes", {}, _RouteList)).routes)
-    found = []
+    kinds = {it.prefix: it.kind for it in (await _get(admin, "routes", {}, _RouteList)).routes}
+    routes, found = sorted(kinds), []
     for route in routes:
         inside = f"{route}/"
         if prefix.startswith(inside):
@@ -134,7 +141,13 @@ async def routes_below(admin: StreamRequests, prefix: str) -> list[tuple[str, st
         has = ", ".join(routes[:10])
         shown = admin.shown.removesuffix("/api")
         raise Failed(f"{shown} has no route for {prefix}, so no list of its streams: it has {has}")
-    return found
+    if order in ORDERS_AT_ORIGINS or not (others := [it for it in found if kinds[it[0]] == "http"]):
+        return found
+    words = NOT_SORTED.format(", ".join(route for route, _ in others), order)
+    if others == found:
+        raise Failed(words)
+    note(f"headgate: {words}: those of the other routes follow.")
+    return [it for it in found if it not in others]
 
 
 async def _rows(
