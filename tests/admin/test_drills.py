@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.admin.drills import DRILLS, Drill, present
+from tests.admin.drills import DRILLS, Drill
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ def test_the_console_answers_what_is_wrong_within_some_looks(drill: Drill, tmp_p
         )
         fault.end()
         wait_until(
-            lambda: not present(fault.server),
+            lambda: not drill.present(fault.server),
             "nothing is told in the present tense",
-            lambda: "\n".join(present(fault.server)),
+            lambda: "\n".join(drill.present(fault.server)),
             within_s=90,
         )

@@ -6,6 +6,7 @@ from string import Formatter
 from typing import get_args
 
 import msgspec
+import pytest
 
 from headgate_admin.record.event_record import (
     MOST_OF_A_NAME,
@@ -168,6 +169,45 @@ def test_a_journal_sends_events_until_they_are_acknowledged() -> None:
     (second,) = journal.events_after(first.sequence).events
     assert (second.count, second.subject) == (1, first.subject)
     assert journal.events_after(second.sequence).events == ()
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "reason", "over"),
+    [
+        pytest.param(
+            *("origin.down", "origin.up", "cannot be connected to: Connection refused"),
+            "http://a/is went down: could not be connected to: Connection refused",
+            id="refused",
+        ),
+        pytest.param(
+            *("origin.down", "origin.up", "has a certificate for another host name"),
+            "http://a/is went down: had a certificate for another host name",
+            id="certificate",
+        ),
+        pytest.param(
+            *("origin.failing", "origin.not_failing", "has answered nothing but 5xx for 14 s"),
+            "http://a/is had answered nothing but 5xx for 14 s",
+            id="failing",
+        ),
+        pytest.param(
+            *("log.failed", "log.recovered", "the log cannot be written: the disk is full"),
+            "the log at http://a/is failed: the log could not be written: the disk was full",
+            id="full",
+        ),
+    ],
+)
+def test_an_event_that_has_ended_is_in_the_past_tense_with_its_reason(
+    begins: str, ends: str, reason: str, over: str
+) -> None:
+    journal, record = EventJournal(), EventRecord()
+    journal.note(begins, {"server": "http://a/is", "reason": reason})
+    record.add(journal.events_after(0).events)
+    (event,) = record.after(0)
+    assert event.sentence.endswith(reason)
+    journal.note(ends, {"server": "http://a/is"})
+    record.add(journal.events_after(1).events)
+    (event,) = record.after(0)
+    assert (event.sentence, event.lasts) == (over, False)
 
 
 def test_a_journal_drops_the_oldest_events_that_nobody_takes_and_counts_them() -> None:

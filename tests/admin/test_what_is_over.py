@@ -17,12 +17,14 @@ from headgate_gateway.features.questions.process_source import Health
 from headgate_gateway.monitoring.alerts import alerts
 from headgate_gateway.settings import Settings
 from headgate_gateway.telemetry.health import PAST, SENTENCES, Cause, HealthNote
-from headgate_gateway.telemetry.metrics import Sample, counter
+from headgate_gateway.telemetry.metrics import Sample, counter, gauge
 from tests.admin.consoles import ADMITTED, Clock, Switchboard, console, setup
 from tests.admin.drills import PRESENT
 from tests.monitoring.configurations import EVERYTHING, WORKERS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from headgate_gateway.monitoring.rules import Alert
     from tests.admin.consoles import Client
 
@@ -119,6 +121,39 @@ def test_a_window_that_an_outage_has_filled_is_no_new_warning_and_ends_the_old_o
         found = [it.alert for it in findings(Health(), [], alerts, settings, {})]
         looks += [now] * ("HeadgateServerErrors" in found)
     assert ((looks[0], looks[-1]) if looks else None) == shown
+
+
+REFUSALS = counter("headgate_refusals_total", "", "limit")
+FILES = gauge("process_open_fds", "")
+MOST_FILES = gauge("process_max_fds", "")
+
+
+def looks_that_show(alerts: ActiveAlerts, samples: Callable[[int], list[Sample]]) -> list[int]:
+    """Return the moments of ten minutes at whose looks an alert is shown."""
+    looks = []
+    for now in range(0, 600, LOOK_S):
+        at_once(alerts.look(float(now), samples(now)))
+        looks += [now] * any(it.is_shown for it in alerts.active)
+    return looks
+
+
+@pytest.mark.parametrize("every_s", [5, 12, 18])
+def test_a_card_on_refusals_near_its_bound_does_not_come_and_go(every_s: int) -> None:
+    def samples(now: int) -> list[Sample]:
+        return [Sample(REFUSALS, ("max_client_appends",), min(now, 480) // every_s)]
+
+    shown = looks_that_show(ActiveAlerts(Settings(storage="memory:")), samples)
+    assert shown == [*range(shown[0], shown[-1] + 1, LOOK_S)]
+    last = 480 // every_s * every_s
+    assert shown[-1] in range(last + 20, last + 35)  # half a minute after the last refusal
+
+
+def test_a_rule_of_five_minutes_is_shown_within_one() -> None:
+    def samples(now: int) -> list[Sample]:
+        return [Sample(FILES, (), 90 if now else 1), Sample(MOST_FILES, (), 100)]
+
+    shown = looks_that_show(ActiveAlerts(Settings(storage="memory:")), samples)
+    assert (shown[0], shown[-1]) == (45, 595)
 
 
 async def test_the_first_page_says_who_scrapes_and_which_rules_nobody_watches() -> None:

@@ -24,13 +24,15 @@ if TYPE_CHECKING:
     from headgate_gateway.settings import Settings
 
 # An outage stays in a window for as long after its end. So an alert on a window is shown only if
-# the last two looks alone fulfil its condition, and then while the last six do: of a few requests
-# a minute, two looks may have none.
+# the last two looks alone fulfil its condition, and then while the last six do, or fulfil what the
+# rule says for that: of a few requests a minute, two looks may have none.
 WINDOWS = (RATE_WINDOW, "10s", "30s")
 # A pending alert is shown at the second look: what one look has found may be over at the next. A
-# rule that waits for more than a minute expects that, so it is shown after a share of the rest.
+# rule that waits for more than a minute expects that, so it is shown after a share of the rest, and
+# with a few looks until its condition holds, within a minute.
 PENDING_S = 4.0
 PENDING_SHARE = 0.2
+MOST_PENDING_S = 36.0
 SCRAPED_S = 300.0  # a rule with a window of five minutes has no value after so long a pause
 
 
@@ -70,11 +72,13 @@ class ActiveAlerts:
             with suppress(NotMeasuredError):
                 self._conditions[rule] = [
                     compiled(
-                        _within(window, rule.expr),
+                        _within(window, expression),
                         {name: _within(window, expr) for name, expr in recorded.items()},
                         self._history,
                     )
-                    for window in WINDOWS
+                    for window, expression in zip(
+                        WINDOWS, (rule.expr, rule.expr, rule.still or rule.expr), strict=True
+                    )
                 ]
                 self._figures[rule] = [compiled(it, recorded, self._history) for it in rule.figures]
 
@@ -120,7 +124,8 @@ class ActiveAlerts:
                 began = now if before is None else min(before.since, now)
                 held_s, lasting_s = now - began, seconds(rule.lasting)
                 is_firing = held_s >= lasting_s
-                is_due = is_firing or held_s >= max(PENDING_S, PENDING_SHARE * (lasting_s - 60))
+                pending_s = min(PENDING_SHARE * (lasting_s - 60), MOST_PENDING_S)
+                is_due = is_firing or held_s >= max(PENDING_S, pending_s)
                 was_shown = before is not None and before.is_shown
                 is_shown = is_due and (labels in last or (was_shown and labels in lasting))
                 active.append(ActiveAlert(rule, labels, value, began, is_firing, is_shown))

@@ -232,7 +232,7 @@ STATES_OF_FILES = {
     "not_valid_yet": "is not valid yet",
     "other_hosts": "is for other hosts",
 }
-SAYING_ENDS = {"ended", "replaced", "silent"}  # causes whose sentences go on after a name
+SAYING_ENDS = {"ended", "replaced", "set", "silent"}  # causes whose sentences go on after a name
 NAMING_FILES = {"refused", "not_used"}  # causes whose sentences begin with the file
 # By the kind of a check or note.
 TITLES = {

@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from headgate_admin.model.overview import EventMark
-from headgate_gateway.telemetry.event_journal import EventKind, EventLevel, is_about
+from headgate_gateway.telemetry.event_journal import EventKind, EventLevel, in_past, is_about
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -245,7 +245,7 @@ class EventRecord:
         if event is not None and event.lasts:
             ended = max(now, event.at)
             over = replace(event, lasts=False, ended_at=ended, last_at=ended)
-            self._change(event, replace(over, sentence=past or event.sentence))
+            self._change(event, replace(over, sentence=past or in_past(event.sentence)))
 
     def _add(self, event: ConsoleEvent) -> None:
         self._last += 1

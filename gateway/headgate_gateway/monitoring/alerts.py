@@ -35,6 +35,7 @@ _READERS = total("headgate_live_readers", "job, route")
 _FEEDS = total("headgate_feeds", "job, route")
 _SSE_READERS = total("headgate_live_readers", "job, route", 'mode="sse"')
 _SLOW = total("headgate_slow_readers", "job, route")
+_REFUSALS = rate("headgate_refusals_total", "job, instance, limit")
 _SERVER_ERRORS = increase("headgate_requests_total", "job, route", SERVER_ERROR, COUNT_WINDOW)
 
 OF_EVERY_GATEWAY = (
@@ -133,13 +134,14 @@ OF_EVERY_GATEWAY = (
     Alert(
         "HeadgateRequestsRefused",
         # Fewer than 15 in five minutes are a client's mistake, such as one body that is too large.
-        f"{rate('headgate_refusals_total', 'job, instance, limit')} > 0.05",
+        f"{_REFUSALS} > 0.05",
         "2m",
         "warning",
         "{{ $labels.instance }} refused requests beyond the limit {{ $labels.limit }}.",
         "Clients are refused all the time: the console names them (Clients, Refusals). Ban or limit"
         " the loudest. Raise the setting of this name, or add gateways, if you want the requests of"
         " all.",
+        still=f"{_REFUSALS} > 0",
     ),
     Alert(
         "HeadgateStreamGrows",

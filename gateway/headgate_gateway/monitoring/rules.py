@@ -54,6 +54,9 @@ class Alert:
     is_symptom: bool = False
     # The summary of an alert that is over; "" if the summary is in the past tense itself.
     past: str = ""
+    # The condition, over a part of its window, for the console to go on showing an alert; "" if it
+    # is that of the rule. Near the bound, a part of a window has too few events of a few a minute.
+    still: str = ""
 
     @property
     def window_s(self) -> int:

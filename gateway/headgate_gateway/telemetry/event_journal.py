@@ -6,6 +6,7 @@ fields but those that its row names: no address of a client and no secret is amo
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 import time
@@ -139,6 +140,32 @@ EVENT_RULES: dict[str, EventRule] = {
 }
 # Events that go on until another line ends them.
 LASTING = frozenset(rule.ends for rule in EVENT_RULES.values() if rule.ends)
+
+
+# The past tense of verbs in reasons, which follow a name or a colon.
+_PAST = {
+    "answers": "answered",
+    "are": "were",
+    "cannot": "could not",
+    "does": "did",
+    "has": "had",
+    "is": "was",
+    "refuses": "refused",
+    "takes": "took",
+}
+_VERB = rf"({'|'.join(_PAST)})(?=[\s;]|\Z)"
+_FIRST, _ANY = re.compile(rf"\A{_VERB}"), re.compile(rf"(?<!\S){_VERB}")
+
+
+def in_past(sentence: str) -> str:
+    """Return the sentence of an event that is over: its reason is over, too."""
+    name, colon, reason = sentence.partition(": ")
+    subject, space, verb = name.partition(" ")
+    return f"{subject}{space}{_FIRST.sub(_past, verb)}{colon}{_ANY.sub(_past, reason)}"
+
+
+def _past(verb: re.Match[str]) -> str:
+    return _PAST[verb[0]]
 
 
 class JournalEvent(msgspec.Struct, frozen=True):

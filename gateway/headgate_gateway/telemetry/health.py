@@ -129,9 +129,8 @@ class HealthNote(msgspec.Struct, frozen=True):
     @property
     def past(self) -> str:
         """The sentence about the part once all is well again."""
-        cause = self.cause or Cause("")
-        words = PAST.get(cause.code, "{1} was not well")
-        return words.format(self.subject, self.name, **cause.facts)
+        code, facts = ("", {}) if self.cause is None else (self.cause.code, self.cause.facts)
+        return PAST.get(code, "{1} was not well").format(self.subject, self.name, **facts)
 
     @property
     def is_felt(self) -> bool:
