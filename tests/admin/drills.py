@@ -438,9 +438,7 @@ DRILLS = (
         ("/",),
         ("subscription orders of /v1/stream to http://127.0.0.1:", "failed"),
     ),
-    Drill(
-        "clock set", clock_set, ("/",), ("lock was set back by 7,200 s",), "clock was set back"
-    ),
+    Drill("clock set", clock_set, ("/",), ("lock was set back by 7,200 s",), "clock was set back"),
     Drill(
         "reader that does not read",
         stalled_reader,

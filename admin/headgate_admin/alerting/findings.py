@@ -227,7 +227,7 @@ FILES = {CERTIFICATE_FILE, ACCESS_FILE}
 # By the cause. All others are refused.
 STATES_OF_FILES = {
     "has_ended": "has ended",
-    "ends_now": "ends within days",
+    "ends_now": "is about to end",
     "ends_soon": "ends soon",
     "not_valid_yet": "is not valid yet",
     "other_hosts": "is for other hosts",
