@@ -84,7 +84,7 @@ def make_services(  # noqa: PLR0913 - what differs between listeners
         limits=limits,
         decodings=DecodingQueue(limits),
         release_reader=limits.release_reader,
-        shedding=Shedding(settings.limits.max_loop_lag, limits),
+        shedding=_shedding(settings, limits, running or monotonic, journal),
         quotas=quotas,
         bans=Bans(clock, quotas.client_address),
         lines=CommonHeaders(clock, settings.http.cors_origins, settings.http.write_origins),
@@ -101,6 +101,16 @@ def make_services(  # noqa: PLR0913 - what differs between listeners
         tracer=tracer,
         console_mark=console_mark,
     )
+
+
+def _shedding(
+    settings: Settings,
+    limits: ServerLimits,
+    running: Callable[[], float],
+    journal: WriteJournal | None,
+) -> Shedding:
+    process = "the server" if journal is None else f"worker {journal.number}"
+    return Shedding(settings.limits.max_loop_lag, limits, running, process)
 
 
 def reconfigure(services: Services, settings: Settings) -> None:

@@ -11,6 +11,7 @@ import pytest
 from headgate_admin.record.event_record import (
     MOST_OF_A_NAME,
     MOST_SHARED,
+    NEAR_S,
     SHARED_FOR_S,
     EventQuery,
     EventRecord,
@@ -87,6 +88,28 @@ def test_events_of_another_gateway_are_taken_once_and_follow_its_changes() -> No
     (event,) = here.after(0)
     assert (event.gateway, event.lasted, event.sequence) == ("other", 4.0, 2)
     assert here.shared(NOW) == ()
+
+
+def test_an_event_of_another_gateway_stays_one_when_its_beginning_is_corrected() -> None:
+    there, here = EventRecord(), EventRecord()
+    there.add([seen(DOWN, lasts=True)])
+    here.add_shared("other", there.shared(NOW))
+    for at, ended_at in ((NEAR_S, 30), (NEAR_S - 1, 30)):  # too far to be the same, and near
+        measured = seen(DOWN, at)
+        times = {"last_at": NOW + ended_at, "ended_at": NOW + ended_at}
+        there.end(msgspec.structs.replace(measured, **times), "it was down")
+        here.add_shared("other", there.shared(NOW))
+    (event,) = here.after(0)
+    assert (event.at, event.lasted, event.lasts) == (NOW + NEAR_S - 1, 31 - NEAR_S, False)
+
+
+def test_a_record_forgets_which_events_of_others_it_had_before_their_bound() -> None:
+    there, here = EventRecord(), EventRecord(most=2)
+    for number in range(6):
+        there.add([seen(f"{number}")])
+        here.add_shared("other", there.after(number))
+    assert [event.cause for event in here.after(0)] == ["4", "5"]
+    assert len(here._of_peers) <= 2 * 2 + 1
 
 
 def test_what_goes_on_at_a_gateway_that_is_gone_has_no_known_end() -> None:

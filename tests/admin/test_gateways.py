@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import pytest
 
 from headgate_admin.model.kinds import HealthState
 from headgate_admin.record.event_collector import EventCollector
+from headgate_admin.record.event_record import ConsoleEvent
 from headgate_admin.record.fleet import MOST_SILENT, SILENT_FOR_S, Fleet
 from headgate_admin.record.gateways import LONGEST_TEXT, MISSED_LOOKS, GatewayReport
 from headgate_gateway.features.questions.contract import PeerMetrics
+from headgate_gateway.runtime.shedding import STILL_S
+from headgate_gateway.telemetry.event_journal import STOOD_STILL, EventJournal
 from tests.admin.asking import api, page
 from tests.admin.consoles import NOW, Switchboard
 from tests.support.processes import headgate
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import wait_until
+from tests.workers.several import Several
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,6 +117,79 @@ def test_gateways_are_not_called_silent_while_redis_is_away(tmp_path: Path) -> N
         assert [it["silent_since"] for it in listed(first).values()] == [None, None]
 
 
+class Silence(NamedTuple):
+    """What is said of a gateway's silence; `lasted` is None while it goes on."""
+
+    place: str
+    sentence: str
+    since: float
+    lasted: float | None
+
+
+def silences(at: Headgate, name: str) -> list[Silence]:
+    """Return what the first page and the events say of a gateway's silence."""
+    overview = api(at, "overview")
+    cards = [("card", it, it["since"]) for it in (*overview["attention"], *overview["ended"])]
+    events = [("event", it, it["at"]) for it in api(at, "events")["events"]]
+    return [
+        Silence(place, it["sentence"], since, it["ended_at"] and it["ended_at"] - since)
+        for place, it, since in (*cards, *events)
+        if f"the gateway {name}" in it["sentence"]
+    ]
+
+
+def signal_all(number: signal.Signals, server: Several) -> None:
+    """Send a signal to all processes of a server."""
+    for pid in (server.pid, *server.workers().values()):
+        os.kill(pid, number)
+
+
+@pytest.mark.timeout(150)  # 25 s until it is silent, on a busy machine
+@pytest.mark.usefixtures("processes")
+def test_a_gateway_that_stood_still_was_silent_for_as_long_as_it_says_itself(
+    tmp_path: Path,
+) -> None:
+    with (
+        redis_server(tmp_path) as redis,
+        headgate(redis.url) as first,
+        headgate() as alone,
+        contextlib.closing(Several(redis.url, arguments=("--workers", "2"))) as stopped,
+    ):
+        stopped.start()
+        name, own = (f"127.0.0.1:{it.port}" for it in (stopped, alone))
+        wait_until(lambda: name in listed(first) and stopped.is_ready(), "both workers serve")
+
+        def now() -> float:
+            return float(api(first, "overview")["taken_at"])
+
+        began = now()
+        os.kill(alone.pid, signal.SIGSTOP)
+        signal_all(signal.SIGSTOP, stopped)
+        wait_until(lambda: now() - began > STILL_S + 1, "a look is missed")
+        os.kill(alone.pid, signal.SIGCONT)
+        short_s = now() - began
+        wait_until(lambda: silences(first, name) != [], "it is silent", within_s=60)
+        signal_all(signal.SIGCONT, stopped)
+        long_s = now() - began
+        check_silence(alone, own, "server", began, short_s, ["card"])
+        check_silence(first, name, "supervisor", began, long_s, ["card", "event"])
+
+
+def check_silence(
+    at: Headgate, name: str, process: str, since: float, lasted_s: float, places: list[str]
+) -> None:
+    """Wait until it is told as over at these places, by its own measure."""
+    wait_until(
+        lambda: [it.place for it in silences(at, name) if it.lasted is not None] == places,
+        "it has said so",
+        lambda: f"{silences(at, name)}",
+    )
+    for it in silences(at, name):
+        assert f"was silent: the {process} stood still for " in it.sentence
+        assert it.since == pytest.approx(since, abs=2)
+        assert it.lasted == pytest.approx(lasted_s, abs=2)
+
+
 # ---------------------------------------------------------------- what a gateway is told
 
 
@@ -129,6 +209,12 @@ class Looks:
         self.fleet.own.update(self.now, GatewayReport(name="here", host="a"))
         totals = {it: f'{{"routes": {{}}, "gateway": {of.decode()}}}' for it, of in sent.items()}
         self.fleet.take(self.now, [PeerMetrics(totals, is_whole)], 5)
+
+    @property
+    def instance(self) -> str:
+        """The unique name of the only other gateway."""
+        (only,) = self.fleet.events
+        return only
 
     @property
     def others(self) -> list[GatewayView]:
@@ -187,13 +273,53 @@ def test_a_gateway_that_was_stopped_is_silent_since_its_last_report_of_its_own()
         looks.look(last)
     for _ in range(MISSED_LOOKS):
         looks.look()
-    events.note_findings(looks.now, looks.fleet.findings())
+    events.note_findings(looks.now, tuple(looks.fleet.findings()))
     looks.look(msgspec.structs.replace(last, at=looks.now))
     assert (looks.states(), looks.findings()) == (["serving"], [])
     events.note_findings(looks.now, ())
     (event,) = events.record.after(0)
     assert (event.at, event.ended_at) == (stopped_at, looks.now)
     assert event.lasted == 5 * (3 + MISSED_LOOKS + 1)
+    journal = EventJournal()
+    journal.note(STOOD_STILL, {"process": "the server", "for_s": 27.0})
+    (still,) = journal.events_after(0).events
+    still = msgspec.structs.replace(still, at=stopped_at + 1, ended_at=stopped_at + 28)
+    events.record.add([still])
+    (shared,) = events.record.after(event.sequence)
+    shared = msgspec.structs.replace(shared, gateway=looks.instance)
+    for _ in range(2):  # also when it has been told already
+        measured = tuple(looks.fleet.findings([shared]))
+        events.note_findings(looks.now, measured)
+        assert [(it.since, it.ended_at) for it in measured] == [(stopped_at + 1, stopped_at + 28)]
+    (event,) = (it for it in events.record.after(0) if it.kind == "attention")
+    assert (event.at, event.lasted, event.lasts) == (stopped_at + 1, 27.0, False)
+    assert event.sentence.endswith("was silent: the server stood still for 27.0 s")
+
+
+@pytest.mark.parametrize(
+    ("process", "ahead", "since"),
+    [("the supervisor", 0.0, [NOW]), ("the server", 40.0, [NOW - 40]), ("worker 1", 0.0, [])],
+    ids=["all", "its clock is ahead", "a worker alone"],
+)
+def test_a_gateway_was_silent_while_it_stood_still_though_no_look_has_missed_it(
+    process: str, ahead: float, since: list[float]
+) -> None:
+    looks = Looks()
+    looks.look(msgspec.structs.replace(THERE, at=looks.now + 5 + ahead))
+    still = ConsoleEvent(
+        sequence=1,
+        kind="server",
+        cause=STOOD_STILL,
+        subject=f"{process} 12.0",
+        level="warning",
+        sentence=f"{process} stood still for 12.0 s",
+        at=NOW,
+        last_at=NOW + 12,
+        ended_at=NOW + 12,
+        gateway=looks.instance,
+    )
+    found = [(it.since, it.ended_at) for it in looks.fleet.findings([still])]
+    assert found == [(at, at + 12) for at in since]
 
 
 @pytest.mark.parametrize(

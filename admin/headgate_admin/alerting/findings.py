@@ -68,6 +68,7 @@ class IncidentFinding(NamedTuple):
     advice: str = ""  # what an alert's rule says on its causes
     step: NextStep | None = None  # None for that of its rule or its part
     about: HealthNote = HealthNote("")
+    ended_at: float | None = None  # of what is over, and was measured
     past: str = ""  # the sentence once it is over; "" if that is in the past tense itself
 
     @property

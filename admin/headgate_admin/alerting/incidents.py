@@ -48,13 +48,15 @@ class Incidents:
         self._mutes: dict[str, tuple[Attention, Mute]] = {}  # the incident as it was muted
 
     def update(
-        self, now: float, present: Iterable[IncidentFinding], samples: Iterable[Sample] = ()
+        self, now: float, found: Sequence[IncidentFinding], samples: Iterable[Sample] = ()
     ) -> None:
-        """Take the present findings; an incident that has none any more has ended.
+        """Take what was found; an incident that is not among it any more has ended.
 
         The metrics say which failovers were over before they could be seen.
         """
-        findings = sorted(present, key=lambda it: (_ORDER[it.level], it.key))
+        over = (it for it in found if it.ended_at is not None)
+        findings = [it for it in found if it.ended_at is None]
+        findings.sort(key=lambda it: (_ORDER[it.level], it.key))
         self._note_begun(now, findings)
         symptoms = self._symptoms(now, findings)
         shown = [
@@ -63,7 +65,7 @@ class Incidents:
             if it.id not in self._causes and self._over.get(it.id, -RECENT_S) < now
         ]
         before, self.attention = self.attention, tuple(shown)
-        self._end(now, before, self._failovers.found(now, samples))
+        self._end(now, before, (*self._failovers.found(now, samples), *over))
         self._past = {it.id: it.past for it in findings}
         shown_now = {it.id: it for it in self.attention}
         self._mutes = {
@@ -129,14 +131,14 @@ class Incidents:
         """
         goes_on = {it.id for it in self.attention} | self._causes.keys()
         ended = [
-            replace(
-                it,
-                ended_at=now,
-                note="",
-                mute=None,
-                sentence=self._past.get(it.id) or it.sentence,
-            )
-            for it in (*(self._attention(it, ()) for it in over), *before)
+            replace(self._attention(it, ()), ended_at=it.ended_at or now)
+            for it in over
+            if it.id not in goes_on
+        ]
+        goes_on |= {it.id for it in ended}
+        ended += [
+            replace(it, ended_at=now, mute=None, sentence=self._past.get(it.id) or it.sentence)
+            for it in before
             if it.id not in goes_on and not it.note
         ]
         again = goes_on | {it.id for it in ended}

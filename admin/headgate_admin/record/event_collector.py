@@ -10,9 +10,10 @@ from headgate_gateway.features.questions.contract import TakeEvents
 from headgate_gateway.telemetry.event_journal import JOURNAL, JournalEvent, ProcessEvents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from headgate_admin.alerting.findings import IncidentFinding
+    from headgate_admin.record.event_record import ConsoleEvent
     from headgate_gateway.features.questions.process_source import ProcessSource
 
 
@@ -24,6 +25,7 @@ class EventCollector:
         self._after: dict[str, int] = {}
         self._findings: dict[str, IncidentFinding] = {}
         self.record = EventRecord()
+        self._newest = 0  # the sequence of the last event of `new`
 
     async def look(self) -> None:
         """Take what has happened since the last look."""
@@ -40,19 +42,26 @@ class EventCollector:
         """Take the events of this process."""
         self._take(JOURNAL.events_after(self._after.get(JOURNAL.process, 0)))
 
-    def note_findings(self, now: float, findings: Iterable[IncidentFinding]) -> None:
+    def new(self) -> list[ConsoleEvent]:
+        """Return the events that were recorded or have changed since the last call."""
+        found = self.record.after(self._newest)
+        self._newest = found[-1].sequence if found else self._newest
+        return found
+
+    def note_findings(self, now: float, findings: Sequence[IncidentFinding]) -> None:
         """Record which findings have begun, and which are over.
 
         Health checks are left out: what they find has log lines, which are events of their own.
         """
-        present = {it.id: it for it in findings if it.key[0] != "check"}
+        over = [it for it in findings if it.ended_at is not None]
+        present = {it.id: it for it in findings if it.key[0] != "check" and it not in over}
         known = {key: it.level for key, it in self._findings.items()}
         began = [it for key, it in present.items() if known.get(key) != it.level]
         ended = [it for key, it in self._findings.items() if key not in present]
         self._findings = present
         self.record.add(_of_finding(it, now) for it in began)
-        for it in ended:
-            self.record.end(_of_finding(it, now), it.past)
+        for it in (*over, *ended):
+            self.record.end(_of_finding(it, it.ended_at or now), it.past)
 
     def _take(self, *answers: ProcessEvents) -> None:
         """Record these events, all together: one process may end what another has begun."""
@@ -75,5 +84,6 @@ def _of_finding(item: IncidentFinding, now: float) -> JournalEvent:
         route=item.route,
         at=min(item.since or now, now),
         last_at=now,
+        ended_at=item.ended_at,
         lasts=True,
     )

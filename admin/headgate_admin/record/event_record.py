@@ -22,6 +22,8 @@ MOST_EVENTS = 2_000
 HOUR_S = 3600.0
 AGAIN_S = 60.0  # a repetition within this time is the same event, with a count
 MOST_OF_A_NAME = 100  # events of one name in AGAIN_S; further ones are one event with a count
+# Reports are five seconds apart, and clocks that differ by less than 12 s are taken for the same.
+NEAR_S = 20.0
 MOST_SHARED = 32  # of the newest own ones, some 16 KiB beside the figures of this gateway
 # The others look every five seconds; older events would be stored in Redis again and again.
 SHARED_FOR_S = 300.0
@@ -112,7 +114,7 @@ class EventRecord:
         self._most = most
         self._events: dict[int, ConsoleEvent] = {}  # by id, in the order of their sequences
         self._by_key: dict[tuple[str, str], int] = {}  # by cause and subject
-        self._of_peers: dict[tuple[str, tuple[str, str], float], int] = {}
+        self._of_peers: dict[tuple[str, int], int] = {}  # by a gateway and the id there
         self._counted: dict[str, tuple[float, int]] = {}  # the names of EVENT_RULES
         self._last = 0
 
@@ -165,8 +167,12 @@ class EventRecord:
                 self._begin(occurrence)
 
     def end(self, seen: JournalEvent, past: str) -> None:
-        """Record that what was seen is over, with a sentence in the past tense if there is one."""
-        self._end((seen.cause, seen.subject), seen.last_at, past)
+        """Record that what was seen is over, with a sentence in the past tense if there is one.
+
+        When it began and ended counts if both were measured, also after its end is recorded.
+        """
+        began = None if seen.ended_at is None else seen.at
+        self._end((seen.cause, seen.subject), seen.last_at, past, began)
 
     def shared(self, now: float) -> tuple[ConsoleEvent, ...]:
         """Return the newest events of this gateway in the last minutes, for the others."""
@@ -181,10 +187,12 @@ class EventRecord:
 
     def add_shared(self, gateway: str, events: Iterable[ConsoleEvent]) -> None:
         """Record the events that another gateway has shared."""
+        if len(self._of_peers) > 2 * self._most:  # not at each event
+            self._of_peers = {it: of for it, of in self._of_peers.items() if of in self._events}
         for event in events:
             if not all(map(math.isfinite, (event.at, event.last_at, event.ended_at or 0.0))):
                 continue
-            identity = (gateway, event.key, event.at)
+            identity = (gateway, event.id)
             known = self._events.get(self._of_peers.get(identity, 0))
             if known is None:
                 self._add(replace(event, gateway=gateway))
@@ -194,7 +202,7 @@ class EventRecord:
 
     def keep_gateways(self, present: Collection[str]) -> None:
         """Leave open the end of what went on at gateways that are not `present` any more."""
-        for (gateway, _, _), identity in list(self._of_peers.items()):
+        for (gateway, _), identity in list(self._of_peers.items()):
             event = self._events.get(identity)  # a change may push another one out
             if event is not None and event.lasts and gateway not in present:
                 self._change(event, replace(event, lasts=False))
@@ -216,7 +224,7 @@ class EventRecord:
             level=new.level,
             sentence=new.sentence,
             last_at=max(same.last_at, new.last_at),
-            ended_at=None,
+            ended_at=new.ended_at,
             lasts=new.lasts,
             count=same.count + (0 if is_known else new.count),
         )
@@ -240,11 +248,14 @@ class EventRecord:
         sentence = f"{new.sentence} {OTHERS}"
         return replace(new, subject="*", sentence=sentence, lasts=False)
 
-    def _end(self, key: tuple[str, str], now: float, past: str = "") -> None:
+    def _end(
+        self, key: tuple[str, str], now: float, past: str = "", began: float | None = None
+    ) -> None:
         event = self._events.get(self._by_key.get(key, 0))
-        if event is not None and event.lasts:
-            ended = max(now, event.at)
-            over = replace(event, lasts=False, ended_at=ended, last_at=ended)
+        if event is not None and (event.lasts if began is None else abs(event.at - began) < NEAR_S):
+            at = event.at if began is None else began
+            ended = max(now, at)
+            over = replace(event, lasts=False, at=at, ended_at=ended, last_at=ended)
             self._change(event, replace(over, sentence=past or in_past(event.sentence)))
 
     def _add(self, event: ConsoleEvent) -> None:
@@ -262,7 +273,6 @@ class EventRecord:
             oldest = self._events.pop(next(iter(self._events)))
             if self._by_key.get(oldest.key) == oldest.id:
                 del self._by_key[oldest.key]
-            self._of_peers.pop((oldest.gateway, oldest.key, oldest.at), None)
 
 
 def _state(event: ConsoleEvent) -> tuple[object, ...]:

@@ -17,6 +17,7 @@ from headgate_admin.record.gateways import GatewayView, Peer, parse_report, repo
 from headgate_admin.record.processes import ProcessRecord, ProcessView
 from headgate_gateway.features.questions.contract import LONGEST_FIGURES, PeerMetrics, ShareMetrics
 from headgate_gateway.telemetry import metrics
+from headgate_gateway.telemetry.event_journal import STOOD_STILL
 from headgate_gateway.telemetry.health import Cause, HealthNote
 
 if TYPE_CHECKING:
@@ -104,20 +105,31 @@ class Fleet:
         named = (replace(it, **own) if it.is_this else it for it in self.views)
         return GatewaysView(now, self.processes.views, tuple(named))
 
-    def findings(self) -> Iterator[IncidentFinding]:
-        """Yield a finding for each gateway that is silent and has not announced that it stops."""
-        for it in self.views:
+    def findings(self, new: Iterable[ConsoleEvent] = ()) -> Iterator[IncidentFinding]:
+        """Yield a finding for each gateway that is silent and has not announced that it stops.
+
+        By the new events one that stood still says so, and knows best how long it was silent.
+        """
+        found = (it for it in new if it.cause == STOOD_STILL)
+        still = {it.gateway: it for it in found if not it.subject.startswith("worker ")}
+        for instance, peer in (("", self.own), *self._others.items()):
+            it, event = peer.view(is_this=not instance), still.get(instance)
+            where = f"{it.name} on {it.host}" if it.host else it.name
+            silence = IncidentFinding(
+                *(("gateway", where), "bad", "a gateway is silent"),
+                f"the gateway {where} is silent: it shares this log, and did not say it stops",
+                alert="HeadgateDown",
+                since=it.silent_since,
+                about=HealthNote("gateway", where, Cause("silent")),
+                past=f"the gateway {where} was silent",
+            )
             if it.silent_since is not None and it.state.level != "good":
-                where = f"{it.name} on {it.host}" if it.host else it.name
-                words = (
-                    f"the gateway {where} is silent: it shares this log, and did not say it stops"
-                )
-                yield IncidentFinding(
-                    *(("gateway", where), "bad", "a gateway is silent", words),
-                    alert="HeadgateDown",
-                    since=it.silent_since,
-                    about=HealthNote("gateway", where, Cause("silent")),
-                    past=f"the gateway {where} was silent",
+                yield silence
+            if event is not None and event.ended_at is not None and it.name:
+                since, ended_at = (at - it.clock_skew for at in (event.at, event.ended_at))
+                past = f"{silence.past}: {event.sentence}"
+                yield silence._replace(
+                    level="warning", sentence=past, since=since, ended_at=ended_at, past=past
                 )
 
     def live(self, prefix: str) -> Row | None:

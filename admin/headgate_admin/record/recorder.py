@@ -80,7 +80,7 @@ class Recorder:
         """Look again and again, until cancelled."""
         while True:
             began = self._setup.clock()
-            for step in (self.look, self.events.look, self._renew_bans):
+            for step in (self.events.look, self.look, self._renew_bans):
                 try:
                     await step()
                 except TimeoutError:
@@ -135,7 +135,7 @@ class Recorder:
         subjects = await subjects_of(self._source, self.alerts, self._setup.settings)
         found = (
             *findings.findings(health, samples, self.alerts, self._setup.settings, subjects),
-            *self.fleet.findings(),
+            *self.fleet.findings(self.events.new()),
             *self.traffic.findings(now),
         )
         self.incidents.update(now, found, samples)

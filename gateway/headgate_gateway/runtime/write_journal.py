@@ -90,6 +90,7 @@ class WriteJournal:
         """
         self._memory = mmap.mmap(descriptor, workers * (_MARK + RING_BYTES))
         self._marks = memoryview(self._memory)[: workers * _MARK].cast("Q")
+        self.number = number
         self._own = number - 1
         self._marks_bytes = workers * _MARK
         self._seen_marks = self._memory[: self._marks_bytes]

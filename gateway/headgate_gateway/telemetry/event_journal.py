@@ -25,13 +25,15 @@ EventLevel = Literal["good", "warning", "bad"]
 MOST_UNTAKEN = 1000
 MOST_AT_ONCE = 200  # in one answer, which is a message between processes
 LONGEST_FIELD = 300  # characters; a reason of Redis or of the system is shorter
+STOOD_STILL = "process.stood_still"  # of the gateway, which was silent meanwhile, or of a worker
 
 
 class EventRule(NamedTuple):
     """A rule that makes log lines of one name events.
 
     `about` are the fields that say what it concerns: two lines with the same are one event. The
-    event goes on until a line whose rule `ends` it. A line without a `sentence` only ends one.
+    event goes on until a line whose rule `ends` it. A line without a `sentence` only ends one. The
+    field `lasted` has the seconds that an event lasted, up to its line.
     """
 
     kind: EventKind
@@ -39,6 +41,7 @@ class EventRule(NamedTuple):
     sentence: str = ""
     about: tuple[str, ...] = ()
     ends: str = ""
+    lasted: str = ""
 
 
 EVENT_RULES: dict[str, EventRule] = {
@@ -50,6 +53,15 @@ EVENT_RULES: dict[str, EventRule] = {
     "server.reload_refused": EventRule("server", "bad", "a reload was refused: {problems}"),
     "server.drain_incomplete": EventRule(
         "server", "warning", "readers or requests were left after {grace_s} s of draining"
+    ),
+    # Each has a duration of its own, so two within a minute are two events.
+    STOOD_STILL: EventRule(
+        "server",
+        "warning",
+        "{process} stood still for {for_s} s",
+        ("process", "for_s"),
+        "",
+        "for_s",
     ),
     "clock.set": EventRule("server", "warning", "the clock of the machine was set"),
     "tls.certificate_read": EventRule(
@@ -171,6 +183,7 @@ def _past(verb: re.Match[str]) -> str:
 class JournalEvent(msgspec.Struct, frozen=True):
     """An event as one process saw it `count` times, from `at` to `last_at` (epoch seconds).
 
+    `ended_at` is set if its line says how long it lasted.
     `cause` is the name of the log line, and `subject` what it is about. It ends an event of the
     cause `ends` about the same; without a `sentence`, it does no more than that. `stream` is the
     name of the one stream that it is about, or with a * at its end the beginning of the names of
@@ -190,6 +203,7 @@ class JournalEvent(msgspec.Struct, frozen=True):
     lasts: bool = False
     count: int = 1
     stream: str | None = None
+    ended_at: float | None = None
 
 
 def is_about(stream: str | None, name: str) -> bool:
@@ -272,6 +286,7 @@ def _text(value: object) -> str:
 
 
 def _occurrence(event: str, rule: EventRule, fields: _Fields, now: float) -> JournalEvent:
+    lasted_s = float(fields[rule.lasted] or 0)
     return JournalEvent(
         sequence=0,
         cause=event,
@@ -281,8 +296,9 @@ def _occurrence(event: str, rule: EventRule, fields: _Fields, now: float) -> Jou
         level=rule.level,
         sentence=rule.sentence.format_map(fields),
         route=fields["route"] or None,
-        at=now,
+        at=now - lasted_s,
         last_at=now,
+        ended_at=now if lasted_s else None,
         lasts=event in LASTING,
         stream=f"{fields['prefix']}*" if fields["prefix"] else fields["stream"] or None,
     )

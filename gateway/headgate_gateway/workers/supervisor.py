@@ -20,12 +20,14 @@ from headgate_gateway.features.questions.process_source import (
     Restarts,
 )
 from headgate_gateway.process import serve
+from headgate_gateway.process.clock_watch import running_s
 from headgate_gateway.process.inherited_sockets import InheritedSockets
 from headgate_gateway.process.listening import bound, explaining, open_admin, open_front
 from headgate_gateway.process.reconfiguration import check_fixed
 from headgate_gateway.process.reloader import Reloader
 from headgate_gateway.process.running_servers import AddressFile
 from headgate_gateway.process.service_manager import ServiceManager
+from headgate_gateway.runtime.shedding import LoopLag
 from headgate_gateway.runtime.write_journal import share_memory
 from headgate_gateway.settings import Address
 from headgate_gateway.settings.sections.admin import AdminSettings
@@ -85,6 +87,9 @@ async def _run(settings: Settings, reread: Reread, inherited: InheritedSockets) 
         supervisor = Supervisor(settings, reread_at_port, console.digest, manager, front, shared)
         opened.push_async_callback(manager.stop)
         at_admin = inherited.at(settings.admin.listen)
+        lag = LoopLag(running_s, "the supervisor")
+        lag.start()
+        opened.callback(lag.stop)
         await open_admin(supervisor, supervisor.reloader, console, opened, at_admin)
         serve.on_stop_signals(supervisor.ask_to_stop, supervisor.cut)
         serve.on_hangup(supervisor.ask_to_stop, supervisor.reloader.start)
