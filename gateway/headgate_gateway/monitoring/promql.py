@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Result: TypeAlias = "Values | float"
 Expression: TypeAlias = "Callable[[], Result]"
 OF_A_SCRAPE = {"job", "instance"}
-_TOKEN = re.compile(r'\d+(?:\.\d+)?(?:e[-+]?\d+)?(?!\w)|"[^"]*"|[\w:]+|=~|[<>=]=|\S')
+_WORD = re.compile(r'\d+(?:\.\d+)?(?:e[-+]?\d+)?(?!\w)|"[^"]*"|[\w:]+|=~|[<>=]=|\S')
 _COMPARE: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     ">": operator.gt,
@@ -57,68 +57,68 @@ def compiled(text: str, recorded: Mapping[str, str], history: SeriesHistory) -> 
 
 
 class _Parser:
-    """A parser at one of the tokens of an expression."""
+    """A parser at one of the words of an expression."""
 
     def __init__(self, text: str, recorded: Mapping[str, str], history: SeriesHistory) -> None:
         self._text = text
-        self._tokens = _TOKEN.findall(text)
+        self._words = _WORD.findall(text)
         self._at = 0
         self._recorded = recorded
         self._history = history
 
     @property
-    def _token(self) -> str:
-        """The present token; "" at the end."""
-        return self._tokens[self._at] if self._at < len(self._tokens) else ""
+    def _word(self) -> str:
+        """The present word; "" at the end."""
+        return self._words[self._at] if self._at < len(self._words) else ""
 
     def _take(self, expected: str = "") -> str:
-        token = self._token
-        if expected and token != expected:
-            raise ValueError(f"{expected} is missing before {token!r} in {self._text}")
+        word = self._word
+        if expected and word != expected:
+            raise ValueError(f"{expected} is missing before {word!r} in {self._text}")
         self._at += 1
-        return token
+        return word
 
-    def _takes(self, token: str) -> bool:
-        """Return whether the present token is this one, and take it then."""
-        is_there = self._token == token
+    def _takes(self, word: str) -> bool:
+        """Return whether the present word is this one, and take it then."""
+        is_there = self._word == word
         self._at += is_there
         return is_there
 
     def end(self) -> None:
-        """Raise ValueError if more tokens follow."""
-        if self._token:
-            raise ValueError(f"{self._token!r} is not understood in {self._text}")
+        """Raise ValueError if more words follow."""
+        if self._word:
+            raise ValueError(f"{self._word!r} is not understood in {self._text}")
 
     def binary(self, level: int = 0) -> Expression:
         """Return an expression whose operators bind as tightly as those of a level, or more."""
         if level == len(_LEVELS):
             return self._operand()
         left = self.binary(level + 1)
-        while self._token in _LEVELS[level]:
+        while self._word in _LEVELS[level]:
             symbol = self._take()
             on = self._labels() if self._takes("on") else None
             left = _applied(symbol, left, self.binary(level + 1), on)
         return left
 
     def _operand(self) -> Expression:
-        token = self._take()
-        if token == "(":
+        word = self._take()
+        if word == "(":
             inner = self.binary()
             self._take(")")
             return inner
-        if token[:1].isdigit():
-            number = float(token)
+        if word[:1].isdigit():
+            number = float(word)
             return lambda: number
-        if token in self._recorded:
-            return compiled(self._recorded[token], self._recorded, self._history)
-        if token in {"sum", "max"}:
+        if word in self._recorded:
+            return compiled(self._recorded[word], self._recorded, self._history)
+        if word in {"sum", "max"}:
             self._take("by")
             by = self._labels()
             self._take("(")
-            inner = self._summed(by) if token == "sum" else _largest(self.binary(), by)
-        elif self._token == "(" and token not in {"by", "on"}:
+            inner = self._summed(by) if word == "sum" else _largest(self.binary(), by)
+        elif self._word == "(" and word not in {"by", "on"}:
             self._take("(")
-            inner = self._call(token)
+            inner = self._call(word)
         else:
             self._at -= 1
             return self._series(None)
@@ -152,7 +152,7 @@ class _Parser:
 
     def _summed(self, by: tuple[str, ...]) -> Expression:
         """Return the sum of a selection or of its growth, which is then kept as sums alone."""
-        function = self._token
+        function = self._word
         if function not in {"rate", "increase"}:
             return self._series(by)
         self._take()
