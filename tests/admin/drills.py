@@ -407,7 +407,7 @@ DRILLS = (
     Drill("full disk", full_disk, ("/",), ("left for /v1/stream",)),
     Drill("nearly used quota", nearly_used_quota, ("/",), ("uses 9", "of max_storage_size")),
     Drill("refused certificate", refused_certificate, ("/",), ("certificate", "server.pem")),
-    Drill("ending certificate", ending_certificate, ("/",), ("server.pem", "ends at")),
+    Drill("ending certificate", ending_certificate, ("/",), ("server.pem", "ends at", "openssl")),
     Drill("killed worker", killed_worker, ("/",), ("worker 2", "was killed by SIGKILL")),
     Drill(
         "leaked token",

@@ -24,10 +24,11 @@ from headgate_gateway.background import at_once
 from headgate_gateway.features.questions.loudest import LoudestList, StreamLoad
 from headgate_gateway.features.questions.process_source import Health
 from headgate_gateway.settings.loading import load
-from headgate_gateway.telemetry.health import Cause, HealthNote
+from headgate_gateway.telemetry.health import CERTIFICATE_FILE, Cause, HealthNote
 from headgate_gateway.telemetry.metrics import Sample, gauge
 from tests.admin.consoles import Switchboard
 from tests.admin.drills import Origin
+from tests.support.certificates import Authority
 from tests.support.http1 import ask
 from tests.support.processes import AT_ONCE, HEADGATE, Headgate, headgate
 from tests.support.redis_servers import redis_server
@@ -211,6 +212,17 @@ def test_the_first_commands_make_a_stream_append_and_follow_as_they_are_printed(
         said = [machine.types(create), machine.types(append), machine.types(f"{follow} -m 2; true")]
     for words, status in zip(said, ("201 Created", "204 No Content", "Hello"), strict=True):
         assert status in words
+
+
+def test_the_next_command_about_a_certificate_reads_it_without_a_file_of_settings(
+    tmp_path: Path,
+) -> None:
+    paths = Authority("authority", tmp_path / "authority.pem").issue(days=1).write(tmp_path)
+    odd = paths.certificate.rename(tmp_path / f"it's {PWNED}.pem")
+    note = HealthNote(CERTIFICATE_FILE, str(odd), Cause("ends_now", {"reason": "ends"}))
+    finding = IncidentFinding(("check", note.name), "bad", "t", "It ends.", about=note)
+    machine = Machine(tmp_path, Headgate(), load(None, {}, {"storage": "memory:"}))
+    assert "notAfter=" in machine.types(next_step(finding, machine.settings).command)
 
 
 def test_a_request_takes_a_url_as_it_is_without_its_credentials(tmp_path: Path) -> None:

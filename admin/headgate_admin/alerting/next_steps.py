@@ -17,6 +17,7 @@ from headgate_gateway.settings import redacted_origin
 from headgate_gateway.settings.log_kinds.file import folder
 from headgate_gateway.settings.reached import console_url
 from headgate_gateway.settings.reading.files import whole
+from headgate_gateway.telemetry.health import CERTIFICATE_FILE
 
 if TYPE_CHECKING:
     from headgate_admin.alerting.findings import IncidentFinding
@@ -59,6 +60,8 @@ def next_step(it: IncidentFinding, settings: Settings) -> NextStep:
         command = _of_route(routes[0], it, settings) if routes else TOP
     if command == CHECK and settings.file:
         command = f"{CHECK} {_config(settings)}"
+    elif command == CHECK and it.about.kind == CERTIFICATE_FILE:  # of variables, unknown to a shell
+        command = f"openssl x509 -noout -subject -dates -in {shlex.quote(it.about.subject)}"
     elif command.startswith((TOP, EVENTS, SUBSCRIPTIONS, LARGEST)):
         command = f"{command} {at_this_server(settings)}"
     file = settings.file
