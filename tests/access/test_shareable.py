@@ -18,6 +18,11 @@ SAME = (
     "https://h:8443/v1/stream/a%20b/user@example.com?a=b@c",
     "/v1/stream/by/key=5?author=ann&monkey=1",
     "/v1/stream/a%3Fb%23c",
+    "/v1/stream/a//b:c/d",
+    "http://[::1]:80/s",
+    "http://[::1]/s",
+    "http://h:80",
+    "http://h:/s",
     "no URL",
 )
 CLEANED = {
@@ -39,6 +44,10 @@ CLEANED = {
     "//ann:x@h/s": "//h/s",
     "https:ann:x@h/s": "h/s",
     "ann:x@h/s": "h/s",
+    "http:/ann:x@h/s": "http:/h/s",
+    "/s?jwt=x&X-Amz-Credential=y&passwd=z": "/s",
+    "/s?to=http://ann:x@h/&a=1": "/s?a=1",
+    "/s?to=http%3A%2F%2Fann%3Ax%40h%2F": "/s",
     "%2F%2Fann:x@h/s": "h/s",
 }
 UNCLEAR = (
@@ -47,6 +56,11 @@ UNCLEAR = (
     "/s;a;signature=x",
     "/s%23token=x",
     "https://ann:x%40h/s",
+    "curl http://ann:x@h/s",
+    "/s/http://ann:x@h/s",
+    "http://ann:x/y@h/s",
+    "http://ann:x?y@h/s",
+    "//ann:1x/y@h/s",
     "/s%" + "25" * 12 + "3Fa",
 )
 
@@ -97,7 +111,19 @@ def test_a_shareable_url_names_no_token_and_is_shareable_as_it_is(url: str) -> N
 
 
 def test_the_longest_hostile_url_takes_less_than_a_turn() -> None:
-    for piece in ("//@", "token", "?&;#", "%25", "a@", "=token", "[" * 100):
+    for piece in (
+        "//@",
+        "token",
+        "?&;#",
+        "%25",
+        "a@",
+        "=token",
+        "[" * 100,
+        "/",
+        "//a",
+        ":",
+        "//a:",
+    ):
         url = (piece * 8192)[:8192]
         began = time.perf_counter()
         shareable(url)

@@ -25,16 +25,22 @@ LONGEST_TOKEN = 8 * 1024  # a header line is no longer, so neither is a token el
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE)
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _LIKE_TOKEN = re.compile(r"token=", re.IGNORECASE)
-# A name in a query such as access_token, X-Amz-Signature, key[] or rk.
+# A name in a query or of a header field such as access_token, X-Amz-Signature, key[] or rk.
 _SECRET_NAME = re.compile(
-    "token|secret|signature|password"
+    "token|secret|signature|passw|credential|jwt"
     f"|(?<![a-z0-9])(?:{'|'.join(sorted(SECRET_PARAMETERS))})(?![a-z0-9])",
     re.IGNORECASE,
 )
 # The beginning of a URL up to its host, which is no path: a name and a password before an @.
-_USERINFO = re.compile(r"((?:[a-z][a-z0-9+.-]*:)?[/\\]{2,})?[^/\\?#]*@", re.IGNORECASE)
+# Browsers take any number of slashes after a scheme.
+_SCHEME = "[a-z][a-z0-9+.-]*:"
+_USERINFO = re.compile(rf"({_SCHEME}[/\\]+|[/\\]{{2,}})?[^/\\?#]*@", re.IGNORECASE)
+_USERINFO_WITHIN = re.compile(r"[/\\]{2}[^/\\?#]*@")  # of a URL that is not at the beginning
+# A host with a port that is none: the beginning of a password with a slash or a question mark.
+_NO_PORT = re.compile(rf"(?:{_SCHEME})?[/\\]{{2}}[^/\\\[]*:(?!\d*(?:[/\\]|$))", re.IGNORECASE)
 _MARKS = re.compile("[?&;#]")  # after which a query, its next part or a fragment begins
-_DECODINGS = 8  # a link that went through more programs, each of which encoded it, is not shared
+# A link that went through more programs, each of which encoded it, or has more names is not shared.
+_DECODINGS = 8
 _COOKIE = re.compile(rf"(?:^|;)\s*{re.escape(READER_COOKIE)}=\"?([A-Za-z0-9._~+/=-]+)\"?\s*(?=;|$)")
 
 
@@ -98,12 +104,13 @@ def shareable(url: str) -> str:
     It is empty if what is left may still hide a secret, such as one in a percent-encoded query.
     """
     place, _, query = NOT_IN_FIELDS.sub("", url).partition("#")[0].strip().partition("?")
-    while found := _USERINFO.match(place):
-        place = f"{found[1] or ''}{place[found.end() :].lstrip()}"
+    for _ in range(_DECODINGS):
+        if found := _USERINFO.match(place):
+            place = f"{found[1] or ''}{place[found.end() :].lstrip()}"
     decoded = _decoded(place)
-    if _USERINFO.match(decoded) or any(map(_names_secret, _MARKS.split(decoded)[1:])):
+    if _may_hide_password(decoded) or any(map(_names_secret, _MARKS.split(decoded)[1:])):
         return ""
-    rest = "&".join(part for part in query.split("&") if not _names_secret(_decoded(part)))
+    rest = "&".join(part for part in query.split("&") if not _has_secret(_decoded(part)))
     return (f"{place}?{rest}" if rest else place).strip()
 
 
@@ -116,10 +123,25 @@ def _decoded(text: str) -> str:
     return f"?{PARAMETER}="
 
 
+def names_secret(name: str) -> bool:
+    """Return whether a parameter of a query or a header field of this name may be a secret."""
+    return _SECRET_NAME.search(name) is not None
+
+
+def _may_hide_password(place: str) -> bool:
+    """Return whether a URL without a query may have userinfo at a place where none is cut out."""
+    return any((_USERINFO.match(place), _USERINFO_WITHIN.search(place), _NO_PORT.match(place)))
+
+
+def _has_secret(decoded: str) -> bool:
+    """Return whether a part of a query names a secret, or is a URL with userinfo."""
+    return _names_secret(decoded) or _USERINFO_WITHIN.search(decoded) is not None
+
+
 def _names_secret(decoded: str) -> bool:
     """Return whether a part of a query, or a query within it, names a secret."""
     names = (it.partition("=") for it in _MARKS.split(decoded))
-    return any(equals and _SECRET_NAME.search(name) for name, equals, _ in names)
+    return any(equals and names_secret(name) for name, equals, _ in names)
 
 
 def without_credential(headers: MultiMapping[str]) -> CIMultiDict[str]:

@@ -12,13 +12,13 @@ from headgate_admin.model.streams import ExplainedMethod, RequestToExplain
 from headgate_admin.pages.console_page import ConsolePage, MenuEntry
 from headgate_admin.pages.rendering import TemplatePage, link
 from headgate_admin.pages.visit import choice, streams_url
-from headgate_gateway.access.credentials import shareable
+from headgate_gateway.access.credentials import names_secret, shareable
 
 if TYPE_CHECKING:
     from headgate_admin.pages.visit import Visit
 
 PATH = "/caches"
-_SECRET = frozenset({"authorization", "cookie"})
+_PROOFS = frozenset({"cookie", "dpop"})  # besides names that say so themselves
 METHODS: tuple[ExplainedMethod, ...] = get_args(ExplainedMethod)
 # Characters. Longer ones are cut in chats and mails, or refused on the way.
 LONGEST_ADDRESS = 2000
@@ -92,7 +92,12 @@ def _written(target: str) -> str:
 def _without_credentials(headers: str) -> str:
     """Return the lines that were entered without credentials, to be shown again."""
     lines = headers.splitlines(keepends=True)
-    return "".join(it for it in lines if it.partition(":")[0].strip().lower() not in _SECRET)
+    return "".join(it for it in lines if not _is_secret(it.partition(":")[0]))
+
+
+def _is_secret(name: str) -> bool:
+    """Return whether a header field is a credential, or a proof that one is held."""
+    return name.strip().lower() in _PROOFS or names_secret(name)
 
 
 def _fields(text: str) -> tuple[tuple[str, str], ...]:
