@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shlex
 import signal
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -137,7 +138,7 @@ def test_delete_prefix_without_a_terminal_needs_yes(deleter: CommandLine, server
     ("name", "option"),
     [
         ("none/*", "--prefix none/"),
-        ("*", "--prefix ''"),
+        ("*", "--prefix /"),
         ("none/*/events", "--glob 'none/*/events'"),
         ("none/?", "--glob 'none/?'"),
         ("none/[ab]", "--glob 'none/[ab]'"),
@@ -152,6 +153,9 @@ def test_delete_of_an_absent_name_with_wildcards_names_the_option_for_many(
     assert done.returncode == 3
     advice = "" if option is None else f"; to delete many, give {option}"
     assert done.stderr.decode().endswith(f"(404 Not Found){advice}.\n")
+    if option is not None:  # which is one that the command takes
+        named = deleter("delete", *shlex.split(option))
+        assert b"nobody to ask" in named.stderr or named.returncode == 0
     make(server, quote(name))
     assert deleter("delete", name).returncode == 0  # such a name can be one stream's
 

@@ -253,7 +253,8 @@ def _option_for_many(target: StreamTarget) -> str | None:
         return None
     beginning = name.removesuffix("*")
     is_prefix = beginning != name and not re.search(r"[*?[]", beginning)
-    return f"--prefix {shlex.quote(beginning)}" if is_prefix else f"--glob {shlex.quote(name)}"
+    prefix = shlex.quote(beginning or "/")  # an empty one is refused
+    return f"--prefix {prefix}" if is_prefix else f"--glob {shlex.quote(name)}"
 
 
 async def _data(text: str) -> bytes:
