@@ -26,6 +26,12 @@ def results(service: Service) -> dict[str, int]:
     return {name: getattr(figures, name) for name in names if getattr(figures, name)}
 
 
+def growth(service: Service) -> int | None:
+    """Return the bytes appended to the stream s in the last hour, None without any append."""
+    activity = service.table.get("s").activity
+    return None if activity is None else round(activity.growth(monotonic()))
+
+
 async def test_appends_are_counted_as_stored_duplicate_or_refused() -> None:
     service = Service()
     await service.create("s")
@@ -43,6 +49,30 @@ async def test_appends_are_counted_as_stored_duplicate_or_refused() -> None:
     assert service.writes.figures.bytes == 6
     assert service.writes.figures.messages == 2
     assert sum(service.writes.figures.duration.counts) == 7
+
+
+async def test_the_activity_of_a_deleted_stream_is_not_that_of_a_later_one_at_its_path() -> None:
+    service = Service()
+    for body in (b"one", b"two more"):
+        await service.create("s", b"created")
+        assert growth(service) is None
+        await service.append("s", body)
+        assert growth(service) == len(body)
+        await service.lifecycle.delete("s")
+        assert growth(service) is None
+
+
+async def test_the_activity_of_a_stream_that_another_process_replaced_is_dropped() -> None:
+    here = Service()
+    there = Service(here.log, here.clock)
+    await here.create("s")
+    await here.append("s", b"one")
+    await there.lifecycle.delete("s")
+    await there.create("s", b"two")
+    here.table.reload("s")
+    assert growth(here) == 3
+    await here.table.load("s")
+    assert growth(here) is None
 
 
 async def test_an_append_that_the_log_cannot_store_counts_as_failed() -> None:

@@ -29,7 +29,7 @@ class AppendActivity(msgspec.Struct, gc=False, eq=False):
     """The appends to a stream through this process, by a few counts and no timer.
 
     The appends of the minute before, and the bytes of the hour before, are taken to be evenly
-    spread. The counts are lost when their stream is dropped from memory.
+    spread. The counts are lost when their stream is removed, or dropped from memory.
     """
 
     last_at: float = 0.0  # perf_counter
@@ -184,6 +184,7 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
     def _move(self, change: Change, state: StreamState) -> None:
         if change.expected is None:
             self.producers = {}
+            self.activity = None  # of a stream before at this path
         self.state = state
         self.absent = False
         for name in change.forgotten:

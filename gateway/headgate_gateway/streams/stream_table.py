@@ -128,6 +128,8 @@ class StreamTable:
             self.caches.changed(found.stream_id, whole=True)
         if known is not None and (found is None or found.stream_id != known.stream_id):
             self.caches.changed(known.stream_id, whole=True)  # also when another program removed it
+        if known is not None and (found is None or found.stream_id != known.stream_id):
+            active.activity = None  # another process has removed it
         active.revision += 1
         active.retired, active.history = path_state.retired, path_state.history
         active.producers = by_last_use(loaded.producers) if loaded.producers else {}
@@ -200,7 +202,7 @@ class StreamTable:
             return
         active.revision += 1
         if change.removes:
-            active.state = None
+            active.state = active.activity = None
             active.producers = {}
             if active.follower is not None:
                 active.follower.ended()
