@@ -49,8 +49,8 @@ DELIVERIES = Buckets("delivery", DELIVERY_SECONDS)
 SHARED = Buckets("shared", READERS)
 READ_TIMES = Buckets("read_time", DURATION_SECONDS)
 APPEND_TIMES = Buckets("append_time", DURATION_SECONDS)
-# Of what is behind a route: the appends of its storage, or the responses of its origin. What a
-# bucket of theirs counts is in the one whose bound is the same or the next.
+# Of the appends of a route's storage, or of the responses of its origin. Each count of a bucket of
+# their histograms goes into the bucket here with the same bound, or the next one.
 BEHIND_SECONDS = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.0, 2.5, 5.0, 10.0, 30.0),

@@ -184,8 +184,8 @@ def trace_id_of(request: OriginRequest, context: Context | None) -> str | None:
 class OriginMetrics:
     """Counts by result, and the seconds until the head of an answer, of all attempts together.
 
-    A request that its client gave up has no result. What got no answer is timed if it was slow, as
-    when all clients give up after three seconds.
+    A request that its client gave up has no result. One without an answer is timed if it was slow:
+    else an origin whose clients all give up after three seconds would have no slow request.
     """
 
     def __init__(self) -> None:
@@ -214,7 +214,7 @@ class OriginMetrics:
 class AnswerDeadlines(Generic[T]):
     """A timer for all requests that are to be answered within `wait_s`, else `on_silence`.
 
-    Those that the origin may hold are not timed.
+    `is_timed` is False for requests that the origin may hold: how long these take says nothing.
     """
 
     def __init__(

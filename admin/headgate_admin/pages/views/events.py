@@ -53,8 +53,12 @@ async def _events(visit: Visit) -> dict[str, object]:
     level = choice(query.get("level", ""), ("", *get_args(Level)), "level")
     between = times(visit)
     chosen = {name: query.get(name, "") for name in FILTERS}
-    texts = chosen["route"], chosen["stream"], chosen["text"]
-    kept = EventQuery(0, kind or None, None, *texts)
+    kept = EventQuery(
+        kind=kind or None,
+        route=chosen["route"],
+        stream=chosen["stream"],
+        text=chosen["text"],
+    )
     since, until = between or (0.0, None)
     record = visit.console.recorder.events.record
     listed = record.select(replace(kept, level=level or None, since=since, until=until))

@@ -1,4 +1,4 @@
-"""Names of streams for the completion of a shell: a few, soon, or none without a word."""
+"""Names of streams for the completion of a shell: up to 100 within two seconds, or none."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ PLAIN = re.compile(r"[\w.%+][\w.%+/-]*")
 def complete_stream(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Return names of streams that begin so, which the server's admin listener lists.
 
-    A server that is away, slow or no Headgate has none, nor has one with several routes, whose
-    streams have no names: a shell has no place for a message.
+    The list is empty if the server is away or slow, is not a Headgate, or has several routes, whose
+    streams are named by their URLs. There is no message, since a shell has no place for one.
     """
     if incomplete and PLAIN.fullmatch(incomplete) is None:
         return []
@@ -61,9 +61,9 @@ async def _names(admin: StreamTarget, beginning: str) -> list[str]:
 
 @contextlib.contextmanager
 def _ended_in_time() -> Iterator[None]:
-    """End the process after LONGEST_S in the block, since a look-up of a host ends by nothing else.
+    """End the process after LONGEST_S in the block, since the look-up of a host has no time limit.
 
-    It runs in a thread, for which the interpreter would wait.
+    The look-up runs in a thread, for which the interpreter would wait.
     """
     before = signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
     signal.setitimer(signal.ITIMER_REAL, LONGEST_S)

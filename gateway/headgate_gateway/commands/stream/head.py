@@ -27,7 +27,7 @@ async def print_head(
 ) -> None:
     """Print the stream's metadata, with what its server's admin listener knows.
 
-    One that is not named, but only assumed, is passed over without a word where it has nothing.
+    If nobody has named the listener, so that its address is only assumed, a failure is not noted.
     """
     async with connect(target) as stream:
         found = await stream.head()

@@ -217,7 +217,7 @@ def _begin(offset: str | None, place: OffsetFile | None) -> tuple[str | None, Hi
 def _option_hint(offset: str, refusal: StreamError) -> str:
     """Return where a refused offset came from, with its value if the refusal does not have it.
 
-    A word that another log has for a place is answered with that of streams.
+    For a word of another log, such as latest, the hint has the offset to write.
     """
     has_value = isinstance(refusal, BadRequest) and offset not in {BEGINNING, NOW}
     source = "it is that of --offset" if has_value else f"--offset was {offset or 'empty'}"

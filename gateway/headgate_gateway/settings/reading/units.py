@@ -11,7 +11,7 @@ YEAR_S = 365 * DAY_S
 GIB = 1 << 30  # bytes
 
 DURATION_KIND = "90s, 5m, 1h or 2d"  # examples
-DURATION = r"(\d{1,18}(?:\.\d{1,9})?)\s*([smhd])"  # more digits are no duration of anybody
+DURATION = r"(\d{1,18}(?:\.\d{1,9})?)\s*([smhd])"  # more digits are a mistake
 UNITS_S = {"s": 1, "m": MINUTE_S, "h": HOUR_S, "d": DAY_S}
 
 
