@@ -234,7 +234,7 @@ def test_doctor_redis_examines_each_redis_route_of_the_settings(
     assert done.returncode == 1
     first, second = json.loads(done.stdout)
     assert (first["storage"], second["storage"]) == (server.url, f"{server.url}/1")
-    assert "wait_replicas is 1" in json.dumps(first)
+    assert "wait_replicas is 1, with 0 replicas connected" in json.dumps(first)
     assert "wait_replicas" not in json.dumps(second)
 
 

@@ -103,7 +103,7 @@ def test_doctor_redis_examines_each_primary_of_a_cluster_and_its_slots(tmp_path:
         assert sorted(part.title for part in parts[1:]) == sorted(
             f"Redis at {node.address}" for node in nodes.nodes
         )
-        assert only(told, "cluster", "3 primary nodes serve all 16,384 slots").level == "ok"
+        assert only(told, "cluster", "All 16,384 slots are served by 3 primary nodes").level == "ok"
         assert only(told, "cluster", "Without a replica: ").level == "warning"
         assert [it.level for it in told if it.about == "replication"] == ["warning"] * 3
 

@@ -135,14 +135,14 @@ def _waiting(server: ServerFacts) -> Iterator[RedisFinding]:
     asked = server.route.wait_replicas
     if asked > server.replicas:
         yield COPIES.error(
-            f"wait_replicas is {asked}, and {counted(server.replicas, 'replica')} follow: appends "
-            "are stored and yet answered with 503.",
+            f"wait_replicas is {asked}, with {counted(server.replicas, 'replica')} connected: "
+            "appends are stored and yet answered with 503.",
             "Add replicas, or lower wait_replicas.",
         )
     elif asked:
         yield COPIES.ok(
-            f"wait_replicas {asked}: an append is acknowledged when {asked} of "
-            f"{counted(server.replicas, 'replica')} have it in memory too.",
+            f"wait_replicas {asked}: an append is acknowledged when it is in the memory of {asked} "
+            f"of {counted(server.replicas, 'replica')}, too.",
         )
 
 

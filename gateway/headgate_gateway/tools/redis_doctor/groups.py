@@ -57,7 +57,9 @@ def cluster(view: ClusterFacts, silent: Sequence[str]) -> Iterator[RedisFinding]
             "of the others get 503, and with cluster-require-full-coverage yes those of all.",
         )
     else:
-        yield about.ok(f"{counted(len(view.replicas), 'primary node')} serve all {SLOTS:,} slots.")
+        yield about.ok(
+            f"All {SLOTS:,} slots are served by {counted(len(view.replicas), 'primary node')}."
+        )
     alone = [address for address, replicas in view.replicas.items() if replicas == 0]
     if alone:
         yield about.warning(
