@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from headgate_admin.model.overview import served
 from tests.admin.browser.serving import Tab
 
 if TYPE_CHECKING:
@@ -59,6 +60,20 @@ async def test_pages_show_figures_charts_messages_and_search_without_scripts(
     await tab.page.get_by_role("button", name="Search").click()
     assert await tab.page.locator(".streams tbody tr").count() == 10
     await tab.context.close()
+
+
+CUT_NAMES = """(longest) => {
+  const names = [...document.querySelectorAll(".strip dt")];
+  names.at(-1).textContent = longest;
+  return names.filter((it) => it.scrollWidth > it.clientWidth).map((it) => it.textContent);
+}"""
+
+
+@pytest.mark.parametrize("width", [390, 761, 1081, 1271, 1440])  # the narrowest of the layouts
+async def test_no_figure_of_the_first_page_has_a_name_that_is_cut(tab: Tab, width: int) -> None:
+    await tab.goto("/")
+    await tab.page.set_viewport_size({"width": width, "height": 900})
+    assert await tab.page.evaluate(CUT_NAMES, served("http")) == []
 
 
 async def first_message(tab: Tab) -> Locator:
