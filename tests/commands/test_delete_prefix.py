@@ -124,12 +124,12 @@ def test_streams_are_listed_and_deleted_by_a_part_of_their_names_and_by_a_glob(
 
 def test_delete_prefix_without_a_terminal_needs_yes(deleter: CommandLine, server: Headgate) -> None:
     make(server, "asked/a", "asked/b")
-    for prefix, number in (("asked/", "2 streams"), ("asked/a", "1 stream")):
+    for prefix, number, them in (("asked/", "2 streams", "them"), ("asked/a", "1 stream", "it")):
         done = deleter("delete", "--prefix", prefix)
         assert done.returncode == 2
         assert done.stderr.decode().endswith(
             f"Error: {number}: {server.streams}/{prefix}*. There is nobody to ask: give --yes to "
-            "delete them.\n"
+            f"delete {them}.\n"
         )
     assert names(deleter, "asked/") == ["asked/a", "asked/b"]
 

@@ -87,9 +87,10 @@ class ManyStreams:
     def confirm(self, where: str) -> None:
         """Have the number of streams typed. Raises Failed for another answer."""
         found = f"{counted(self.count, 'stream')}: {where}."
+        them = "it" if self.count == 1 else "them"
         if sys.stdin is None or not sys.stdin.isatty():
-            raise click.UsageError(f"{found} There is nobody to ask: give --yes to delete them.")
-        asked = f"{found} Type {self.count} to delete them"
+            raise click.UsageError(f"{found} There is nobody to ask: give --yes to delete {them}.")
+        asked = f"{found} Type {self.count} to delete {them}"
         if click.prompt(asked, err=True, default="", show_default=False) != str(self.count):
             raise Failed("nothing was deleted")
 
