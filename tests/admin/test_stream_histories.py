@@ -85,6 +85,6 @@ async def test_the_sums_of_a_route_stand_with_its_streams() -> None:
         page = await client.page("/streams")
         _, told = await client.api("GET", f"streams?route={ROUTE}")
     assert "<dt>Streams</dt><dd>12,345</dd>" in page
-    assert '<td class="right">5 kB</td>' in page
+    assert 'data-head="Grows/h">5 kB</td>' in page
     assert told["sums"]["streams"] == 12_345
     assert (told["rows"][0]["growth"], told["rows"][0]["last_append_at"]) == (5_000, 1.0)
