@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # They change nothing: one application is for all.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ROW = r'<th scope="row"><a [^>]*>([^<]*)</a></th>\n(.*?)</tr>'
-CELL = r"<td>(.*?)</td>"
+CELL = r"<td[^>]*>(.*?)</td>"
 HOST = "streams.example.com"
 UPSTREAM = "gateway.internal:80"
 HOSTILE = (

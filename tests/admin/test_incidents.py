@@ -166,7 +166,7 @@ def test_a_fault_is_one_incident_which_is_as_severe_as_its_worst_symptom(
     cause: IncidentFinding, symptoms: list[IncidentFinding]
 ) -> None:
     incidents = Incidents()
-    incidents.update(0.0, with_causes([*symptoms, cause]))
+    incidents.update(0.0, [*with_causes([*symptoms, cause])])
     (shown,) = incidents.attention
     assert shown.id == cause.id
     assert {it.sentence for it in shown.symptoms} == {it.sentence for it in symptoms}

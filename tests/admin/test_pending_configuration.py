@@ -289,7 +289,7 @@ def in_force(page: str, key: str) -> tuple[str, str]:
     """Return the value and the source of a setting, as the page has them in force."""
     tables = page.partition("Filter the settings")[2]
     (row,) = re.findall(f"<code>{key}</code>.*?</tr>", tables, re.DOTALL)
-    value, source = re.findall("<td>(.*?)</td>", row)[:2]
+    value, source = re.findall("<td[^>]*>(.*?)</td>", re.sub("</?code>", "", row))[:2]
     return re.sub("<.*?>", "", value), source
 
 
