@@ -43,6 +43,7 @@ def ended(server: Headgate, key: str) -> dict[str, Any]:
 
 
 NAMED_S = 5.0  # from the kill of a worker until its card
+STANDS_STILL_S = 15.0  # until a worker that answers nothing is a card: well before it is ended
 
 
 def is_named(server: Headgate) -> bool:
@@ -74,6 +75,23 @@ def test_a_killed_worker_and_a_reload_are_events_and_the_command_lists_them() ->
         shown = page(server, "/events?kind=worker", "")
         assert "killed by SIGKILL" in shown
         assert "the server has started" not in shown
+
+
+def test_a_worker_that_stands_still_is_a_card_while_it_does() -> None:
+    with several(f"http://127.0.0.1:{free_port()}") as server:
+        begun(server, "server.started")
+        stopped = server.workers()[1]
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            wait_until(
+                lambda: any(
+                    "worker 1" in it["sentence"] for it in api(server, "overview")["attention"]
+                ),
+                "it is a card",
+                within_s=STANDS_STILL_S,
+            )
+        finally:
+            os.kill(stopped, signal.SIGCONT)
 
 
 def test_an_origin_that_goes_and_returns_is_one_event_with_its_duration() -> None:

@@ -117,10 +117,11 @@ class Recorder:
     async def look(self) -> None:
         """Record the counts since the last look. Raises TimeoutError after LOOK_S."""
         async with asyncio.timeout(LOOK_S):
-            samples = await self._source.measure()
-            await asyncio.sleep(0)  # each may take milliseconds
-            health = (await self._source.health()).with_listener(self._setup.bounds)
-            processes = await self._source.processes()
+            # At once, so that all three wait for the same report of a worker that stands still.
+            samples, health, processes = await asyncio.gather(
+                self._source.measure(), self._source.health(), self._source.processes()
+            )
+        health = health.with_listener(self._setup.bounds)
         now = self._setup.clock()
         seconds = FINEST_S if self.looked_at is None else max(now - self.looked_at, 0.0)
         totals = figures.take(samples, self._prefixes)
