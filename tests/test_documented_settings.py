@@ -6,6 +6,7 @@ import json
 import re
 import tomllib
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -37,6 +38,7 @@ MADE = {
     "PASSWORD_HASH": f"$argon2id$v=19$m=65536,t=3,p=4${'A' * 22}${'A' * 43}",
     "TOKEN": "f" * 64,
     "AUTH": "none",
+    "HEADGATE_STORAGE": "redis://redis:6379",
 }
 
 
@@ -45,6 +47,7 @@ class Example(NamedTuple):
 
     name: str
     text: str
+    environment: Mapping[str, str] = MappingProxyType({})  # of the container that reads them
 
 
 def read(path: Path) -> str:
@@ -62,7 +65,7 @@ PAGES = [path for path in FILES if path.suffix == ".md"]
 def settings_files() -> list[Example]:
     """Return the files of settings: blocks of pages, files by themselves, and ConfigMaps."""
     return [
-        Example(f"{path}:{number}", text)
+        Example(f"{path}:{number}", text, _environment_in(path))
         for path in FILES
         for number, text in enumerate(_settings_in(path), 1)
     ]
@@ -79,6 +82,19 @@ def _settings_in(path: Path) -> Iterator[str]:
                 yield resource["data"][SETTINGS_FILE]
     elif path.suffix == ".md":
         yield from _settings_on(text)
+
+
+def _environment_in(path: Path) -> dict[str, str]:
+    """Return the settings that the containers of a manifest have as variables; a secret is made."""
+    resources = YAML(typ="safe").load_all(read(path)) if path.suffix == ".yaml" else ()
+    return {
+        it["name"]: it.get("value", MADE.get(it["name"], MADE["TOKEN"]))
+        for resource in resources
+        if resource and resource.get("kind") in {"Deployment", "StatefulSet"}
+        for container in resource["spec"]["template"]["spec"]["containers"]
+        for it in container["env"]
+        if it["name"].startswith(ENVIRONMENT_PREFIX)
+    }
 
 
 def _settings_on(page: str) -> Iterator[str]:
@@ -101,7 +117,7 @@ def completed(values: Mapping[str, Any]) -> str:
 def test_documented_settings_are_valid(example: Example, tmp_path: Path) -> None:
     config = tmp_path / SETTINGS_FILE
     config.write_text(completed(tomllib.loads(example.text)) + example.text)
-    load(config, {}, {})
+    load(config, example.environment, {})
 
 
 def variables() -> list[Example]:
