@@ -38,8 +38,9 @@ MADE = {
     "PASSWORD_HASH": f"$argon2id$v=19$m=65536,t=3,p=4${'A' * 22}${'A' * 43}",
     "TOKEN": "f" * 64,
     "AUTH": "none",
-    "HEADGATE_STORAGE": "redis://redis:6379",
 }
+# What stands for a Secret of a manifest that is no token.
+SECRETS = {"HEADGATE_STORAGE": "redis://redis:6379"}
 
 
 class Example(NamedTuple):
@@ -88,7 +89,7 @@ def _environment_in(path: Path) -> dict[str, str]:
     """Return the settings that the containers of a manifest have as variables; a secret is made."""
     resources = YAML(typ="safe").load_all(read(path)) if path.suffix == ".yaml" else ()
     return {
-        it["name"]: it.get("value", MADE.get(it["name"], MADE["TOKEN"]))
+        it["name"]: it.get("value", SECRETS.get(it["name"], MADE["TOKEN"]))
         for resource in resources
         if resource and resource.get("kind") in {"Deployment", "StatefulSet"}
         for container in resource["spec"]["template"]["spec"]["containers"]
