@@ -58,25 +58,14 @@ async def test_json_that_is_no_array_is_a_502_for_polls(body: bytes) -> None:
         assert (await waiter.answer()).status == 502
 
 
+# Where characters have two bytes or more, an origin's chunks may end within many in a row.
+@pytest.mark.parametrize("characters", [2, followed.MOST_JOINED])
 @pytest.mark.parametrize("live_too", [True, False])
-async def test_text_cut_within_a_character_by_the_origin_is_sent_whole(live_too: bool) -> None:
-    """What follows is there already: it costs a read, and no time of waiting for news."""
-    pieces = [E_ACUTE[:1], E_ACUTE[1:] + E_ACUTE[:1], E_ACUTE[1:], b"!"]
-    async with live(*([b"a"] if live_too else [b"a", *pieces])) as (origin, gateway):
-        origin.longest = 1
-        viewer = await following(gateway, "0001")
-        if live_too:
-            await origin.polled(1)
-            origin.append(*pieces)
-        assert await up_to(viewer, "0005") == "éé!"
-
-
-@pytest.mark.parametrize("live_too", [True, False])
-async def test_text_cut_within_as_many_characters_as_are_joined_is_sent_whole(
-    live_too: bool,
+async def test_text_cut_within_characters_by_the_origin_is_sent_whole(
+    live_too: bool, characters: int
 ) -> None:
-    """Where characters have two bytes or more, an origin's chunks may end within many in a row."""
-    cut = [E_ACUTE[1:] + E_ACUTE[:1]] * (followed.MOST_JOINED - 1)
+    """What follows is there already: it costs a read, and no time of waiting for news."""
+    cut = [E_ACUTE[1:] + E_ACUTE[:1]] * (characters - 1)
     pieces = [E_ACUTE[:1], *cut, E_ACUTE[1:], b"!"]
     async with live(*([b"a"] if live_too else [b"a", *pieces])) as (origin, gateway):
         origin.longest = 1
@@ -84,7 +73,7 @@ async def test_text_cut_within_as_many_characters_as_are_joined_is_sent_whole(
         if live_too:
             await origin.polled(1)
             origin.append(*pieces)
-        assert await up_to(viewer, f"{len(pieces) + 1:04}") == "é" * followed.MOST_JOINED + "!"
+        assert await up_to(viewer, f"{len(pieces) + 1:04}") == "é" * characters + "!"
 
 
 @pytest.mark.parametrize("too_long", [0, 1])
