@@ -163,6 +163,7 @@ VALUES: dict[str, tuple[str, list[Look], dict[str, float] | float]] = {
     "an offset before all data": ("headgate_free_bytes offset 5m", [free(6), *[free(1)] * 59], {}),
     "an offset": ("headgate_free_bytes offset 5m", [free(6), *[free(1)] * 60], {"/a": 6.0}),
     "a line through one point": (IN_A_MINUTE, [free(8)], {}),
+    "a line of a series that has just come": (IN_A_MINUTE, [free(8), free(8, 9)], {}),
     "a line": (IN_A_MINUTE, [free(900 - 5 * look) for look in range(13)], {"/a": 780.0}),
     "a median": (
         "histogram_quantile(0.5, sum by (job, le) (rate(headgate_times_bucket[5m])))",

@@ -151,6 +151,8 @@ class Window:
                 for at, numbers in points
                 if index < len(numbers) and not isnan(numbers[index])
             ]
+            if not known:  # it has come since the last of these points
+                continue
             mean_x, mean_y = (sum(it) / len(known) for it in zip(*known, strict=True))
             spread = sum((x - mean_x) ** 2 for x, _ in known)
             if spread:
