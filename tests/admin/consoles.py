@@ -20,6 +20,7 @@ from headgate_gateway.features.questions.process_source import Health, Setup
 from headgate_gateway.process.admin_listener import AdminBounds, with_admin_bounds
 from headgate_gateway.process.reloader import Reloader
 from headgate_gateway.settings import Settings
+from headgate_gateway.telemetry.event_journal import JOURNAL
 from headgate_gateway.telemetry.health import (
     ACCESS_FILE,
     CERTIFICATE_FILE,
@@ -203,6 +204,7 @@ async def console(
     source: ProcessSource | None = None, made: Setup | None = None, **settings: Any
 ) -> AsyncIterator[Client]:
     """A client of a console over a source, with these settings and a user of each role."""
+    JOURNAL.open()  # what other tests in this process have done did not happen here
     made = made or setup(admin_tokens=ADMITTED, **settings)
     async with TestClient(AdminServer(build(source or Switchboard(), made))) as client:
         yield Client(client)
