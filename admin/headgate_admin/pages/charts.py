@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from markupsafe import Markup
 
 from headgate_admin.pages import paths, show
-from headgate_admin.record.event_record import HOUR_S
+from headgate_gateway.settings.reading.units import HOUR_S
 
 if TYPE_CHECKING:
     from collections import Counter

@@ -9,12 +9,11 @@ import unicodedata
 from datetime import UTC, datetime
 from functools import lru_cache
 
+from headgate_gateway.settings.reading.units import DAY_S, HOUR_S, MINUTE_S
+
 UNKNOWN = "–"
 THOUSANDS = ("", "k", "M", "G", "T", "P")
 LONGEST_NAME = 48  # characters: as many as a table's column holds beside its figures
-MINUTE_S = 60
-HOUR_S = 60 * MINUTE_S
-DAY_S = 24 * HOUR_S
 
 
 def number(value: float | None) -> str:

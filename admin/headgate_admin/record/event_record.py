@@ -10,6 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from headgate_admin.model.overview import EventMark
+from headgate_gateway.settings.reading.units import HOUR_S
 from headgate_gateway.telemetry.event_journal import EventKind, EventLevel, in_past, is_about
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 # Days of a gateway in trouble; the fields of an event are bounded, so some megabytes at most.
 MOST_EVENTS = 2_000
-HOUR_S = 3600.0
 AGAIN_S = 60.0  # a repetition within this time is the same event, with a count
 MOST_OF_A_NAME = 100  # events of one name in AGAIN_S; further ones are one event with a count
 # Reports are five seconds apart, and clocks that differ by less than 12 s are taken for the same.

@@ -36,11 +36,10 @@ def seconds(duration: str) -> int:
 
 def spell(seconds: int) -> str:
     """Format a duration in the largest unit that needs no fraction."""
-    for size, unit in _UNITS:
-        if seconds and seconds % size == 0:
-            count = seconds // size
-            return f"{count:,} {unit}{'' if count == 1 else 's'}"
-    return f"{seconds:,} second{'' if seconds == 1 else 's'}"
+    fitting = (it for it in _UNITS if seconds and seconds % it[0] == 0)
+    size, unit = next(fitting, (1, "second"))
+    count = seconds // size
+    return f"{count:,} {unit}{'' if count == 1 else 's'}"
 
 
 def nearly(seconds: float) -> str:

@@ -15,6 +15,7 @@ from headgate_admin.pages.rendering import TemplatePage
 from headgate_admin.pages.show import duration, with_unit
 from headgate_admin.pages.views.streams import first_commands
 from headgate_admin.pages.visit import choice
+from headgate_gateway.settings.reading.units import DAY_S, MINUTE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,8 +36,8 @@ PLACE = {
     "Replicas": "{} replicas",
     "Requests at the origin now": "{} under way",
 }
-FAR_S = 90 * 86_400.0  # a disk that is full later than that is nobody's worry now
-SOON_S = 60.0  # nobody reads how much less it is
+FAR_S = 90 * DAY_S  # a disk that is full later than that is nobody's worry now
+SOON_S = MINUTE_S  # nobody reads how much less it is
 
 
 async def show(visit: Visit) -> TemplatePage:

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from headgate.hosts import HOST, PORT, is_port
+from headgate_gateway.settings.reading.units import MINUTE_S, UNITS_S
 
-UNITS = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
+UNITS = {"ms": 0.001, "sec": 1, "min": MINUTE_S, **UNITS_S}
 NO_QUOTES = "; write it without quotes"  # values of variables and flags are converted before
 
 IsWithin: TypeAlias = Callable[[float], bool]
