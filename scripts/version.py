@@ -1,4 +1,4 @@
-"""The version of a build: `version.py [--debian]`, for hatchling, packages and images.
+"""The version of a build: `version.py [--debian|--npm]`, for hatchling, packages and images.
 
 The commit of a release has a tag with its version. A build of another commit has the time and the
 revision of that commit in its version, which sorts before the release that follows. Without a
@@ -44,6 +44,11 @@ def debian(found: str) -> str:
     return re.sub(r"\.dev(\d+)\+g?(\w+)$", r"~git\1.\2", found)
 
 
+def npm(found: str) -> str:
+    """Return a version as npm sorts it, such as 0.1.0-dev.20261128082008.g277ff26c."""
+    return re.sub(r"\.dev(\d+)\+g?(\w+)$", r"-dev.\1.g\2", found)
+
+
 def _git(*words: str) -> str:
     return subprocess.run(  # noqa: S603 - git with words of ours
         ("git", "-C", str(ROOT), *words),  # noqa: S607 - as the PATH has it
@@ -55,4 +60,6 @@ def _git(*words: str) -> str:
 
 
 if __name__ == "__main__":
-    print(debian(version()) if "--debian" in sys.argv else version())  # noqa: T201
+    written = {"--debian": debian, "--npm": npm}
+    found = [written[option](version()) for option in sys.argv[1:]]
+    print(*found or [version()])  # noqa: T201

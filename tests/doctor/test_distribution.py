@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 def test_the_doctor_needs_the_library_and_click_alone() -> None:
     assert sorted(requires("headgate-doctor") or ()) == [
         "click>=8.5",
-        "headgate-client<0.2,>=0.1.0",
+        "headgate-client<0.2,>=0.1.0.dev0",
     ]
     assert (Path(headgate_doctor.__file__).parent / "py.typed").is_file()
 
 
 def test_the_doctor_is_an_extra_of_the_server_and_has_the_version_of_the_library() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["optional-dependencies"]["doctor"] == ["headgate-doctor>=0.1.0,<0.2"]
+    assert project["optional-dependencies"]["doctor"] == ["headgate-doctor>=0.1.0.dev0,<0.2"]
     assert version("headgate-doctor") == version("headgate-client")
     done = CliRunner().invoke(doctor, ["--version"])
     assert (done.exit_code, done.output) == (0, f"headgate-doctor {version('headgate-doctor')}\n")

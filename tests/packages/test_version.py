@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from packaging.version import Version
 
-from scripts.version import RELEASE, debian
+from scripts.version import RELEASE, debian, npm
 from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
@@ -77,7 +77,11 @@ def test_builds_between_releases_have_their_revision_and_sort_by_time(tmp_path: 
         found.append(sources.version())
         assert found[-1].endswith(f"+g{revision}")
         assert sources.version("--debian") == debian(found[-1])
+        assert sources.version("--npm") == npm(found[-1])
+        assert npm(found[-1]).endswith(f".g{revision}")
     assert found[1].startswith(f"{RELEASE}.dev20270115080000+g")
+    assert npm(found[1]).startswith(f"{RELEASE}-dev.20270115080000.g")
+    assert npm(RELEASE) == RELEASE
     sources.git("tag", f"v{RELEASE}")
     found.append(sources.version())
     assert found[-1] == RELEASE

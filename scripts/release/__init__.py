@@ -1,0 +1,1 @@
+"""A release of the commit that is checked out: `make release`."""

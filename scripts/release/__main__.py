@@ -1,0 +1,121 @@
+"""Make a release of the commit that is checked out: `python -m scripts.release [PART]...`.
+
+Every part is built from the files of the commit alone, as `git archive` has them: what is not
+committed is never shipped, and two builds of a commit have the same files to begin with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from scripts.release import distributions, npm_package
+from scripts.release.making import ROOT, NotMadeHere, Release, run
+from scripts.version import RELEASE, version
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SUMS = "SHA256SUMS"
+
+
+class Step(NamedTuple):
+    """A part of the release, and what is done for it."""
+
+    part: str
+    does: tuple[Callable[[Release], None], ...]
+
+
+STEPS = (
+    Step("distributions", (distributions.build, distributions.check)),
+    Step("npm", (npm_package.build, npm_package.check)),
+)
+
+
+@click.command()
+@click.option(
+    "--folder", type=click.Path(path_type=Path), default=ROOT / "build/release", show_default=True
+)
+@click.option("--final", is_flag=True, envvar="FINAL", help="Refuse what may not be published.")
+@click.argument("parts", nargs=-1, type=click.Choice([step.part for step in STEPS]))
+def main(folder: Path, *, final: bool, parts: tuple[str, ...]) -> None:
+    """Make these PARTS of a release, or the whole."""
+    os.environ.pop("HEADGATE_VERSION", None)  # a release has the version of its commit
+    found, moment = version(), run(("git", "show", "--no-patch", "--format=%ct", "HEAD")).strip()
+    missing = _missing(found)
+    if final and missing:
+        raise click.ClickException("\n".join(("this is not to be published:", *missing)))
+    os.umask(0o022)  # the files are for everybody to read
+    os.environ |= {
+        "HEADGATE_VERSION": found,
+        "SOURCE_DATE_EPOCH": moment,
+        "TZ": "UTC",
+        "LC_ALL": "C.UTF-8",
+    }
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with tempfile.TemporaryDirectory(prefix="headgate-release-") as made:
+        source = _files_of_the_commit(Path(made))
+        release = Release(source, folder.absolute(), found, int(moment))
+        left = _make(release, parts)
+    _write_sums(release)
+    for line in missing:
+        click.echo(f"To be done before it is published: {line}")
+    if left:
+        click.echo(f"Not made here: {'; '.join(left)}.")
+
+
+def _missing(found: str) -> list[str]:
+    """Return what there is to do before this commit may be published."""
+    missing = [] if found == RELEASE else [f"HEAD has no tag v{RELEASE}: this is {found}"]
+    if changed := run(("git", "status", "--porcelain")).splitlines():
+        missing.append(f"{len(changed)} files are not as committed; a release has none of that")
+    return missing
+
+
+def _files_of_the_commit(folder: Path) -> Path:
+    archive, source = folder / "source.tar", folder / "source"
+    run(("git", "archive", "--format=tar", "--output", archive, "HEAD"))
+    with tarfile.open(archive) as opened:
+        opened.extractall(source, filter="tar")
+    return source
+
+
+def _make(release: Release, parts: tuple[str, ...]) -> list[str]:
+    """Make the parts, say how long each took, and return what cannot be made here."""
+    left = []
+    for step in STEPS:
+        if parts and step.part not in parts:
+            continue
+        began = time.monotonic()
+        for does in step.does:
+            try:
+                does(release)
+            except NotMadeHere as why:
+                left.append(str(why))
+                break
+        click.echo(f"{step.part}: {time.monotonic() - began:.1f} s")
+    return left
+
+
+def _write_sums(release: Release) -> None:
+    """Write the checksums for `sha256sum --check`, and list the files."""
+    lines = []
+    for path in release.files("*"):
+        with path.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        lines.append(f"{digest}  {path.name}\n")
+        click.echo(f"{digest[:12]}  {path.stat().st_size:>12,}  {path.name}")
+    (release.folder / SUMS).write_text("".join(lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""What all parts of a release share: where its files come from and go to, and programs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS = Path(sys.executable).parent
+
+
+class Release(NamedTuple):
+    """A release that is being made."""
+
+    source: Path  # the files of the commit, and nothing else
+    folder: Path  # where the release is put, without folders in it
+    version: str  # by PEP 440
+    moment: int  # of the commit, in seconds: the time of every file in an archive
+
+    def files(self, *patterns: str) -> list[Path]:
+        """Return the files of the release that have names like these, sorted."""
+        return sorted(path for pattern in patterns for path in self.folder.glob(pattern))
+
+
+class NotMadeHere(Exception):
+    """A part needs what this machine or account does not have: it is told, and nothing fails."""
+
+
+def run(
+    command: Sequence[str | Path], folder: Path = ROOT, environment: Mapping[str, str] | None = None
+) -> str:
+    """Run a command and return what it wrote, which is in the error if it fails."""
+    words = [str(word) for word in command]
+    done = subprocess.run(  # noqa: S603 - the words are ours
+        words,
+        cwd=folder,
+        env={**os.environ, **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise click.ClickException(f"{' '.join(words)} failed:\n{done.stdout}")
+    return done.stdout

@@ -1,0 +1,39 @@
+"""Two builds of a commit are the same bytes, whatever the machine is set to."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.release.repository import Repository
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+QUICK = ("distributions", "npm")
+# Another day, umask, place, language and order of hashes.
+OTHERWISE = (
+    *("env", "TZ=Asia/Kathmandu", "LC_ALL=C", "PYTHONHASHSEED=1", "HEADGATE_VERSION=7"),
+    *("sh", "-c", 'umask 077 && exec "$@"', "sh", "faketime", "-f", "+400d"),
+)
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.timeout(180)
+def test_two_builds_of_a_commit_have_equal_checksums(tmp_path: Path) -> None:
+    sums = []
+    for name, preface in (("one", ()), ("another", OTHERWISE)):
+        (tmp_path / name).mkdir()
+        repository = Repository(tmp_path / name / f"clone-{name}")
+        made = tmp_path / name / "release"
+        repository.release(made, *QUICK, preface=preface)
+        checked = subprocess.run(
+            ["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=made, capture_output=True
+        )
+        assert checked.returncode == 0
+        sums.append((made / "SHA256SUMS").read_text().splitlines())
+        assert len(sums[-1]) == len([*made.iterdir()]) - 1
+    assert len(sums[0]) == 7
+    assert sums[0] == sums[1]
