@@ -59,10 +59,10 @@ $(VENV)/.ready-test $(VENV)/.ready-chat $(VENV)/.ready-node $(VENV)/.ready-relea
 $(LINT): $(VENV)/.ready-test
 $(VENV)/.ready-ci: $(LINT)
 
-# Of which the tests build the image, without a registry.
-$(VENV)/.ready-wheels: requirements/run.txt requirements/front.txt $(VENV)/.ready-ci
+# Of which the tests build the image and install examples, without a registry.
+$(VENV)/.ready-wheels: requirements/run.txt requirements/front.txt requirements/chat.txt $(VENV)/.ready-ci
 	@rm -rf $(VENV)/wheels
-	$(PIP) download --require-hashes --no-deps -r $< -r requirements/front.txt --dest $(VENV)/wheels
+	$(PIP) download --require-hashes --no-deps -r $< -r requirements/front.txt -r requirements/chat.txt --dest $(VENV)/wheels
 	@touch $@
 
 # Beside the newest, for the tests of what depends on its version.

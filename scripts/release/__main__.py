@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from scripts.release import distributions, npm_package
+from scripts.release import distributions, examples, npm_package
 from scripts.release.making import ROOT, NotMadeHere, Release, run
 from scripts.version import RELEASE, version
 
@@ -37,6 +37,7 @@ class Step(NamedTuple):
 STEPS = (
     Step("distributions", (distributions.build, distributions.check)),
     Step("npm", (npm_package.build, npm_package.check)),
+    Step("examples", (examples.build,)),
 )
 
 

@@ -63,7 +63,7 @@ def programs() -> dict[str, str]:
                     found[name] = found.get(name, "") + _imported(program, modules)
                 else:
                     found[name] = _imported(_whole(program), modules)
-    for folder in ("chat", "webhook"):
+    for folder in ("chat", "page"):
         files = [*(ROOT / "docs/examples" / folder).glob("*.py")]
         modules = {it.stem: f"docs_examples_{folder}_{it.stem}" for it in files}
         for path in files:
