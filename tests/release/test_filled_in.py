@@ -1,0 +1,127 @@
+"""Whoever fills in every place as it is prepared has metadata, manifests and links that hold."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hatchling.metadata.core import ProjectMetadata
+from hatchling.plugin.manager import PluginManager
+from mkdocs.config import load_config
+
+from scripts.release.places import places
+from tests.release.test_places import FILES
+from tests.support.processes import ROOT
+
+FORGE = "forge.example.org/headgate/headgate"
+WRITTEN = {
+    "maintainers@headgate.invalid": "people@example.org",
+    "security@headgate.invalid": "security@example.org",
+    "source.headgate.invalid": FORGE,
+    "docs.headgate.invalid": "headgate.example.org",
+    "registry.headgate.invalid": "registry.example.org",
+    "<this repository>": f"https://{FORGE}.git",
+    "not released yet": "released",
+}
+# How a line is no comment any more.
+LEADERS = ((r"^# ", ""), (r'"// ', '"'), (r"<!-- (.*) -->", r"\1"))
+SHIPPED = [file for file in FILES if not file.startswith("tests/")]
+
+
+def projects(name: str) -> list[str]:
+    return [file for file in SHIPPED if Path(file).name == name]
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the tree with something in each place."""
+    copy = tmp_path_factory.mktemp("filled")
+    for file in SHIPPED:
+        (copy / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, copy / file)
+    for file in {place.file for place in places(ROOT, SHIPPED)}:
+        text = re.sub(r"not\s+released\s+yet", "not released yet", (copy / file).read_text())
+        (copy / file).write_text("".join(map(fill, text.splitlines(keepends=True))))
+    return copy
+
+
+def fill(line: str) -> str:
+    for mark, written in WRITTEN.items():
+        if mark in line:
+            for leader, instead in LEADERS if ".invalid" in mark else ():
+                line = re.sub(leader, instead, line)
+            line = line.replace(mark, written)
+    return line
+
+
+def test_nothing_is_left_then(filled: Path) -> None:
+    assert places(filled, SHIPPED) == []
+
+
+@pytest.mark.parametrize("file", projects("pyproject.toml"))
+def test_a_distribution_names_its_authors_and_where_to_find_what(file: str, filled: Path) -> None:
+    core = ProjectMetadata(str((filled / file).parent), PluginManager()).core
+    assert set(core.urls) == {"Source", "Documentation", "Issues", "Changelog"}
+    assert core.authors_data["email"]
+    assert [url for url in core.urls.values() if not url.startswith("https://")] == []
+
+
+@pytest.mark.parametrize(
+    "file", [one for one in projects("package.json") if "private" not in (ROOT / one).read_text()]
+)
+def test_an_npm_package_names_its_author_and_where_to_find_what(file: str, filled: Path) -> None:
+    package = json.loads((filled / file).read_text())
+    assert re.fullmatch(r"[^<]+ <\S+@\S+>", package["author"])
+    assert package["homepage"].startswith("https://")
+    assert package["bugs"]["url"].startswith("https://")
+    assert re.fullmatch(r"git\+https://\S+\.git", package["repository"]["url"])
+    assert package["repository"]["directory"] == str(Path(file).parent)
+    assert [key for key in package if key.startswith("//")] == []
+
+
+def test_packages_images_and_manifests_name_where_they_come_from(filled: Path) -> None:
+    package = yaml.safe_load((filled / "packages/deb/nfpm.yaml").read_text())
+    assert re.fullmatch(r"[^<]+ <\S+@\S+>", package["maintainer"])
+    assert package["homepage"].startswith("https://")
+    image = (filled / "docker/Dockerfile").read_text()
+    assert re.search(
+        r'^LABEL org\.opencontainers\.image\.source="https://\S+"$', image, re.MULTILINE
+    )
+    shipped = [file for file in SHIPPED if file.startswith("packages/")]
+    assert shipped
+    assert [file for file in shipped if "example.com" in (ROOT / file).read_text()] == []
+
+
+def test_the_site_has_its_address_and_that_of_the_repository(
+    filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config: dict[str, Any] = load_config(str(filled / "mkdocs.yml"))  # type: ignore[assignment]
+    assert config["site_url"].startswith("https://")
+    assert config["repo_url"].startswith("https://")
+
+
+def test_whom_to_ask_and_whom_to_tell_of_a_vulnerability_is_said(filled: Path) -> None:
+    owners = (filled / ".github/CODEOWNERS").read_text().splitlines()
+    assert [line for line in owners if re.match(r"\* \S", line)]
+    chooser = yaml.safe_load((filled / ".github/ISSUE_TEMPLATE/config.yml").read_text())
+    (link,) = chooser["contact_links"]
+    assert re.fullmatch(r"https://\S+/SECURITY\.md", link["url"])
+
+
+def test_the_addresses_of_files_on_the_forge_are_those_of_files(filled: Path) -> None:
+    told = [
+        name
+        for file in SHIPPED
+        for name in re.findall(
+            rf"https://{FORGE}/(?:blob/main|actions/workflows)/([\w./-]+?)(?:/badge\.svg|\b(?=[)\"]))",
+            (filled / file).read_text(errors="replace"),
+        )
+    ]
+    known = {*SHIPPED, *(Path(file).name for file in SHIPPED if file.startswith(".github/wor"))}
+    assert set(told) <= known
+    assert len(set(told)) >= 3
