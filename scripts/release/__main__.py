@@ -19,6 +19,7 @@ import click
 
 from scripts.release import distributions, examples, npm_package
 from scripts.release.making import ROOT, NotMadeHere, Release, run
+from scripts.release.places import places, told
 from scripts.version import RELEASE, version
 
 if TYPE_CHECKING:
@@ -79,7 +80,8 @@ def _missing(found: str) -> list[str]:
     missing = [] if found == RELEASE else [f"HEAD has no tag v{RELEASE}: this is {found}"]
     if changed := run(("git", "status", "--porcelain")).splitlines():
         missing.append(f"{len(changed)} files are not as committed; a release has none of that")
-    return missing
+    files = run(("git", "ls-files", "-z")).split("\0")[:-1]
+    return missing + told(places(ROOT, files))
 
 
 def _files_of_the_commit(folder: Path) -> Path:

@@ -27,9 +27,8 @@ WRITE = {
     "<this repository>": "the address to clone",
     "not released yet": "the name by which a package is installed; in the changelog, the date",
 }
-_MARK = re.compile(
-    "|".join(re.escape(mark).replace(r"\ ", r"\s+") for mark in WRITE), re.IGNORECASE
-)
+_WORDS = (re.escape(mark).replace(r"\ ", r"\s+") for mark in WRITE)  # lines end between words
+_MARK = re.compile("|".join(_WORDS), re.IGNORECASE)
 # They speak of the marks.
 _ABOUT_MARKS = ("scripts/release/", "tests/", "docs/releasing.md")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from hatchling.metadata.core import ProjectMetadata
 from hatchling.plugin.manager import PluginManager
 from mkdocs.config import load_config
 
-from scripts.release.places import places
+from scripts.release.places import places, told
+from scripts.version import RELEASE
+from tests.release.repository import Repository
 from tests.release.test_places import FILES
 from tests.support.processes import ROOT
 
@@ -44,13 +47,17 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for file in SHIPPED:
         (copy / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / file, copy / file)
-    for file in {place.file for place in places(ROOT, SHIPPED)}:
-        text = re.sub(r"not\s+released\s+yet", "not released yet", (copy / file).read_text())
-        (copy / file).write_text("".join(map(fill, text.splitlines(keepends=True))))
+    fill_in(copy)
     return copy
 
 
-def fill(line: str) -> str:
+def fill_in(folder: Path) -> None:
+    for file in {folder / place.file for place in places(folder, SHIPPED)}:
+        text = re.sub(r"not\s+released\s+yet", "not released yet", file.read_text())
+        file.write_text("".join(map(filled_in, text.splitlines(keepends=True))))
+
+
+def filled_in(line: str) -> str:
     for mark, written in WRITTEN.items():
         if mark in line:
             for leader, instead in LEADERS if ".invalid" in mark else ():
@@ -125,3 +132,27 @@ def test_the_addresses_of_files_on_the_forge_are_those_of_files(filled: Path) ->
     known = {*SHIPPED, *(Path(file).name for file in SHIPPED if file.startswith(".github/wor"))}
     assert set(told) <= known
     assert len(set(told)) >= 3
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.timeout(180)
+def test_a_final_release_is_refused_until_every_place_is_filled_in(tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "clone")
+    repository.git("tag", f"v{RELEASE}")
+    made, final = tmp_path / "release", ("env", "FINAL=1")
+    left = told(places(repository.folder, SHIPPED))
+    if left:  # nobody has yet
+        with pytest.raises(AssertionError) as refused:
+            repository.release(made, preface=final)
+        assert str(refused.value).splitlines()[-len(left) :] == left
+        assert not made.exists()
+        lines = repository.release(made, "npm").splitlines()
+        assert lines[-len(left) :] == [f"To be done before it is published: {one}" for one in left]
+        fill_in(repository.folder)
+        repository.git("commit", "--quiet", "--all", "--message", "filled in")
+        repository.git("tag", "--force", f"v{RELEASE}")
+    said = repository.release(made, "distributions", "npm", preface=final)
+    assert "To be done" not in said
+    with zipfile.ZipFile(made / f"headgate-{RELEASE}-py3-none-any.whl") as wheel:
+        metadata = wheel.read(f"headgate-{RELEASE}.dist-info/METADATA").decode()
+    assert metadata.count("\nProject-URL: ") == 4
