@@ -59,10 +59,14 @@ $(VENV)/.ready-test $(VENV)/.ready-chat $(VENV)/.ready-node $(VENV)/.ready-relea
 $(LINT): $(VENV)/.ready-test
 $(VENV)/.ready-ci: $(LINT)
 
-# Of which the tests build the image and install examples, without a registry.
-$(VENV)/.ready-wheels: requirements/run.txt requirements/front.txt requirements/chat.txt $(VENV)/.ready-ci
+# Of which the tests build the image and install examples, without a registry. What only some Pythons
+# need is fetched on any: a release says of each part what it is.
+$(VENV)/.ready-wheels: requirements/run.txt requirements/front.txt requirements/chat.txt | $(RUN)
 	@rm -rf $(VENV)/wheels
 	$(PIP) download --require-hashes --no-deps -r $< -r requirements/front.txt -r requirements/chat.txt --dest $(VENV)/wheels
+	@awk '/^[a-z]/ {when = / ; /} when && sub(/ ; .* \\$$/, " \\") + 1' $< > $(VENV)/when.txt
+	$(PIP) download --require-hashes --no-deps -r $(VENV)/when.txt --dest $(VENV)/wheels \
+		--only-binary :all: --python-version 3.11 --implementation cp --platform manylinux2014_x86_64
 	@touch $@
 
 # Beside the newest, for the tests of what depends on its version.
@@ -130,7 +134,7 @@ test-all: setup-all  ## Play the rest: servers, browsers, SDKs, kills (COVERAGE=
 packages: system-packages setup-all  ## Build packages for Debian 12 and 13 in build/packages, and try them (as root)
 	@$(BIN)/python -m tests.packages $(ARGS)
 # Needs no system package: what only root can make is left out, and told at the end.
-release: $(VENV)/.ready-release client/js/node_modules/.package-lock.json  ## Make a release of HEAD in build/release, and try it (FINAL=1: one to publish)
+release: $(VENV)/.ready-release $(VENV)/.ready-wheels client/js/node_modules/.package-lock.json  ## Make a release of HEAD in build/release, and try it (FINAL=1: one to publish)
 	@$(BIN)/python -m scripts.release $(ARGS)
 bench: system-bench setup-all  ## Measure against nginx, nchan, the reference server and its client
 	@$(BIN)/python -m benchmarks $(ARGS)$(if $(ARGS),, && $(BIN)/python -m benchmarks.latency)
@@ -160,6 +164,7 @@ lock: setup  ## Pin the newest versions that pyproject.toml allows
 	for group in test lint; do $(LOCK) pyproject.toml --group build --group $$group \
 		--constraint requirements/ci.txt --output-file requirements/$$group.txt; done
 	$(BIN)/python -m tests.docker.wheels > requirements/wheels.txt
+	$(BIN)/python -m scripts.release.caddy > requirements/caddy.json
 	grep -o 'redis\[hiredis\][^"]*' pyproject.toml | sed 's/\[hiredis\]//' | \
 		$(LOCK) --resolution lowest --no-deps --output-file requirements/oldest.txt -
 
