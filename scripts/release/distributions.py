@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from scripts.release.description import complete
 from scripts.release.making import run
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ PROJECTS = (".", "client", "doctor")
 
 def build(release: Release) -> None:
     """Build them; each wheel is made from the files that are in the source archive, too."""
+    complete(release)
     for project in PROJECTS:
         build = (sys.executable, "-m", "hatchling", "build", "-d", release.folder)
         run(build, folder=release.source / project)
