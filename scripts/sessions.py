@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
@@ -30,7 +31,7 @@ BASH = (
     *("bash", "--noprofile", "--norc", "--noediting", "-i"),
 )
 QUIET = {"PS1": "", "PS2": "", "TERM": "dumb", "HISTFILE": ""}
-SHOWN_S = 20.0
+PATIENCE_S = 20.0
 
 
 class PageDiffers(Exception):
@@ -66,10 +67,16 @@ class Terminal:
     """A terminal with a bash in it, and what it has shown since its last command began."""
 
     def __init__(
-        self, folder: Path, environment: dict[str, str], *, patience_s: float = SHOWN_S
+        self,
+        folder: Path,
+        environment: dict[str, str],
+        *,
+        command_s: float = PATIENCE_S,
+        shown_s: float = PATIENCE_S,
     ) -> None:
-        """`patience_s` is how long a command may take."""
-        self._patience_s = patience_s
+        """Open it; a command may take so long, and what runs in the background shows it so soon."""
+        self._command_s = command_s
+        self._shown_s = shown_s
         self._screen, keyboard = pty.openpty()
         modes = termios.tcgetattr(keyboard)
         modes[3] &= ~termios.ECHO
@@ -108,9 +115,9 @@ class Terminal:
         self.begin(command)
         return self._end()
 
-    def until(self, pattern: str, patience_s: float = SHOWN_S) -> str:
+    def until(self, pattern: str, patience_s: float | None = None) -> str:
         """Return what is shown, as soon as it has this in it."""
-        deadline = time.monotonic() + patience_s
+        deadline = time.monotonic() + (patience_s or self._shown_s)
         while re.search(pattern, self.shown) is None:
             try:
                 self._received += self._arrived.get(timeout=max(0.0, deadline - time.monotonic()))
@@ -118,17 +125,17 @@ class Terminal:
                 raise TimeoutError(f"no {pattern!r} in {self.shown!r}") from None
         return self.shown
 
-    def play(self, step: Step, command: str = "", printed: str = "") -> None:
+    def play(self, step: Step, here: Callable[[str], str] = str) -> None:
         """Do what a page says, and see that it prints these lines in this order.
 
-        Others may stand between them: programs in the background print when they like. `command`
-        and `printed` are those of the step with the addresses of this machine.
+        Others may stand between them: programs in the background print when they like. `here`
+        puts the addresses of this machine into a text.
         """
-        told = printed or "\n".join(step.printed)
+        told = here("\n".join(step.printed))
         lines = (re.escape(line.strip()) for line in told.splitlines())
         pattern = f"(?s){'.*'.join(lines).replace(CUT, '.*')}"
-        self.begin(command or step.command)
-        status: int | str = "none"
+        self.begin(here(step.command))
+        status = None
         try:
             if UNTIL in step.command:
                 self.until(pattern)
@@ -141,7 +148,8 @@ class Terminal:
             pass
         raise PageDiffers(
             f"line {step.line}: {step.command}\nprints on the page:\n{told or '(nothing)'}\n"
-            f"and here, with exit status {status}:\n{self.shown}"
+            f"and here, with exit status {'(it goes on)' if status is None else status}:\n"
+            f"{self.shown}"
         )
 
     def _press(self, keys: str) -> None:
@@ -150,7 +158,7 @@ class Terminal:
     def _end(self) -> tuple[int, str]:
         """Wait for the end of the command, and return its exit status and output."""
         self._press("printf '\\0%d\\0' $?\n")
-        before, status, after = self.until(r"\0\d+\0", self._patience_s).split("\0")
+        before, status, after = self.until(r"\0\d+\0", self._command_s).split("\0")
         self._received = (before + after).encode()  # programs in the background go on
         return int(status), before
 

@@ -65,7 +65,7 @@ class Desk:
             self.second.begin(self.spelled(step.command))
             self.second.until(re.escape("\n".join(step.printed)))
         else:
-            self.first.play(step, self.spelled(step.command))
+            self.first.play(step, self.spelled)
             if step.command.startswith("kill -9"):
                 self.server.kill()  # it is dead: this only waits for it
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from scripts.release import distributions, examples, materials, npm_package
+from scripts.release import distributions, examples, materials, npm_package, trial
 from scripts.release.making import ROOT, NotMadeHere, Release, run
 from scripts.release.places import places, told
 from scripts.version import RELEASE, version
@@ -40,6 +40,7 @@ STEPS = (
     Step("npm", (npm_package.build, npm_package.check)),
     Step("examples", (examples.build,)),
     Step("materials", (materials.build, materials.check)),  # last: they are those of the others
+    Step("trial", (trial.build, trial.check)),
 )
 
 

@@ -1,0 +1,120 @@
+"""The page *Five minutes*: in the release, and played there as somebody new would follow it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import sys
+import tempfile
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from scripts.release.making import ROOT
+from scripts.sessions import PageDiffers, Terminal, sessions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from scripts.release.making import Release
+
+PAGE = "docs/five-minutes.md"
+NAME = "README.md"  # of the page in the release
+LINK = re.compile(r"(?<=\]\()(?!\w+:)[^)\s#]+")
+SAVED = re.compile(r"Save this as `([\w.]+)`.*?\n\n```\w+\n(.*?)```", re.DOTALL)
+PROGRAM = re.compile(r"```python\n(.*?)```", re.DOTALL)
+STREAMS, CONSOLE = "127.0.0.1:4437", "127.0.0.1:4439"
+# By which pip reaches its index; nothing else of this machine's environment is known there.
+ASKED_FOR = re.compile(r"PIP_\w+|(https?|all|no)_proxy|SSL_CERT_(FILE|DIR)|\w+_CA_BUNDLE", re.I)
+PIP_S = 600.0  # it downloads some 20 MB
+CONSOLE_S = 10.0
+
+
+def build(release: Release) -> None:
+    """Write the page; its links lead into the source archive, which has the documentation."""
+    archive = f"headgate-{release.version}"
+    title, rest = (release.source / PAGE).read_text().split("\n", 1)
+    unpack = f"Its links lead into the documentation: `tar -xf {archive}.tar.gz` unpacks it here."
+
+    def led(link: re.Match[str]) -> str:
+        return os.path.normpath(Path(archive, PAGE, "..", link[0]))
+
+    (release.folder / NAME).write_text(f"{title}\n\n{unpack}\n{LINK.sub(led, rest)}")
+
+
+def check(release: Release) -> None:
+    """Play it in a copy of the release, and look whether README has the same program."""
+    page, readme = (release.source / name for name in (PAGE, NAME))
+    with tempfile.TemporaryDirectory(prefix="headgate-trial-") as made:
+        folder = Path(made, "release")
+        shutil.copytree(release.folder, folder)
+        addresses = {it: it if _is_free(it) else _free() for it in (STREAMS, CONSOLE)}
+        for told, own in addresses.items():
+            if told != own:
+                click.echo(f"{told} is in use: the page is played at {own}")
+        try:
+            play(page.read_text(), folder, as_somebody_new(Path(made), os.environ), addresses)
+        except PageDiffers as why:
+            raise click.ClickException(f"{PAGE}, {why}") from None
+    if PROGRAM.findall(readme.read_text())[0] not in PROGRAM.findall(page.read_text()):
+        raise click.ClickException(f"{PAGE} has another program than README.md")
+
+
+def play(
+    page: str, folder: Path, environment: dict[str, str], addresses: Mapping[str, str]
+) -> None:
+    """Do what the page says, in this folder; `addresses` has those of this machine by its own."""
+
+    def here(text: str) -> str:
+        for told, own in addresses.items():
+            text = text.replace(told, own)
+        return text
+
+    places = zip(("HEADGATE_LISTEN", "HEADGATE_ADMIN"), (STREAMS, CONSOLE), strict=True)
+    moved = {name: addresses[it] for name, it in places if addresses[it] != it}
+    for name, content in SAVED.findall(page):
+        (folder / name).write_text(here(content))
+    *blocks, end = sessions(page)
+    with Terminal(folder, environment | moved, command_s=PIP_S) as terminal:
+        for block in (*blocks, end):
+            if block is end:
+                _look_at_console(here(f"http://{CONSOLE}"))
+            for step in block:
+                terminal.play(step, here)
+
+
+def as_somebody_new(home: Path, found: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment variables of somebody who has just come to this machine."""
+    paths = [Path(sys.base_prefix, "bin"), *map(Path, found["PATH"].split(os.pathsep))]
+    outside = [str(path) for path in paths if not path.is_relative_to(ROOT)]
+    return {
+        **{name: value for name, value in found.items() if ASKED_FOR.fullmatch(name)},
+        "PATH": os.pathsep.join(outside),
+        "HOME": str(home),
+        "XDG_RUNTIME_DIR": str(home),
+        "LC_ALL": "C.UTF-8",
+    }
+
+
+def _look_at_console(url: str) -> None:
+    with urllib.request.urlopen(url, timeout=CONSOLE_S) as answer:  # noqa: S310 - on loopback
+        title = re.search("<title>(.*)</title>", answer.read().decode())
+    if title is None or "Headgate" not in title[1]:
+        raise PageDiffers(f"the console: {url} shows no page of it")
+
+
+def _is_free(address: str) -> bool:
+    host, port = address.split(":")
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return tried.connect_ex((host, int(port))) != 0
+
+
+def _free() -> str:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{opened.getsockname()[1]}"
