@@ -22,6 +22,7 @@ UNPUBLISHED = r"headgate(-client|-doctor)?(\[\w+\])?"
 
 def commands(text: str) -> list[str]:
     """What follows `pip install` in a text, one for each, without a comment."""
+    text = re.sub(r"(?<!`)`[^`]+`(?!`)", lambda it: " ".join(it[0].split()), text)
     found = re.findall(r"pip install ([^`\n]*)", text)
     return [command.partition("  #")[0].strip() for command in found]
 
