@@ -12,6 +12,7 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
+from headgate.shielding import shielded
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Hop:
             first = asyncio.ensure_future(self._answered(request))
             self._under_way[request.raw_path] = first
             first.add_done_callback(lambda _: self._under_way.pop(request.raw_path))
-        answer = await asyncio.shield(first)
+        answer = await shielded(first)
         assert isinstance(answer, web.Response)
         return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
 

@@ -9,6 +9,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headgate.shielding import shielded
 from tests.support.fork_server import ForkServer, die_with
 from tests.support.forked import Forked
 
@@ -116,7 +117,7 @@ class Worker:
         self._status.set_result(self.returncode)
 
     async def wait(self) -> int:
-        return await asyncio.shield(self._status)
+        return await shielded(self._status)
 
     def kill(self) -> None:
         self._process.kill()

@@ -17,6 +17,7 @@ from headgate.resumable.choice import broker_maker
 from headgate.resumable.listener import Listener
 from headgate.resumable.messages import DONE, Unit, requests, sentinel
 from headgate.resumable.production import StreamProduction, class_name
+from headgate.shielding import shielded
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -225,7 +226,7 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
 
         A stream is created although its caller is cancelled meanwhile, as it outlives its readers.
         """
-        return await asyncio.shield(
+        return await shielded(
             self._begin(self._create(self._broker_here(), stream_id, make_source))
         )
 

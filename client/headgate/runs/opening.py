@@ -28,6 +28,7 @@ from headgate.runs.stored.reading import READERS_END_S, Reading, end_readings
 from headgate.runs.stored.stops import is_wished
 from headgate.sending.framing import JSON, json_array
 from headgate.sending.writer import StreamWriter
+from headgate.shielding import shielded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -129,7 +130,7 @@ class Opening:
         """Produce a run and wait for its end; shut it down if the caller is cancelled."""
         task = self.produce(run_id, production, items, owner)
         try:
-            await asyncio.shield(task)
+            await shielded(task)
         except asyncio.CancelledError:
             production.end(SHUT_DOWN)
             await asyncio.wait({task}, timeout=CLOSE_TIMEOUT_S)
@@ -207,7 +208,7 @@ class Start:
         self._opening.starts.add(task)
         task.add_done_callback(self._opening.starts.discard)
         try:
-            return await asyncio.shield(task)
+            return await shielded(task)
         except asyncio.CancelledError:
             self._is_cancelled = True
             # Whatever comes of it later, nobody waits for it.

@@ -24,6 +24,7 @@ from headgate.json_values import NOT_JSON, decoded_json
 from headgate.misuse import refusing_method
 from headgate.names import BEGINNING, NOW, shown
 from headgate.sending.framing import is_json, media_type
+from headgate.shielding import shielded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -217,7 +218,7 @@ class StreamIterator(Generic[T]):
         self._stop()
         if self._closing is None:  # a client and a block may both close it
             self._closing = self._loop.create_task(self._close())
-        await asyncio.shield(self._closing)
+        await shielded(self._closing)
 
     def _stop(self) -> None:
         """Cancel what is waited for, so that it makes no more requests."""

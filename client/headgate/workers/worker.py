@@ -26,6 +26,7 @@ from headgate.errors import ABSENT, StreamError, Unavailable, check_number
 from headgate.misuse import ForAsyncio, checks_keywords
 from headgate.names import path_url, stream_url
 from headgate.retries import Backoff, Retries
+from headgate.shielding import shielded
 from headgate.stream_requests import StreamRequests
 from headgate.workers.documents import ClaimedWake, SubscriptionDocument, WakeEvent, decoded
 from headgate.workers.job import JSON_FIELDS, Job
@@ -261,7 +262,7 @@ class Worker(ForAsyncio):
         """Race for the claim; a worker that is cancelled or stopped meanwhile gives it back."""
         claiming = asyncio.create_task(self._claimed(subscription_id))
         try:
-            job = await asyncio.shield(claiming)
+            job = await shielded(claiming)
         except asyncio.CancelledError:
             await asyncio.wait([claiming], timeout=LAST_WAIT_S)
             claiming.cancel()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from typing_extensions import override
 from yarl import URL
 
+from headgate.shielding import shielded
 from headgate_gateway.access import signed_tokens
 from headgate_gateway.access.contract import Authority
 from headgate_gateway.access.key_sets import KeySet, NoKeys, parse_keys
@@ -103,7 +104,7 @@ class RemoteKeys(Background):
             loop = asyncio.get_running_loop()
             self._requested_at = loop.time()
             self._fetching = loop.create_task(self._attempt())
-        await asyncio.shield(self._fetching)
+        await shielded(self._fetching)
 
     async def _attempt(self) -> None:
         trouble: str | None = None

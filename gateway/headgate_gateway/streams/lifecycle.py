@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from typing_extensions import override
 
+from headgate.shielding import shielded
 from headgate_gateway.background import Background
 from headgate_gateway.errors import HeadgateError, LogUnavailable, StreamNotFound
 from headgate_gateway.logs.contract import Conflict
@@ -196,7 +197,7 @@ class Lifecycle:
             await self._commit_together(tuple(everything), ends, replaces=replaces)
         else:
             first, others = everything[0], changes[1:]
-            await asyncio.shield(self._commit_one_by_one(first, others, ends, replaces=replaces))
+            await shielded(self._commit_one_by_one(first, others, ends, replaces=replaces))
 
     async def _commit_together(
         self, changes: tuple[Change, ...], ends: Fate | None = None, *, replaces: bool = False
@@ -213,7 +214,7 @@ class Lifecycle:
         committed = self._table.commits.commit(changes)
         committed.add_done_callback(on_committed)
         try:
-            await asyncio.shield(committed)
+            await shielded(committed)
         except Conflict:
             for change in changes:
                 self._table.reload(change.state.path)

@@ -10,6 +10,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
+from headgate.shielding import shielded
 from headgate_gateway.errors import HeadgateError, LogUnavailable
 from headgate_gateway.stepped import in_task
 from headgate_gateway.streams.follower import RELOAD_S
@@ -58,7 +59,7 @@ class StreamLoader:
             if active.answered_lookup > last_lookup and (state is not None or active.absent):
                 return active
             if state is None:
-                await asyncio.shield(self._begin_loading(active))
+                await shielded(self._begin_loading(active))
                 if active.absent and self._sharing is None:
                     return active
             elif self._sharing is None or await self._is_current(self._sharing, active, state):

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import TYPE_CHECKING
 
+from headgate.shielding import shielded
 from headgate_gateway.background import keep_running
 from headgate_gateway.errors import StartError
 from headgate_gateway.features.questions.contract import Answer
@@ -78,7 +79,7 @@ class WorkerCalls:
             _, self._report = self._send(ReportStatus())
         try:
             async with asyncio.timeout(REPORT_S):
-                report = await asyncio.shield(self._report)
+                report = await shielded(self._report)
         except TimeoutError:
             return None
         return report if isinstance(report, WorkerReport) else None

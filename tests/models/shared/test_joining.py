@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from headgate.shielding import shielded
 from tests.models.answers import ID_LINE, chat_completion, response, without_ids
 from tests.models.provider import providing
 from tests.models.scripted import ended, scripted
@@ -54,7 +55,7 @@ async def test_a_request_at_another_gateway_joins_while_the_head_is_awaited(
             await until(lambda: len(provider.requests) == 1)
             second = asyncio.create_task(read(http, other, "one"))
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(second), 0.3)
+                await asyncio.wait_for(shielded(second), 0.3)
             provider.allow_heads()
             assert await first == await second == MESSAGE
         assert len(provider.requests) == 1
@@ -130,7 +131,7 @@ async def test_those_who_wait_at_another_gateway_send_a_refused_request_again(
             await until(lambda: len(provider.requests) == 1)
             second = asyncio.create_task(status(http, other))
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(second), 0.3)
+                await asyncio.wait_for(shielded(second), 0.3)
             provider.allow_heads()
             assert (await first)[0] == 429
             code, body = await second

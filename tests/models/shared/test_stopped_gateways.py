@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
+from headgate.shielding import shielded
 from tests.models.provider import providing
 from tests.models.shared.gateways import (
     BEGUN,
@@ -142,7 +143,7 @@ async def test_those_who_wait_for_the_head_get_an_error_when_the_gateway_is_kill
             await until(lambda: len(provider.requests) == 1)
             second = asyncio.create_task(status(http, other))
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(second), 0.3)
+                await asyncio.wait_for(shielded(second), 0.3)
             one.kill()
             with pytest.raises(aiohttp.ClientError):
                 await first

@@ -21,6 +21,7 @@ from headgate.runs.cursors import Cursor, fits
 from headgate.runs.formats import format_named
 from headgate.runs.stored.orphans import GOES_ON
 from headgate.runs.stored.progress import items_of
+from headgate.shielding import shielded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -238,7 +239,7 @@ class Reading:
             return
         finally:
             # All end even if anyio cancels each await, as for a client that left a Starlette app.
-            await asyncio.shield(_end(live, coming, looking))
+            await shielded(_end(live, coming, looking))
 
     async def _answered(
         self, stream: Endpoint, offset: str, cursor: str | None, *, silence_s: float

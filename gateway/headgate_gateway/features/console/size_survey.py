@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
+from headgate.shielding import shielded
 from headgate_gateway.errors import LimitReached
 from headgate_gateway.logs.contract import listing_of
 
@@ -51,7 +52,7 @@ class SizeSurvey:
                     raise LimitReached(f"{MOST_KEPT} surveys were made within a minute: ask later")
                 self._under_way = asyncio.get_running_loop().create_task(self._look(prefix))
                 self._under_way.add_done_callback(self._looked)
-            await asyncio.shield(self._under_way)
+            await shielded(self._under_way)
 
     async def _look(self, prefix: str) -> None:
         taken_at = self._clock()

@@ -13,6 +13,7 @@ import re
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from headgate.shielding import shielded
 from headgate_gateway.errors import drop_frames
 from headgate_gateway.features.models.ends import DELETED
 from headgate_gateway.features.models.record import EndEntry, ResponseEntry
@@ -224,7 +225,7 @@ class Completion:
         Raises HeadgateError if the provider gave no response.
         """
         if self._response is not None:
-            return await asyncio.shield(self._response)  # others wait for it, too
+            return await shielded(self._response)  # others wait for it, too
         assert self.head is not None, "it has a response to store"
         return self.head
 

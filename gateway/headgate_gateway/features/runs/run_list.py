@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from headgate import names, records
 from headgate.records import ACTIVE, STOPPED, Note, RunState, last_note
+from headgate.shielding import shielded
 from headgate_gateway.features.questions.after import decode_after, encode_after
 from headgate_gateway.features.questions.runs import RunPage, RunRank, RunRow
 from headgate_gateway.features.questions.streams import LARGEST_PAGE
@@ -256,7 +257,7 @@ class RunList:
         if self._survey is None:
             self._survey = asyncio.get_running_loop().create_task(self._search_log())
         try:
-            await asyncio.shield(self._survey)
+            await shielded(self._survey)
         finally:
             if self._survey is not None and self._survey.done():
                 self._survey = None

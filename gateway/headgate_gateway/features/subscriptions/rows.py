@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from headgate.json_values import NOT_JSON
+from headgate.shielding import shielded
 from headgate_gateway.errors import HeadgateError, LogUnavailable
 from headgate_gateway.features.subscriptions.state.configuration import SubscriptionConfiguration
 from headgate_gateway.features.subscriptions.state.delivery_state import CursorRow, DeliveryState
@@ -147,7 +148,7 @@ class SubscriptionRows:
 
         After a failure it stays marked.
         """
-        await asyncio.shield(self._next_write())
+        await shielded(self._next_write())
 
     def _next_write(self) -> asyncio.Future[None]:
         """Return the future of a write that begins from now on."""

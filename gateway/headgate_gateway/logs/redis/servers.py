@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from headgate.shielding import shielded
 from headgate_gateway.background import Background
 from headgate_gateway.logs.redis.connection import Unreachable
 from headgate_gateway.logs.redis.connector import ONLY, SLOTS
@@ -67,7 +68,7 @@ class RedisServers(Background):
         try:
             async with asyncio.timeout(OPEN_S):
                 await self._surveyed.wait()
-                await asyncio.gather(*map(asyncio.shield, self._opening))
+                await asyncio.gather(*map(shielded, self._opening))
         except TimeoutError:
             pass
 
@@ -187,7 +188,7 @@ class RedisServers(Background):
             raise Unreachable("the gateway is stopping")
         if self._asking is None:
             self._asking = asyncio.get_running_loop().create_task(self._look_around())
-        await asyncio.shield(self._asking)
+        await shielded(self._asking)
 
     async def _look_around(self) -> None:
         server = str(self.connector.origin)

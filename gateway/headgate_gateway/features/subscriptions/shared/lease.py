@@ -15,6 +15,7 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
+from headgate.shielding import shielded
 from headgate_gateway.errors import HeadgateError, LogUnavailable
 from headgate_gateway.features.redis.store import NOBODY, store_of
 from headgate_gateway.features.subscriptions.shared import mail
@@ -109,7 +110,7 @@ class SubscriptionsLease:
         if self._next_reading is None:
             self._next_reading = asyncio.ensure_future(self._read_in_turn())
             self._next_reading.add_done_callback(_note_failure)
-        await asyncio.shield(self._next_reading)
+        await shielded(self._next_reading)
 
     async def _read_in_turn(self) -> None:
         async with self._turn:
