@@ -266,7 +266,7 @@ await hg.stream("text").append("\\ud800")
 ValueError: character 0 is half of a surrogate pair
 
 await hg.stream("text").append("x" * 2000)
-TooLarge: BASE/text: the body is over max_append, 1000 bytes (413 Request Entity Too Large)
+TooLarge: BASE/text: the body is over max_append, 1000 bytes (413 Content Too Large)
 | Append less at once.
 
 await hg.stream("closed").append("x")

@@ -26,8 +26,18 @@ class _StatusLines(dict[int, bytes]):
         return f"HTTP/1.1 {status} \r\n".encode()
 
 
+# Of RFC 9110, section 15, where Python before 3.13 has older ones.
+_PHRASES = {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
 STATUS_LINES = _StatusLines(
-    {it.value: f"HTTP/1.1 {it.value} {it.phrase}\r\n".encode() for it in HTTPStatus}
+    {
+        it.value: f"HTTP/1.1 {it.value} {_PHRASES.get(it, it.phrase)}\r\n".encode()
+        for it in HTTPStatus
+    }
 )
 OK, PARTIAL, UNCHANGED = (STATUS_LINES[status] for status in (200, 206, 304))
 
