@@ -190,7 +190,7 @@ def test_a_drop_that_raises_does_not_prevent_the_others() -> None:
     for number in range(3):
         history.note(number, partial(dropped.append, number))
     history.note(1, partial(dropped.index, 7))
-    with pytest.raises(ValueError, match="7 is not in list"):
+    with pytest.raises(ValueError, match="not in list"):
         history.spoil()
     assert sorted(dropped) == [0, 2]
 
