@@ -59,7 +59,7 @@ $(VENV)/.ready-test $(VENV)/.ready-chat $(VENV)/.ready-node $(VENV)/.ready-relea
 $(LINT): $(VENV)/.ready-test
 $(VENV)/.ready-ci: $(LINT)
 
-# Of which the tests build the image and install examples, without a registry. What only some Pythons
+# Of which the image is built and examples are installed, without a registry. What only some Pythons
 # need is fetched on any: a release says of each part what it is.
 $(VENV)/.ready-wheels: requirements/run.txt requirements/front.txt requirements/chat.txt | $(RUN)
 	@rm -rf $(VENV)/wheels
@@ -131,10 +131,12 @@ test-all: setup-all  ## Play the rest: servers, browsers, SDKs, kills (COVERAGE=
 	$(BIN)/python -m tests.audit || status=$$?; \
 	$(if $(COVERAGE),$(traced),$(call play,rest,$(JOBS))) || status=$$?; exit $$status
 
-packages: system-packages setup-all  ## Build packages for Debian 12 and 13 in build/packages, and try them (as root)
-	@$(BIN)/python -m tests.packages $(ARGS)
-# Needs no system package: what only root can make is left out, and told at the end.
+packages: system-packages setup-all  ## Build the packages of HEAD for Debian 12 and 13 in build/packages, and try them (as root)
+	@$(BIN)/python -m scripts.release --folder build/packages distributions debs
+	@$(BIN)/python -m tests.packages build/packages $(ARGS)
+# What only root can make, with debootstrap, is left out otherwise, and told at the end.
 release: $(VENV)/.ready-release $(VENV)/.ready-wheels client/js/node_modules/.package-lock.json  ## Make a release of HEAD in build/release, and try it (FINAL=1: one to publish)
+	@[ "$$(id -u)" -ne 0 ] || scripts/system.sh packages
 	@$(BIN)/python -m scripts.release $(ARGS)
 bench: system-bench setup-all  ## Measure against nginx, nchan, the reference server and its client
 	@$(BIN)/python -m benchmarks $(ARGS)$(if $(ARGS),, && $(BIN)/python -m benchmarks.latency)

@@ -84,10 +84,17 @@ need_bench_tools() {
     [ ${#missing[@]} -eq 0 ] || install "${missing[@]}"
 }
 
+need_package_tools() {
+    local missing=()
+    have_server debootstrap || missing+=(debootstrap)
+    have lintian || missing+=(lintian)
+    [ ${#missing[@]} -eq 0 ] || install "${missing[@]}"
+}
+
 case "${1:-}" in
     python) need_python ;;
     test) need_test_tools ;;
     bench) need_bench_tools ;;
-    packages) have_server debootstrap || install debootstrap ;;
+    packages) need_package_tools ;;
     *) fail "usage: scripts/system.sh python|test|bench|packages" ;;
 esac

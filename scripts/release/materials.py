@@ -24,8 +24,8 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
-from scripts.debs import RELEASES
 from scripts.release import licences
+from scripts.release.debs import RELEASES
 from scripts.release.making import run
 from scripts.release.parts import Part, closure, known_parts
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from headgate_gateway.__main__ import cli
 from headgate_gateway.settings import load
-from scripts.debs import BUILD_PACKAGES
+from scripts.release.debs import BUILD_PACKAGES
 from tests.docker.image_file import DOCKER, instructions
 from tests.docker.machine import Machine, compose, read_yaml
 from tests.monitoring.promtool import promtool

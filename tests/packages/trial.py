@@ -18,10 +18,10 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts import debs
+from scripts.release import debs
+from scripts.version import debian
 from tests.support.http1 import ask
 from tests.support.ports import free_port
-from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,6 @@ NEXT = "99.0.0"  # a version that is higher than any
 STREAM = "/v1/stream/kept"
 DELETE_STREAMS = "headgate headgate/delete-streams boolean true"
 NOBODY = 65534  # a user that is not the service's
-NOT_SOURCES = (".*", "build", "node_modules", "tests", "__pycache__")
 
 
 class Trial:
@@ -121,27 +120,22 @@ def _child(pid: int) -> int:
     return int(child)
 
 
-def next_version(folder: Path) -> Path:
-    """Copy the sources, as a version that is higher than any."""
-    source = folder / "source"
-    shutil.copytree(ROOT, source, symlinks=True, ignore=shutil.ignore_patterns(*NOT_SOURCES))
-    script = source / "scripts/version.py"
-    text, count = re.subn(r'(?m)^RELEASE = "[^"]+"', f'RELEASE = "{NEXT}"', script.read_text())
-    assert count == 1
-    script.write_text(text)
-    return source
-
-
 def try_package(root: Path, package: Path, newer: Path) -> Iterator[str]:
     """Install, start, upgrade, remove and purge; yield what was seen. Raises AssertionError."""
     trial = Trial(root)
     trial.install(package)
     yield _installed(trial)
+    version = trial.run("headgate", "--version").split()[1]
+    told = trial.run("dpkg-query", "--show", "--showformat=${Version}", "headgate")
+    assert told == package.name.split("_")[1]
+    assert told.startswith(f"{debian(version)}-")
     trial.use_own_ports()
     with trial.serving():
         made = ask(trial.port, "PUT", STREAM, b"one", content_type="text/plain")
         assert made.status == 201, made
         assert ask(trial.admin, "GET", "/readyz").status == 200
+        assert f'version="{version}"'.encode() in ask(trial.admin, "GET", "/metrics").body
+    yield f"{told} is {version} in `headgate --version` and in its metrics"
     yield "started by its ExecStart line as its user: told that it serves, took an append, drained"
     trial.install(newer)
     assert NEXT in trial.run("headgate", "--version")

@@ -13,8 +13,8 @@ import pytest
 from packageurl import PackageURL
 from packaging.markers import Marker
 
-from scripts.debs import BUILD_PACKAGES
 from scripts.release import caddy, licences, materials, parts
+from scripts.release.debs import BUILD_PACKAGES
 from scripts.release.making import PROGRAMS, Release
 from scripts.release.npm_package import NPM
 from scripts.release.parts import Part
