@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from scripts.release import debs, distributions, examples, materials, npm_package, trial
+from scripts.release import debs, distributions, examples, image, materials, npm_package, trial
 from scripts.release.making import ROOT, NotMadeHere, Release, run
 from scripts.release.places import places, told
 from scripts.version import RELEASE, version
@@ -38,6 +38,7 @@ STEPS = (
     Step("distributions", (distributions.build, distributions.check)),
     Step("npm", (npm_package.build, npm_package.check)),
     Step("examples", (examples.build,)),
+    Step("image", (image.build, image.check)),
     Step("debs", (debs.build, debs.check)),
     Step("materials", (materials.build, materials.check)),  # last: they are those of the others
     Step("trial", (trial.build, trial.check)),

@@ -1,0 +1,55 @@
+"""The context of the image in a release: whoever has it builds an image of that very version."""
+
+from __future__ import annotations
+
+import re
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from scripts.release.image import sent_files
+from tests.release.repository import COMMITTED_AT, Repository
+from tests.support.processes import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MANIFESTS = ("packages/kubernetes/headgate-file.yaml", "packages/kubernetes/headgate-redis.yaml")
+RUNNING = ("docker/compose.yaml", "docker/nginx/headgate.conf", "docker/prometheus/rules.yaml")
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.timeout(240)
+def test_the_image_of_the_unpacked_archive_has_the_version_and_revision_of_the_commit(
+    tmp_path: Path,
+) -> None:
+    """Making it ends with the replay of its image file, which says the version by itself."""
+    repository = Repository(tmp_path / "clone")
+    revision = repository.git("rev-parse", "HEAD")
+    repository.release(tmp_path / "made", "image")
+    (archive,) = (tmp_path / "made").glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        members = opened.getmembers()
+        opened.extractall(tmp_path / "unpacked", filter="data")
+    assert {(it.mtime, it.uid, it.gid, it.uname, it.mode) for it in members} == {
+        (COMMITTED_AT, 0, 0, "", 0o644)
+    }
+    (context,) = (tmp_path / "unpacked").iterdir()
+    version = archive.name.removeprefix("headgate-image-").removesuffix(".tar.gz")
+    assert version.endswith(f"+g{repository.revision}")
+    said = (context / "docker/Dockerfile").read_text()
+    assert re.findall(r"^ARG (.*)$", said, re.MULTILINE) == [
+        f"HEADGATE_VERSION={version}",
+        f"REVISION={revision}",
+        f"HEADGATE_VERSION={version}",
+    ]
+    assert "git rev-parse" not in said
+    for manifest in MANIFESTS:
+        (image,) = re.findall(r"image: \S+/headgate:(\S+)", (context / manifest).read_text())
+        assert image == version.replace("+", "-")
+    sent = set(sent_files(ROOT))
+    names = {str(path.relative_to(context)) for path in context.rglob("*") if path.is_file()}
+    assert sent | {".dockerignore", *MANIFESTS, *RUNNING} <= names
+    beside = (".dockerignore", "docker/", "packages/kubernetes/")
+    assert [name for name in names - sent if not name.startswith(beside)] == []
