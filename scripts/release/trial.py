@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from scripts.release.links import linked
 from scripts.release.making import ROOT
 from scripts.sessions import PageDiffers, Terminal, sessions
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 PAGE = "docs/five-minutes.md"
 NAME = "README.md"  # of the page in the release
-LINK = re.compile(r"(?<=\]\()(?!\w+:)[^)\s#]+")
 SAVED = re.compile(r"Save this as `([\w.]+)`.*?\n\n```\w+\n(.*?)```", re.DOTALL)
 PROGRAM = re.compile(r"```python\n(.*?)```", re.DOTALL)
 STREAMS, CONSOLE = "127.0.0.1:4437", "127.0.0.1:4439"
@@ -36,14 +36,10 @@ CONSOLE_S = 10.0
 
 def build(release: Release) -> None:
     """Write the page; its links lead into the source archive, which has the documentation."""
-    archive = f"headgate-{release.version}"
-    title, rest = (release.source / PAGE).read_text().split("\n", 1)
-    unpack = f"Its links lead into the documentation: `tar -xf {archive}.tar.gz` unpacks it here."
-
-    def led(link: re.Match[str]) -> str:
-        return os.path.normpath(Path(archive, PAGE, "..", link[0]))
-
-    (release.folder / NAME).write_text(f"{title}\n\n{unpack}\n{LINK.sub(led, rest)}")
+    title, rest = linked(release, Path(PAGE), Path(NAME)).split("\n", 1)
+    archive = f"headgate-{release.version}.tar.gz"
+    unpack = f"Its links lead into the documentation: `tar -xf {archive}` unpacks it here."
+    (release.folder / NAME).write_text(f"{title}\n\n{unpack}\n{rest}")
 
 
 def check(release: Release) -> None:
