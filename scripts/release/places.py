@@ -55,7 +55,7 @@ def places(root: Path, files: Iterable[str]) -> list[Place]:
 def told(found: Iterable[Place]) -> list[str]:
     """Return a line for each mark, with what to write and where."""
     where: dict[str, list[str]] = {}
-    for place in found:
+    for place in dict.fromkeys(found):  # a line may have a mark twice
         where.setdefault(place.mark, []).append(f"{place.file}:{place.line}")
     return [f"{mark}: {WRITE[mark]}: {', '.join(where[mark])}" for mark in WRITE if mark in where]
 

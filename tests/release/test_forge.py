@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 
 from headgate_gateway.__main__ import cli
 from headgate_gateway.commands.doctor.examine import debug
+from tests.conformance.test_conformance import PASSED, SUBSCRIPTION_TESTS
 from tests.support.processes import ROOT
 
 GITHUB = ROOT / ".github"
@@ -92,3 +94,29 @@ def test_actions_and_npm_are_updated_in_every_folder_and_nothing_else_is() -> No
         for manager in rule["matchManagers"]
     }
     assert grouped == set(RENOVATE["enabledManagers"])
+
+
+def test_actions_are_pinned_by_commit_with_the_version_beside_it() -> None:
+    used = [
+        line
+        for path in WORKFLOWS
+        for line in path.read_text().splitlines()
+        if re.match(r"\s*(- )?uses:", line)
+    ]
+    assert used
+    pinned = re.compile(r"\s*(- )?uses: [\w-]+/[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+    assert [line for line in used if not pinned.fullmatch(line)] == []
+
+
+def test_the_facts_below_the_first_sentence_of_the_readme_are_so() -> None:
+    facts = (ROOT / "README.md").read_text().split("\n\n")[2]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    minors = [int(minor) for minor in re.findall(r":: 3\.(\d+)", " ".join(project["classifiers"]))]
+    assert minors == [*range(minors[0], minors[-1] + 1)]
+    told = re.findall(r"\[([^]]+)\]\((?!https:)", facts)
+    assert told == [
+        project["license"],
+        f"Python 3.{minors[0]} to 3.{minors[-1]}",
+        f"{PASSED + SUBSCRIPTION_TESTS} of {PASSED + SUBSCRIPTION_TESTS} tests",
+    ]
+    assert project["requires-python"] == f">=3.{minors[0]}"
