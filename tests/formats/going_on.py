@@ -35,6 +35,15 @@ def go_on(served: Served, known: Mapping[str, Any]) -> dict[str, bytes]:
     return found
 
 
+def create_again(served: Served, known: Mapping[str, Any]) -> None:
+    """Create a stream where one was deleted, whose offsets mean nothing there."""
+    path = f"{STREAMS}/deleted"
+    assert served.stream("PUT", path, MORE, Content_Type="text/plain").status == 201
+    for offset in known["offsets"][path]:
+        status = served.stream("GET", f"{path}?offset={offset}").status
+        assert status == (200 if offset == "-1" else 410), offset
+
+
 def produce(served: Served, known: Mapping[str, Any]) -> None:
     """Have each producer of an open stream send its next append."""
     for name, last in known["producers"].items():

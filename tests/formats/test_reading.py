@@ -13,7 +13,7 @@ import pytest
 
 from tests.formats import seen
 from tests.formats.fixtures import VERSIONS, advised, expected, unpack
-from tests.formats.going_on import go_on, produce, work
+from tests.formats.going_on import create_again, go_on, produce, work
 from tests.formats.served import STREAMS, TOKENS, Place, Served, serving
 from tests.formats.settings_files import values_in
 from tests.support.processes import AT_ONCE, HEADGATE, run, start
@@ -44,6 +44,7 @@ def read_whole_and_go_on(place: Place, known: dict[str, Any]) -> None:
         read_whole(served, known)
         assert seen.read_on(served, place) == "four five"
         produce(served, known)
+        create_again(served, known)
         added = go_on(served, known)
         work(served, known)
         assert served.server.terminate() == 0
