@@ -21,6 +21,7 @@ from tests.support.processes import AT_ONCE, HEADGATE, run, start
 if TYPE_CHECKING:
     from pathlib import Path
 
+assert VERSIONS, "there are no fixtures"
 pytestmark = [
     pytest.mark.parametrize("version", VERSIONS),
     pytest.mark.usefixtures("processes"),
