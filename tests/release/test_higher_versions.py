@@ -24,6 +24,8 @@ pytestmark = [pytest.mark.usefixtures("processes"), pytest.mark.timeout(240)]
 
 # Ours by a path: in a clone folders, in a release wheels.
 NAMED = re.compile(r"\.$|\.\[|\.?\./|\$\(ls \./")
+TOOL = re.compile(r"uv tool install ([^`\n]* \.)")
+PACKAGES = ".local/share/uv/tools/headgate/lib/*/site-packages"  # of its environment
 # As pip and uv say what they would install: a version, or of uv a path.
 INSTALLED = re.compile(r"(?<![\w./-])(headgate(?:-client|-doctor)?)(?:-(?=\d)|==| @ )(\S+)")
 
@@ -55,14 +57,20 @@ class Installer:
             "UV_CACHE_DIR": str(folder / "cache"),
             "UV_DEFAULT_INDEX": index,
             "UV_NO_CONFIG": "1",
+            "UV_PYTHON": sys.executable,
         }
 
     def versions(self, words: str) -> dict[str, str]:
         """Return what would be installed of ours; where wheels are named, in or below a release."""
         folder = self._release / "below" if "../" in words else self._release
+        told = self.run(f"{self._program} --dry-run {words}", folder if ".whl" in words else ROOT)
+        return dict(INSTALLED.findall(told))
+
+    def run(self, command: str, folder: Path) -> str:
+        """Return what is printed by what is typed in a folder."""
         done = subprocess.run(
-            ["bash", "-c", f"{self._program} --dry-run {words}"],
-            cwd=folder if ".whl" in words else ROOT,
+            ["bash", "-c", command],
+            cwd=folder,
             env=self._variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -70,7 +78,7 @@ class Installer:
             check=False,
         )
         assert done.returncode == 0, done.stdout
-        return dict(INSTALLED.findall(done.stdout))
+        return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +116,20 @@ def test_what_a_page_installs_of_ours_is_never_a_higher_version_of_the_index(
     assert "headgate-client" in found
     assert ("headgate" in found) == bool(re.search(r"(^| )'?\.(\[| |$)|headgate-\*", words))
     assert {name: version for name, version in found.items() if version in HIGHER} == {}
+
+
+TOOLS = sorted({it for path in DOCUMENTS for it in TOOL.findall((ROOT / path).read_text())})
+
+
+@pytest.mark.parametrize("words", TOOLS)
+def test_what_a_page_installs_by_uv_tool_is_never_a_higher_version_of_the_index(
+    words: str, tmp_path: Path, release: Path, index: str
+) -> None:
+    installer = Installer("uv", tmp_path, release, index)
+    installer.run(f"{UV} tool install {words}", ROOT)
+    found = [path.name.split("-")[:2] for path in tmp_path.glob(f"{PACKAGES}/headgate*.dist-info")]
+    assert {name for name, _ in found} >= {"headgate", "headgate_client"}
+    assert [version for _, version in found if version.removesuffix(".dist") in HIGHER] == []
 
 
 @pytest.mark.parametrize(
