@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from scripts.release import debs, distributions, examples, image, materials, npm_package, trial
-from scripts.release.making import ROOT, NotMadeHere, Release, run
+from scripts.release.making import ROOT, NotMadeHere, Release, run, unpack
 from scripts.release.places import places, told
 from scripts.version import RELEASE, version
 
@@ -90,10 +90,7 @@ def _missing(found: str) -> list[str]:
 def _files_of_the_commit(folder: Path) -> Path:
     archive, source = folder / "source.tar", folder / "source"
     run(("git", "archive", "--format=tar", "--output", archive, "HEAD"))
-    source.mkdir()
-    # Python 3.11.2, of Debian 12, has no filter that leaves out modes and owners.
-    options = ("--no-same-permissions", "--no-same-owner", "--directory", source)
-    run(("tar", "--extract", "--file", archive, *options))
+    unpack(archive, source)
     return source
 
 

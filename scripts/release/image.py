@@ -7,7 +7,6 @@ version and the revision are written into these, since there is no repository to
 from __future__ import annotations
 
 import re
-import tarfile
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ import click
 from docker.utils.build import exclude_paths
 
 from scripts.release.archives import END, pack
-from scripts.release.making import run
+from scripts.release.making import run, unpack
 from scripts.release.replay import replay
 
 if TYPE_CHECKING:
@@ -55,8 +54,7 @@ def archive(release: Release) -> Path:
 
 def replayed(context: Path, folder: Path) -> Image:
     """Return the image that is made of an archive, in an empty folder."""
-    with tarfile.open(context) as opened:
-        opened.extractall(folder / "unpacked", filter="data")
+    unpack(context, folder / "unpacked")
     (source,) = (folder / "unpacked").iterdir()
     return replay(source, sent_files(source), folder)
 
