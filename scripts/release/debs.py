@@ -76,6 +76,8 @@ def build(release: Release) -> None:
     for program in ("debootstrap", "lintian"):
         if shutil.which(program, path=INSIDE["PATH"]) is None:
             raise NotMadeHere(f"the packages for Debian: {program} is not installed")
+    if not release.files("headgate*.whl"):
+        raise click.ClickException("debs have the wheels in them: make distributions, too")
     for each in RELEASES.values():
         build_deb(release, each)
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scripts.release.image import sent_files
+from scripts.release.image import archive, build, sent_files
+from scripts.release.making import Release
 from tests.release.repository import COMMITTED_AT, Repository
 from tests.support.processes import ROOT
 
@@ -28,15 +29,15 @@ def test_the_image_of_the_unpacked_archive_has_the_version_and_revision_of_the_c
     repository = Repository(tmp_path / "clone")
     revision = repository.git("rev-parse", "HEAD")
     repository.release(tmp_path / "made", "image")
-    (archive,) = (tmp_path / "made").glob("*.tar.gz")
-    with tarfile.open(archive) as opened:
+    (made,) = (tmp_path / "made").glob("*.tar.gz")
+    with tarfile.open(made) as opened:
         members = opened.getmembers()
         opened.extractall(tmp_path / "unpacked", filter="data")
     assert {(it.mtime, it.uid, it.gid, it.uname, it.mode) for it in members} == {
         (COMMITTED_AT, 0, 0, "", 0o644)
     }
     (context,) = (tmp_path / "unpacked").iterdir()
-    version = archive.name.removeprefix("headgate-image-").removesuffix(".tar.gz")
+    version = made.name.removeprefix("headgate-image-").removesuffix(".tar.gz")
     assert version.endswith(f"+g{repository.revision}")
     said = (context / "docker/Dockerfile").read_text()
     assert re.findall(r"^ARG (.*)$", said, re.MULTILINE) == [
@@ -53,3 +54,14 @@ def test_the_image_of_the_unpacked_archive_has_the_version_and_revision_of_the_c
     assert sent | {".dockerignore", *MANIFESTS, *RUNNING} <= names
     beside = (".dockerignore", "docker/", "packages/kubernetes/")
     assert [name for name in names - sent if not name.startswith(beside)] == []
+
+
+@pytest.mark.usefixtures("processes")
+def test_two_archives_of_the_same_files_are_the_same_bytes(tmp_path: Path) -> None:
+    archives = []
+    for name in ("one", "another"):
+        (tmp_path / name).mkdir()
+        release = Release(ROOT, tmp_path / name, "0.1.0", COMMITTED_AT)
+        build(release)
+        archives.append(archive(release).read_bytes())
+    assert archives[0] == archives[1]
