@@ -27,6 +27,7 @@ _CHAT = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _SEPARATOR = "."  # in no id of a chat
 LOG: Final = f"{_SEPARATOR}chat"
 SHOWN_CHARACTERS = 80  # of a page's value in an error; enough to know it again
+MOST_LEVELS = 63  # of a message: Headgate stores JSON of 64, and its entry is one
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="question"):
@@ -128,13 +129,25 @@ def check_message(message: object) -> Message:
         raise BadRequest("a message has parts: a list of objects, each with a type")
     if any(part["type"] == "text" and not isinstance(part.get("text"), str) for part in parts):
         raise BadRequest("a part of the type text has a text")
+    if _is_deep(message):
+        raise BadRequest(f"the message is nested more than {MOST_LEVELS} levels deep")
     try:
         encode(message)
     except UnicodeEncodeError:
         raise BadRequest("there is half of a surrogate pair in the message") from None
-    except RecursionError:
-        raise BadRequest("the message is nested too deep") from None
     return message
+
+
+def _is_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(MOST_LEVELS + 1):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return bool(level)
 
 
 class _Decision(msgspec.Struct, omit_defaults=True):

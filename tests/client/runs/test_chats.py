@@ -404,16 +404,27 @@ async def test_a_chat_that_is_being_deleted_refuses_messages(chats: Chats, runs:
     assert await chats.delete("c")
 
 
+def nested(levels: int) -> dict[str, Any]:
+    """A message with so many levels of JSON."""
+    deep: Any = 1
+    for _ in range(levels - 1):
+        deep = {"deeper": deep}
+    return user("1") | {"metadata": deep}
+
+
+async def test_a_message_as_deep_as_a_server_stores_is_stored(chats: Chats) -> None:
+    await tell(chats, nested(63), "Once")
+    assert (await chats.history("c")).messages[0] == nested(63)
+
+
 async def test_an_invalid_chat_id_message_or_stream_is_refused(chats: Chats, runs: Runs) -> None:
     for chat in ("", "a/b", "a.b", "é", "a" * 129, ".."):
         for asked in (chats.send(chat, user("1"), Model()), chats.resume(chat), chats.state(chat)):
             with pytest.raises(BadRequest):
                 await asked
     await read(await chats.send("a" * 128, user("1"), Model("upon")))
-    deep = user("1")
-    for _ in range(9_999):
-        deep["metadata"] = {"deeper": deep.get("metadata")}
-    refused = [(user("1", "\ud800"), "half of a surrogate pair"), (deep, "nested")]
+    refused = [(user("1", "\ud800"), "half of a surrogate pair")]
+    refused += [(nested(levels), "nested more than 63 levels deep") for levels in (64, 9_999)]
     for message, why in refused:
         with pytest.raises(BadRequest, match=why):
             await chats.send("c", message, Model())
