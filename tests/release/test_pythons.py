@@ -43,7 +43,8 @@ def test_a_list_of_pythons_is_that_of_the_distributions(place: str) -> None:
 
 def test_the_page_says_the_python_of_the_image_and_of_each_package() -> None:
     (image,) = set(re.findall(r"FROM python:(3\.\d+)", (ROOT / "docker/Dockerfile").read_text()))
-    releases = re.findall(r"Release\((\d+), .*\(3, (\d+)\)", (ROOT / "scripts/debs.py").read_text())
+    text = (ROOT / "scripts/release/debs.py").read_text()
+    releases = re.findall(r"Debian\((\d+), .*\(3, (\d+)\)", text)
     packages = [f"3.{minor} on Debian {number}" for number, minor in releases]
     said = f"The image has {image}, and the package uses {' and '.join(packages)}."
     assert said in (ROOT / PAGE).read_text()
