@@ -171,6 +171,7 @@ class Terminal:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._bash.kill()
         for entry in Path("/proc").iterdir():  # whatever still runs in it goes too
             with contextlib.suppress(ValueError, ProcessLookupError, PermissionError):
                 if os.getsid(number := int(entry.name)) == self._bash.pid:

@@ -87,7 +87,9 @@ def as_somebody_new(home: Path, found: Mapping[str, str]) -> dict[str, str]:
     """Return the environment variables of somebody who has just come to this machine."""
     paths = [Path(sys.base_prefix, "bin"), *map(Path, found["PATH"].split(os.pathsep))]
     outside = [str(path) for path in paths if not path.is_relative_to(ROOT)]
+    own = Path(found.get("HOME", "/"), ".config/pip/pip.conf")  # pip reads it beside the machine's
     return {
+        **({"PIP_CONFIG_FILE": str(own)} if own.exists() else {}),
         **{name: value for name, value in found.items() if ASKED_FOR.fullmatch(name)},
         "PATH": os.pathsep.join(outside),
         "HOME": str(home),
@@ -97,16 +99,18 @@ def as_somebody_new(home: Path, found: Mapping[str, str]) -> dict[str, str]:
 
 
 def _look_at_console(url: str) -> None:
-    with urllib.request.urlopen(url, timeout=CONSOLE_S) as answer:  # noqa: S310 - on loopback
-        title = re.search("<title>(.*)</title>", answer.read().decode())
-    if title is None or "Headgate" not in title[1]:
-        raise PageDiffers(f"the console: {url} shows no page of it")
+    try:
+        with urllib.request.urlopen(url, timeout=CONSOLE_S) as answer:  # noqa: S310 - on loopback
+            shown = answer.read().decode()
+    except OSError as why:
+        shown = str(why)
+    if "Headgate</title>" not in shown:
+        raise PageDiffers(f"the console: {url} does not show it, but\n{shown}")
 
 
 def _is_free(address: str) -> bool:
     host, port = address.split(":")
     with socket.socket() as tried:
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         return tried.connect_ex((host, int(port))) != 0
 
 

@@ -109,6 +109,37 @@ async def test_the_page_of_the_tab_follows_the_stream_though_the_server_is_kille
         server.close()
 
 
+def test_somebody_new_has_what_pip_needs_and_nothing_else_of_this_environment(
+    tmp_path: Path,
+) -> None:
+    own = tmp_path / ".config/pip/pip.conf"
+    found = {
+        "PATH": f"{ROOT / '.venv/bin'}:/usr/bin",
+        "HOME": str(tmp_path),
+        "PIP_INDEX_URL": "http://127.0.0.1/simple",
+        "https_proxy": "http://127.0.0.1:3128",
+        "SSL_CERT_FILE": "authorities.pem",
+        **dict.fromkeys(("PYTHONPATH", "VIRTUAL_ENV", "HEADGATE_AUTH", "STREAM_URL"), "ours"),
+    }
+    told = trial.as_somebody_new(tmp_path / "new", found)
+    assert "ours" not in told.values()
+    assert told["PATH"] == f"{sys.base_prefix}/bin:/usr/bin"
+    assert told["HOME"] == told["XDG_RUNTIME_DIR"] == str(tmp_path / "new")
+    for name in ("PIP_INDEX_URL", "https_proxy", "SSL_CERT_FILE"):
+        assert told[name] == found[name]
+    assert "PIP_CONFIG_FILE" not in told
+    own.parent.mkdir(parents=True)
+    own.touch()
+    assert trial.as_somebody_new(tmp_path, found)["PIP_CONFIG_FILE"] == str(own)
+
+
+@pytest.mark.usefixtures("processes")
+def test_a_console_that_nobody_serves_is_told(tmp_path: Path) -> None:
+    addresses = dict.fromkeys((trial.STREAMS, trial.CONSOLE), f"127.0.0.1:{free_port()}")
+    with pytest.raises(PageDiffers, match=f"the console: http://{addresses[trial.CONSOLE]} does"):
+        trial.play(SHOWN, tmp_path, {"PATH": os.environ["PATH"]}, addresses)
+
+
 SHOWN = """# A page
 
 ```console
@@ -116,7 +147,7 @@ $ (sleep 0.1; echo later) &
 $ echo 127.0.0.1:4437 and more; echo two
 127.0.0.1:4437 … more
 two
-$ (trap 'exit 0' INT; echo on; sleep 60)    # Ctrl-C ends it
+$ (trap 'exit 0' INT; echo on; while sleep 0.1; do :; done)    # Ctrl-C ends it
 on
 ```
 """
