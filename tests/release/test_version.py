@@ -98,9 +98,18 @@ def test_a_build_of_a_tagged_commit_is_the_release_in_names_and_metadata(
     repository: Repository, tmp_path: Path
 ) -> None:
     repository.git("tag", f"v{RELEASE}")
-    told = repository.release(tmp_path / "release", "distributions", "npm")
-    assert versions(tmp_path / "release") == named(RELEASE)
+    made = tmp_path / "release"
+    told = repository.release(made, "distributions", "npm", "materials")
     assert "has no tag" not in told
+    bills = {path.name: json.loads(path.read_bytes()) for path in made.glob("*.json")}
+    assert len(bills) == 4
+    for name, bill in bills.items():
+        assert name.endswith(f"-{RELEASE}.cdx.json")
+        assert bill["metadata"]["component"]["version"] == RELEASE
+        (made / name).unlink()
+    assert versions(made) == named(RELEASE)
+    versioned = {name.replace("V", RELEASE) for name in named(RELEASE)}
+    assert {path.name for path in made.iterdir()} == {*versioned, "LICENSES.txt", "SHA256SUMS"}
 
 
 def test_the_version_is_in_one_file_and_in_those_that_cannot_ask_it() -> None:
