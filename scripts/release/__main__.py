@@ -54,7 +54,8 @@ STEPS = (
 def main(folder: Path, *, final: bool, parts: tuple[str, ...]) -> None:
     """Make these PARTS of a release, or the whole."""
     os.environ.pop("HEADGATE_VERSION", None)  # a release has the version of its commit
-    found, moment = version(), run(("git", "show", "--no-patch", "--format=%ct", "HEAD")).strip()
+    found, described = version(), run(("git", "show", "--no-patch", "--format=%H %ct", "HEAD"))
+    revision, moment = described.split()
     missing = _missing(found)
     if final and missing:
         raise click.ClickException("\n".join(("this is not to be published:", *missing)))
@@ -68,8 +69,8 @@ def main(folder: Path, *, final: bool, parts: tuple[str, ...]) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     with tempfile.TemporaryDirectory(prefix="headgate-release-") as made:
-        source = _files_of_the_commit(Path(made))
-        release = Release(source, folder.absolute(), found, int(moment))
+        source = _files_of(revision, Path(made))
+        release = Release(source, folder.absolute(), found, int(moment), revision)
         left = make(release, (step for step in STEPS if not parts or step.part in parts))
     write_sums(release)
     for line in missing:
@@ -87,9 +88,9 @@ def _missing(found: str) -> list[str]:
     return missing + told(places(ROOT, files))
 
 
-def _files_of_the_commit(folder: Path) -> Path:
+def _files_of(revision: str, folder: Path) -> Path:
     archive, source = folder / "source.tar", folder / "source"
-    run(("git", "archive", "--format=tar", "--output", archive, "HEAD"))
+    run(("git", "archive", "--format=tar", "--output", archive, revision))
     unpack(archive, source)
     return source
 

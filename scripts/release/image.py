@@ -43,7 +43,7 @@ def check(release: Release) -> None:
         environment = (f"{name}={value}" for name, value in image.environment_here().items())
         said = run(("env", "--ignore-environment", *environment, *image.words("--version")))
     found = (said.split()[1], image.labels[VERSION], image.labels[REVISION])
-    if found != (release.version, release.version, _revision()):
+    if found != (release.version, release.version, release.revision):
         raise click.ClickException(f"the image is {said} with the labels {image.labels}")
 
 
@@ -75,15 +75,11 @@ def _versioned(content: bytes, release: Release) -> bytes:
     text = content.decode()
     for found, put in (
         (r' --build-arg \w+="\$\(.*?\)"', ""),  # which ask the repository
-        (r"(?m)^ARG REVISION\b.*$", f"ARG REVISION={_revision()}"),
+        (r"(?m)^ARG REVISION\b.*$", f"ARG REVISION={release.revision}"),
         (r"(?m)^ARG HEADGATE_VERSION\b.*$", f"ARG HEADGATE_VERSION={release.version}"),
-        (r"(\$\{REVISION:-)\w+", rf"\g<1>{_revision()}"),
+        (r"(\$\{REVISION:-)\w+", rf"\g<1>{release.revision}"),
         # A tag has no plus sign.
         (r"(image: \S+/headgate:)[\w.]+", rf"\g<1>{release.version.replace('+', '-')}"),
     ):
         text = re.sub(found, put, text)
     return text.encode()
-
-
-def _revision() -> str:
-    return run(("git", "rev-parse", "HEAD")).strip()

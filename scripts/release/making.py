@@ -24,6 +24,7 @@ class Release(NamedTuple):
     folder: Path  # where the release is put, without folders in it
     version: str  # by PEP 440
     moment: int  # of the commit, in seconds: the time of every file in an archive
+    revision: str  # of the commit, whole: the repository may have others before the end
 
     def files(self, *patterns: str) -> list[Path]:
         """Return the files of the release that have names like these, sorted."""

@@ -26,7 +26,6 @@ from packageurl import PackageURL
 
 from scripts.release import licences
 from scripts.release.debs import RELEASES
-from scripts.release.making import run
 from scripts.release.parts import Part, closure, known_parts
 
 if TYPE_CHECKING:
@@ -145,8 +144,7 @@ def _bom(
     release: Release, subject: Subject, known: Mapping[str, Part], needs: Mapping[str, set[str]]
 ) -> Bom:
     root = _component(subject.root, subject.kind)
-    revision = run(("git", "rev-parse", "HEAD")).strip()
-    root.properties.add(Property(name="headgate:revision", value=revision))
+    root.properties.add(Property(name="headgate:revision", value=release.revision))
     if subject.left_out:
         root.properties.add(Property(name="headgate:left-out", value=subject.left_out))
     components = {
@@ -154,7 +152,7 @@ def _bom(
     }
     refs = {name: one.bom_ref for name, one in components.items()}
     return Bom(
-        serial_number=uuid.uuid5(NAMESPACE, f"{subject.name} {revision}"),
+        serial_number=uuid.uuid5(NAMESPACE, f"{subject.name} {release.revision}"),
         metadata=BomMetaData(
             component=root,
             lifecycles=[PredefinedLifecycle(LifecyclePhase.BUILD)],

@@ -28,7 +28,7 @@ def pack(folder: Path, umask: int) -> Path:
         program.write_text("#!/bin/sh\n")
         for path in (program, *program.relative_to(folder).parents):
             (folder / path).chmod(0o755)
-        release = Release(ROOT, folder, "0.1.0.dev20270115080000+gabcdef", MOMENT)
+        release = Release(ROOT, folder, "0.1.0.dev20270115080000+gabcdef", MOMENT, "")
         return debs.pack(release, debs.RELEASES["trixie"], folder / "tree")
     finally:
         os.umask(before)

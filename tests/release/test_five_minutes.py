@@ -34,7 +34,7 @@ def release(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Releas
         for path in made:
             path.rename(folder / path.name)
     (version,) = (path.name.split("-")[1] for path in folder.glob("headgate-*.whl"))
-    release = Release(ROOT, folder, version, 0)
+    release = Release(ROOT, folder, version, 0, "")
     examples_archive.build(release)
     return release
 

@@ -16,6 +16,7 @@ from tests.support.processes import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
+REVISION = "0123456789abcdef0123456789abcdef01234567"
 MANIFESTS = ("packages/kubernetes/headgate-file.yaml", "packages/kubernetes/headgate-redis.yaml")
 RUNNING = ("docker/compose.yaml", "docker/nginx/headgate.conf", "docker/prometheus/rules.yaml")
 
@@ -61,7 +62,7 @@ def test_two_archives_of_the_same_files_are_the_same_bytes(tmp_path: Path) -> No
     archives = []
     for name in ("one", "another"):
         (tmp_path / name).mkdir()
-        release = Release(ROOT, tmp_path / name, "0.1.0", COMMITTED_AT)
+        release = Release(ROOT, tmp_path / name, "0.1.0", COMMITTED_AT, REVISION)
         build(release)
         archives.append(archive(release).read_bytes())
     assert archives[0] == archives[1]

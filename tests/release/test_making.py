@@ -35,21 +35,21 @@ def checked_in_vain(release: Release) -> None:
 
 
 def test_what_cannot_be_made_here_is_told_and_the_rest_is_made(tmp_path: Path) -> None:
-    release = Release(tmp_path, tmp_path, RELEASE, 0)
+    release = Release(tmp_path, tmp_path, RELEASE, 0, "")
     steps = (Step("one", (not_here, checked_in_vain)), Step("two", (built,)))
     assert make(release, steps) == ["what only root can make"]
     assert (tmp_path / "built").exists()
 
 
 def test_a_part_that_fails_its_check_ends_the_release(tmp_path: Path) -> None:
-    release = Release(tmp_path, tmp_path, RELEASE, 0)
+    release = Release(tmp_path, tmp_path, RELEASE, 0, "")
     with pytest.raises(click.ClickException, match="an index would refuse it"):
         make(release, (Step("one", (built, refused)), Step("two", (checked_in_vain,))))
 
 
 @pytest.mark.usefixtures("processes")
 def test_checksums_of_all_files_are_those_that_sha256sum_checks(tmp_path: Path) -> None:
-    release = Release(tmp_path, tmp_path, RELEASE, 0)
+    release = Release(tmp_path, tmp_path, RELEASE, 0, "")
     built(release)
     write_sums(release)
     check = ("sha256sum", "--check", "--strict", "SHA256SUMS")
