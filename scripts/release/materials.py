@@ -55,7 +55,10 @@ class Subject(NamedTuple):
 
 def build(release: Release) -> None:
     """Write the texts of all licences, and beside each thing that was made an SBOM."""
-    known = known_parts(release.source, release.files("headgate*.whl"))
+    wheels = release.files("headgate*.whl")
+    if not wheels:
+        raise click.ClickException("the materials are those of the wheels: make distributions, too")
+    known = known_parts(release.source, wheels)
     subjects = [
         (subject, closure(subject.wanted, known, subject.python) if subject.wanted else {})
         for subject in _subjects(release, known)
