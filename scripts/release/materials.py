@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from scripts.release.making import Release
 
 TEXTS = "LICENSES.txt"
+OURS = ("headgate", "headgate-client", "headgate-doctor")
 NAMESPACE = uuid.UUID(
     "0f4c6a5e-6f0e-5d0f-8f3e-0d9c8b1c9a51"
 )  # of our serial numbers: by chance, once
@@ -83,9 +84,7 @@ def check(release: Release) -> None:
 
 
 def _subjects(release: Release, known: Mapping[str, Part]) -> Iterator[Subject]:
-    server, client, doctor = (
-        known[name] for name in ("headgate", "headgate-client", "headgate-doctor")
-    )
+    server, client, doctor = (known[name] for name in OURS)
     version, library = release.version, ComponentType.LIBRARY
     yield Subject(f"headgate-{version}", server, ComponentType.APPLICATION, "headgate")
     yield Subject(f"headgate_client-{version}", client, library, "headgate-client")
@@ -150,9 +149,10 @@ def _bom(
     root.properties.add(Property(name="headgate:revision", value=release.revision))
     if subject.left_out:
         root.properties.add(Property(name="headgate:left-out", value=subject.left_out))
-    components = {
-        name: _component(known[name]) for name in needs if known[name].purl != subject.root.purl
-    }
+    parts = {name: known[name] for name in needs if known[name].purl != subject.root.purl}
+    if subject.kind is ComponentType.CONTAINER:  # which is made of our sources, not of the wheels
+        parts |= {name: parts[name]._replace(hashes=()) for name in parts.keys() & {*OURS}}
+    components = {name: _component(part) for name, part in parts.items()}
     refs = {name: one.bom_ref for name, one in components.items()}
     return Bom(
         serial_number=uuid.uuid5(NAMESPACE, f"{subject.name} {release.revision}"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
@@ -111,6 +112,28 @@ def test_an_sbom_names_all_that_the_locks_install_and_no_more(
     assert {one["ref"] for one in sbom["dependencies"]} == references
     reached = {need for one in sbom["dependencies"] for need in one.get("dependsOn", ())}
     assert reached == references - {root["bom-ref"]}
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.timeout(180)
+def test_an_sbom_has_the_hash_of_a_wheel_of_ours_where_that_is_installed(made: Made) -> None:
+    (wheel,) = made.folder.glob("headgate_client-*.whl")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    # The image is made of the sources.
+    expected = {
+        "headgate-[0-9]*": [digest],
+        "headgate_*deb12_amd64": [digest],
+        "headgate-image-*": [],
+    }
+    assert {
+        pattern: [
+            one["content"]
+            for part in made.sbom(pattern)["components"]
+            if part["name"] == "headgate-client"
+            for one in part.get("hashes", ())
+        ]
+        for pattern in expected
+    } == expected
 
 
 @pytest.mark.usefixtures("processes")
