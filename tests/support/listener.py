@@ -107,4 +107,5 @@ class Listener:
                 writer.close()
                 await writer.wait_closed()
             finally:
-                writer.transport.abort()
+                with contextlib.suppress(AttributeError):  # in Python 3.11.2, when it is closed
+                    writer.transport.abort()
