@@ -254,7 +254,7 @@ def test_an_sbom_that_is_none_by_the_schema_is_refused(tmp_path: Path) -> None:
 
 def test_materials_without_wheels_are_refused(tmp_path: Path) -> None:
     with pytest.raises(click.ClickException, match="make distributions, too"):
-        materials.build(Release(ROOT, tmp_path, "1", 0))
+        materials.build(Release(ROOT, tmp_path, "1", 0, REVISION))
 
 
 def test_the_lock_of_caddy_has_the_modules_of_its_binary_and_no_other() -> None:
