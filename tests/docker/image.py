@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from scripts.release.image import archive, build, replayed
-from scripts.release.making import Release
+from scripts.release.making import Release, run
 from scripts.release.replay import Image
 from tests.support.processes import ROOT
 
@@ -29,7 +29,8 @@ def built_image(folder: Path) -> Image:
             place = folder / "build"
             shutil.rmtree(place, ignore_errors=True)  # of a build that failed
             place.mkdir()
-            release = Release(ROOT, place, VERSION, 0)
+            revision = run(("git", "rev-parse", "HEAD")).strip()
+            release = Release(ROOT, place, VERSION, 0, revision)
             build(release)
             done.write_text(json.dumps(asdict(replayed(archive(release), place))))
         return Image(**json.loads(done.read_text()))

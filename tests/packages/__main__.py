@@ -31,14 +31,14 @@ def main(built: Path, names: list[str]) -> int:
     """Try the package of each release; return 1 if one fails."""
     os.umask(0o022)
     status = 0
-    release = Release(ROOT, built, version(), MOMENT)
+    release = Release(ROOT, built, version(), MOMENT, "")
     os.environ["HEADGATE_VERSION"] = NEXT
     for debian in (debs.RELEASES[name] for name in names or debs.RELEASES):
         package = debs.package_file(release, debian)
         click.echo(f"{debian.name}: {package.name}, {package.stat().st_size >> 20} MiB")
         with tempfile.TemporaryDirectory(prefix="headgate-packages-") as made:
             folder = Path(made)
-            following = Release(ROOT, folder, NEXT, MOMENT)
+            following = Release(ROOT, folder, NEXT, MOMENT, "")
             distributions.build(following)
             newer = debs.build_deb(following, debian)
             root = debs.make_root(debian, folder / "root")
