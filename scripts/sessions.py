@@ -131,8 +131,8 @@ class Terminal:
         Others may stand between them: programs in the background print when they like. `here`
         puts the addresses of this machine into a text.
         """
-        told = here("\n".join(step.printed))
-        lines = (re.escape(line.strip()) for line in told.splitlines())
+        expected = here("\n".join(step.printed))
+        lines = (re.escape(line.strip()) for line in expected.splitlines())
         pattern = f"(?s){'.*'.join(lines).replace(CUT, '.*')}"
         self.begin(here(step.command))
         status = None
@@ -147,7 +147,7 @@ class Terminal:
         except TimeoutError:
             pass
         raise PageDiffers(
-            f"line {step.line}: {step.command}\nprints on the page:\n{told or '(nothing)'}\n"
+            f"line {step.line}: {step.command}\nprints on the page:\n{expected or '(nothing)'}\n"
             f"and here, with exit status {'(it goes on)' if status is None else status}:\n"
             f"{self.shown}"
         )

@@ -1,4 +1,4 @@
-"""The version of a build: `version.py [--debian|--npm]`, for hatchling, packages and images.
+"""The version of a build: `version.py` prints it, for images.
 
 The commit of a release has a tag with its version. A build of another commit has the time and the
 revision of that commit in its version, which sorts before the release that follows. Without a
@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 RELEASE = "0.1.0"  # the latest, or the next one before it is tagged
@@ -60,6 +59,4 @@ def _git(*words: str) -> str:
 
 
 if __name__ == "__main__":
-    written = {"--debian": debian, "--npm": npm}
-    found = [written[option](version()) for option in sys.argv[1:]]
-    print(*found or [version()])  # noqa: T201
+    print(version())  # noqa: T201

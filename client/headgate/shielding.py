@@ -1,4 +1,4 @@
-"""Waits for work that goes on when who waits for it leaves."""
+"""Waiting for work that goes on when its waiter is cancelled."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ T = TypeVar("T")
 def shielded(awaitable: Awaitable[T]) -> asyncio.Future[T]:
     """Return what to await in place of work that a cancellation must not end.
 
-    As `asyncio.shield` before Python 3.14: since then that reports an exception of the work as an
-    error if one waiter has left, though others get it, or its owner knows of it.
+    It does what `asyncio.shield` did before Python 3.14. Since then, that one logs an exception of
+    the work as an error once its waiter is cancelled, although others get that exception.
     """
     work = asyncio.ensure_future(awaitable)
     if work.done():

@@ -6,7 +6,6 @@ committed is never shipped, and two builds of a commit have the same files to be
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -17,8 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from scripts.release import debs, distributions, examples, image, materials, npm_package, trial
-from scripts.release.making import ROOT, NotMadeHere, Release, run, unpack
-from scripts.release.places import places, told
+from scripts.release.making import ROOT, NotMadeHere, Release, digest, run, unpack
+from scripts.release.places import places, to_do
 from scripts.version import RELEASE, version
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ def _missing(found: str) -> list[str]:
     if changed := run(("git", "status", "--porcelain")).splitlines():
         missing.append(f"{len(changed)} files are not as committed; a release has none of that")
     files = run(("git", "ls-files", "-z")).split("\0")[:-1]
-    return missing + told(places(ROOT, files))
+    return missing + to_do(places(ROOT, files))
 
 
 def _files_of(revision: str, folder: Path) -> Path:
@@ -113,10 +112,9 @@ def write_sums(release: Release) -> None:
     """Write the checksums for `sha256sum --check`, and list the files."""
     lines = []
     for path in release.files("*"):
-        with path.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-        lines.append(f"{digest}  {path.name}\n")
-        click.echo(f"{digest}  {path.stat().st_size:>12,}  {path.name}")
+        summed = digest(path)
+        lines.append(f"{summed}  {path.name}\n")
+        click.echo(f"{summed}  {path.stat().st_size:>12,}  {path.name}")
     (release.folder / SUMS).write_text("".join(lines))
 
 

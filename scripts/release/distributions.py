@@ -9,6 +9,8 @@ from scripts.release.description import complete
 from scripts.release.making import run
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from scripts.release.making import Release
 
 PROJECTS = (".", "client", "doctor")
@@ -18,8 +20,12 @@ def build(release: Release) -> None:
     """Build them; each wheel is made from the files that are in the source archive, too."""
     complete(release)
     for project in PROJECTS:
-        build = (sys.executable, "-m", "hatchling", "build", "-d", release.folder)
-        run(build, folder=release.source / project)
+        build_project(release.source / project, release.folder)
+
+
+def build_project(source: Path, folder: Path, *options: str) -> None:
+    """Build the source archive and the wheel of one project, or what the options say."""
+    run((sys.executable, "-m", "hatchling", "build", "-d", folder, *options), folder=source)
 
 
 def check(release: Release) -> None:

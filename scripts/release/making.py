@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(sys.executable).parent
+WHEELS = Path(sys.prefix, "wheels")  # those of the locks, which make fetches
 
 
 class Release(NamedTuple):
@@ -32,7 +34,7 @@ class Release(NamedTuple):
 
 
 class NotMadeHere(Exception):
-    """A part needs what this machine or account does not have: it is told, and nothing fails."""
+    """A part needs what is not here, such as root: the last line of a release names it."""
 
 
 def run(
@@ -52,6 +54,12 @@ def run(
     if done.returncode != 0:
         raise click.ClickException(f"{' '.join(words)} failed:\n{done.stdout}")
     return done.stdout
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def unpack(archive: Path, folder: Path) -> None:

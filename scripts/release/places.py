@@ -34,16 +34,11 @@ _ABOUT_MARKS = ("scripts/release/", "tests/", "docs/releasing.md")
 
 
 class Place(NamedTuple):
-    """A place that is not filled in, and what to write there."""
+    """A place that is not filled in."""
 
     file: str
     line: int
     mark: str
-
-    @property
-    def what(self) -> str:
-        """What to write there."""
-        return WRITE[self.mark]
 
 
 def places(root: Path, files: Iterable[str]) -> list[Place]:
@@ -52,7 +47,7 @@ def places(root: Path, files: Iterable[str]) -> list[Place]:
     return [place for file in sorted(looked_at) for place in _places(root, file)]
 
 
-def told(found: Iterable[Place]) -> list[str]:
+def to_do(found: Iterable[Place]) -> list[str]:
     """Return a line for each mark, with what to write and where."""
     where: dict[str, list[str]] = {}
     for place in dict.fromkeys(found):  # a line may have a mark twice

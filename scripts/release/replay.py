@@ -16,7 +16,6 @@ import re
 import shlex
 import shutil
 import string
-import sys
 import sysconfig
 import venv
 from dataclasses import dataclass, field
@@ -26,12 +25,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from scripts.release.making import run
+from scripts.release.making import WHEELS, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-WHEELS = Path(sys.prefix, "wheels")  # the lock's, which make fetches
 SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 # Paths of an image: whatever else a step names is the same program or folder on this machine.
 OWN_PATHS = re.compile(r"(?<![\w.])(/(?:opt|usr/local|src|data)(?=[/:;\s\"]|$))")
@@ -78,8 +76,8 @@ class Image:
 
     def environment_here(self) -> dict[str, str]:
         """Return the environment of a container, and nothing of this machine's."""
-        told = {name: self.here(value) for name, value in self.environment.items()}
-        return {"PATH": SYSTEM_PATH, "HOME": str(self.path("/data")), **told}
+        own = {name: self.here(value) for name, value in self.environment.items()}
+        return {"PATH": SYSTEM_PATH, "HOME": str(self.path("/data")), **own}
 
     def _found(self, words: list[str]) -> list[str]:
         path = self.environment_here()["PATH"]
@@ -200,8 +198,9 @@ class _Build:
         }
         found = environment["PATH"].removesuffix(SYSTEM_PATH)
         environment["PATH"] = f"{self._tools}:{found}".rstrip(":")
-        told = (f"{name}={value}" for name, value in environment.items())
-        command = ("env", "--ignore-environment", *told, "/bin/sh", "-c", self.image.here(words))
+        variables = (f"{name}={value}" for name, value in environment.items())
+        shell = ("/bin/sh", "-c", self.image.here(words))
+        command = ("env", "--ignore-environment", *variables, *shell)
         run(command, folder=self.image.path(self.image.folder))
 
     def _copy(self, words: str) -> None:

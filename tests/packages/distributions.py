@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 from zipfile import ZipFile
 
+from scripts.release.distributions import build_project
+from scripts.release.making import WHEELS
 from tests.support.processes import ROOT
 
-WHEELS = Path(sys.prefix, "wheels")  # the lock's, which `make setup-all` fetches
 UV = Path(sys.executable).with_name("uv")
 
 
@@ -40,24 +41,14 @@ class Distribution(NamedTuple):
 
 def build(source: Path, folder: Path) -> Distribution:
     """Build both forms of the distribution in `source` into `folder`, without an index."""
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-d", str(folder)],
-        cwd=source,
-        check=True,
-        capture_output=True,
-    )
+    build_project(source, folder)
     (wheel,), (archive,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
     return Distribution(wheel, archive)
 
 
 def build_wheel(source: Path, folder: Path) -> Path:
     """Build the wheel of the distribution in `source` into `folder`, without an index."""
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
-        cwd=source,
-        check=True,
-        capture_output=True,
-    )
+    build_project(source, folder, "-t", "wheel")
     (wheel,) = folder.glob("*.whl")
     return wheel
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -48,19 +47,6 @@ def library(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Distri
 @pytest.fixture(scope="module")
 def doctor(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Distribution:
     return build(ROOT / "doctor", tmp_path_factory.mktemp("doctor"))
-
-
-@pytest.mark.usefixtures("processes")
-def test_twine_finds_nothing_wrong_with_the_distributions(
-    server: Distribution, library: Distribution, doctor: Distribution
-) -> None:
-    checked = subprocess.run(
-        [sys.executable, "-m", "twine", "check", "--strict", *server, *library, *doctor],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_the_wheel_of_the_server_has_its_packages_without_tests(server: Distribution) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from tests.packages.distributions import WHEELS
+from scripts.release.making import WHEELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

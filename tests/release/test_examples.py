@@ -9,12 +9,12 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from playwright.async_api import expect
 
+from scripts.release.making import WHEELS
 from tests.client.chat.example import PATIENCE_MS, ChatTab, told
 from tests.release.repository import Repository
 from tests.support.ports import accepts, free_port
@@ -25,10 +25,10 @@ from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from playwright.async_api import Browser
 
-WHEELS = Path(sys.prefix, "wheels")  # the lock's, which `make setup-all` fetches
 PRINTED = (4437, 4439, 8000, 8001, 8080, 9000)  # the ports of the pages
 LINK = re.compile(r"\]\(([^)\s#:]+)[)#]")
 

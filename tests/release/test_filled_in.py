@@ -16,7 +16,7 @@ from hatchling.metadata.core import ProjectMetadata
 from hatchling.plugin.manager import PluginManager
 from mkdocs.config import load_config
 
-from scripts.release.places import places, told
+from scripts.release.places import places, to_do
 from scripts.version import RELEASE
 from tests.release.repository import Repository
 from tests.release.test_places import FILES
@@ -139,7 +139,7 @@ def test_a_final_release_is_refused_until_every_place_is_filled_in(tmp_path: Pat
     repository = Repository(tmp_path / "clone")
     repository.git("tag", f"v{RELEASE}")
     made, final = tmp_path / "release", ("env", "FINAL=1")
-    left = told(places(repository.folder, SHIPPED))
+    left = to_do(places(repository.folder, SHIPPED))
     if left:  # nobody has yet
         with pytest.raises(AssertionError) as refused:
             repository.release(made, preface=final)

@@ -16,10 +16,10 @@ from packaging.markers import Marker
 
 from scripts.release import caddy, licences, materials, parts
 from scripts.release.debs import BUILD_PACKAGES
-from scripts.release.making import PROGRAMS, Release
+from scripts.release.making import PROGRAMS, WHEELS, Release
 from scripts.release.npm_package import NPM
 from scripts.release.parts import Part
-from tests.packages.distributions import UV, WHEELS, clean_environment, unpack
+from tests.packages.distributions import UV, clean_environment, unpack
 from tests.release.repository import COMMITTED_AT, Repository
 from tests.support.processes import ROOT
 

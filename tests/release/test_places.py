@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scripts.release.places import WRITE, Place, places, told
+from scripts.release.places import WRITE, Place, places, to_do
 from tests.support.processes import ROOT
 from tests.test_architecture import sources
 from tests.test_docs import document, rows, section
@@ -34,7 +34,9 @@ def test_a_mark_is_found_with_its_line_and_with_what_to_write_there(
     (tmp_path / "page.md").write_text(f"One\n\n<!-- at https://{mark}/more. -->\n")
     (found,) = places(tmp_path, ["page.md"])
     assert found == Place("page.md", 3, mark)
-    assert told([found, found._replace(line=7)]) == [f"{mark}: {found.what}: page.md:3, page.md:7"]
+    assert to_do([found, found._replace(line=7)]) == [
+        f"{mark}: {WRITE[mark]}: page.md:3, page.md:7"
+    ]
 
 
 def test_words_are_found_over_the_end_of_a_line_and_with_a_capital_letter(tmp_path: Path) -> None:
