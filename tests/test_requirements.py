@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGE = ROOT / "docs" / "requirements.md"
-COUNTS = {"A": 56, "B": 95, "C": 50, "D": 52, "E": 34, "F": 9}  # rows of each group
+COUNTS = {"A": 56, "B": 95, "C": 50, "D": 52, "E": 30, "F": 9, "G": 12}  # rows of each group
 MOST_ROWS = 8  # of one test: one that stands for more says little when it fails
 ID = re.compile(r"[A-Z]\d+")
 TEST = re.compile(r"`(tests/[\w/]*test_\w+\.py)::(test_\w+)`")
