@@ -13,6 +13,7 @@ import subprocess
 from pathlib import Path
 
 RELEASE = "0.1.0"  # the latest, or the next one before it is tagged
+REVISION = 8  # digits of it in a version, beside the time
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -31,11 +32,11 @@ def _version_in_repository() -> str:
     tags = _git("tag", "--points-at", "HEAD").split()
     if {RELEASE, f"v{RELEASE}"} & set(tags):
         return RELEASE
-    # By the time, and not by a count of commits, which a shallow clone does not have.
-    moment, revision = _git(
-        "show", "--no-patch", "--date=format-local:%Y%m%d%H%M%S", "--format=%cd %h", "HEAD"
-    ).split()
-    return f"{RELEASE}.dev{moment}+g{revision}"
+    # By the time, and not by a count of commits, which a shallow clone does not have. The revision
+    # is cut here: git would cut it by its settings and by how much the clone has.
+    form = ("--no-patch", "--no-show-signature", "--date=format-local:%Y%m%d%H%M%S")
+    moment, revision = _git("show", *form, "--format=%cd %H", "HEAD").split()
+    return f"{RELEASE}.dev{moment}+g{revision[:REVISION]}"
 
 
 def debian(found: str) -> str:

@@ -48,10 +48,10 @@ class Sources:
         ).stdout.strip()
 
     def commit(self, at: int) -> str:
-        """Make a commit, and return its short revision."""
+        """Make a commit, and return the revision as a version has it."""
         self.git("add", ".")
         self.git("commit", "--allow-empty", "--message", "change", at=at)
-        return self.git("rev-parse", "--short", "HEAD")
+        return self.git("rev-parse", "HEAD")[:8]
 
     def version(self, **environment: str) -> str:
         """Return what the script says."""
@@ -86,3 +86,17 @@ def test_builds_between_releases_have_their_revision_and_sort_by_time(tmp_path: 
     assert sorted(found, key=Version) == found
     for older, newer in itertools.pairwise(f"{debian(one)}-1+deb12" for one in found):
         subprocess.run(["dpkg", "--compare-versions", older, "lt", newer], check=True)
+
+
+def test_a_version_is_the_same_whatever_git_is_set_to(tmp_path: Path) -> None:
+    sources = Sources(tmp_path)
+    sources.git("init", "--quiet")
+    gpg = tmp_path / "gpg"
+    gpg.write_text("#!/bin/sh\necho >&2\necho '[GNUPG:] SIG_CREATED ' >&2\necho signature\n")
+    gpg.chmod(0o755)
+    sources.git("config", "gpg.program", str(gpg))
+    sources.git("config", "commit.gpgSign", "true")
+    revision = sources.commit(0)
+    for name, value in (("core.abbrev", "20"), ("log.showSignature", "true"), ("log.date", "raw")):
+        sources.git("config", name, value)
+        assert sources.version() == f"{RELEASE}.dev20270115080000+g{revision}"

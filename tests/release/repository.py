@@ -30,7 +30,7 @@ class Repository:
         self.git("init", "--quiet")
         self.git("add", ".")
         self.git("commit", "--quiet", "--message", "all")
-        self.revision = self.git("rev-parse", "--short", "HEAD")
+        self.revision = self.git("rev-parse", "HEAD")[:8]  # as a version has it
 
     def git(self, *words: str) -> str:
         """Run git, at a time that is always the same."""
