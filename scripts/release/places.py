@@ -44,7 +44,9 @@ class Place(NamedTuple):
 def places(root: Path, files: Iterable[str]) -> list[Place]:
     """Return the places in these files of the tree that nobody has filled in, in order."""
     looked_at = (file for file in files if not file.startswith(_ABOUT_MARKS))
-    return [place for file in sorted(looked_at) for place in _places(root, file)]
+    # A deleted file is already counted among those that are not as committed.
+    found = (file for file in sorted(looked_at) if (root / file).exists())
+    return [place for file in found for place in _places(root, file)]
 
 
 def to_do(found: Iterable[Place]) -> list[str]:

@@ -39,6 +39,10 @@ def test_a_mark_is_found_with_its_line_and_with_what_to_write_there(
     ]
 
 
+def test_a_file_that_somebody_has_deleted_has_no_place(tmp_path: Path) -> None:
+    assert places(tmp_path, ["deleted.md"]) == []
+
+
 def test_words_are_found_over_the_end_of_a_line_and_with_a_capital_letter(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("It is not\nreleased yet. Not released yet: the rest.\n")
     assert [(found.line, found.mark) for found in places(tmp_path, ["a.md"])] == [
