@@ -13,6 +13,7 @@ from scripts.release.__main__ import Step, make, write_sums
 from scripts.release.making import NotMadeHere, Release
 from scripts.version import RELEASE
 from tests.release.repository import Repository
+from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,3 +76,15 @@ def test_only_what_is_committed_is_in_a_release_and_only_that_is_final(tmp_path:
     with pytest.raises(AssertionError, match="2 files are not as committed"):
         repository.release(tmp_path / "final", preface=("env", "FINAL=1"))
     assert not (tmp_path / "final").exists()
+
+
+@pytest.mark.usefixtures("processes")
+def test_make_quotes_the_path_of_the_clone(tmp_path: Path) -> None:
+    clone = tmp_path / "it's here"
+    clone.mkdir()
+    for path in ROOT.iterdir():
+        (clone / path.name).symlink_to(path)
+    words = ("make", "--dry-run", "--always-make", "client/js/node_modules/.package-lock.json")
+    recipes = subprocess.run([*words, "check"], cwd=clone, capture_output=True, check=True).stdout
+    assert b"it's here" in recipes
+    subprocess.run(["bash", "-n"], input=recipes, check=True)
