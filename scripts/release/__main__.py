@@ -7,7 +7,6 @@ committed is never shipped, and two builds of a commit have the same files to be
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from scripts.release import debs, distributions, examples, image, materials, npm_package, trial
+from scripts.release.folder import SUMS, emptied
 from scripts.release.making import ROOT, NotMadeHere, Release, digest, run, unpack
 from scripts.release.places import places, to_do
 from scripts.version import RELEASE, version
@@ -23,7 +23,11 @@ from scripts.version import RELEASE, version
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-SUMS = "SHA256SUMS"
+# What a person has set for git changes no byte of a release.
+AS_COMMITTED = (
+    *("-c", "core.autocrlf=false", "-c", "core.eol=lf"),
+    *("-c", "core.attributesFile=/dev/null", "-c", "tar.umask=0022"),
+)
 
 
 class Step(NamedTuple):
@@ -53,8 +57,10 @@ STEPS = (
 def main(folder: Path, *, final: bool, parts: tuple[str, ...]) -> None:
     """Make these PARTS of a release, or the whole."""
     os.environ.pop("HEADGATE_VERSION", None)  # a release has the version of its commit
-    found, described = version(), run(("git", "show", "--no-patch", "--format=%H %ct", "HEAD"))
-    revision, moment = described.split()
+    if not (ROOT / ".git").exists():
+        raise click.ClickException(f"a release is made of a commit, and {ROOT} is not a clone")
+    found, form = version(), ("--no-patch", "--no-show-signature", "--format=%H %ct")
+    revision, moment = run(("git", "show", *form, "HEAD")).split()
     missing = _missing(found)
     if final and missing:
         raise click.ClickException("\n".join(("this is not to be published:", *missing)))
@@ -65,13 +71,11 @@ def main(folder: Path, *, final: bool, parts: tuple[str, ...]) -> None:
         "TZ": "UTC",
         "LC_ALL": "C.UTF-8",
     }
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    with tempfile.TemporaryDirectory(prefix="headgate-release-") as made:
+    with emptied(folder), tempfile.TemporaryDirectory(prefix="headgate-release-") as made:
         source = _files_of(revision, Path(made))
         release = Release(source, folder.absolute(), found, int(moment), revision)
         left = make(release, (step for step in STEPS if not parts or step.part in parts))
-    write_sums(release)
+        write_sums(release)
     for line in missing:
         click.echo(f"To be done before it is published: {line}")
     if left:
@@ -89,7 +93,7 @@ def _missing(found: str) -> list[str]:
 
 def _files_of(revision: str, folder: Path) -> Path:
     archive, source = folder / "source.tar", folder / "source"
-    run(("git", "archive", "--format=tar", "--output", archive, revision))
+    run(("git", *AS_COMMITTED, "archive", "--format=tar", "--output", archive, revision))
     unpack(archive, source)
     return source
 

@@ -19,6 +19,12 @@ OTHERWISE = (
     *("sh", "-c", 'umask 077 && exec "$@"', "sh", "faketime", "-f", "+400d"),
 )
 
+GIT_OTHERWISE = {
+    "core.abbrev": "20",
+    "core.autocrlf": "true",
+    "tar.umask": "0077",
+}
+
 
 @pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(300)  # each tries the image
@@ -27,6 +33,8 @@ def test_two_builds_of_a_commit_have_equal_checksums(tmp_path: Path) -> None:
     for name, preface in (("one", ()), ("another", OTHERWISE)):
         (tmp_path / name).mkdir()
         repository = Repository(tmp_path / name / f"clone-{name}")
+        for setting, value in GIT_OTHERWISE.items() if preface else ():
+            repository.git("config", setting, value)
         made = tmp_path / name / "release"
         repository.release(made, *QUICK, preface=preface)
         checked = subprocess.run(
