@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,9 @@ from tests.support.processes import ROOT, Headgate
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+FENCED = re.compile(r"```.*?```", re.DOTALL)
+LINK = re.compile(r"\]\((?!\w+:)([^)\s#]+)")
 
 pytestmark = pytest.mark.timeout(180)  # the first test builds all six
 
@@ -76,14 +80,42 @@ def test_the_source_archives_have_no_wheels_tests_or_built_files(
     top_level = {name.partition("/")[0] for name in server.archive_files()} - {"", ".gitignore"}
     assert top_level == {
         *("CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"),
+        *("CONTRIBUTING.md", "SECURITY.md", "THREAT_MODEL.md"),
         *("admin", "cdn_configs", "docs", "gateway"),
+        *("benchmarks", "changes", "docker", "doctor", "packages", "tests"),
     }
+    beside = (
+        "benchmarks/",
+        "changes/",
+        "doctor/",
+        "tests/",
+    )  # the documentation leads to these pages
+    pages = {name for name in server.archive_files() if name.startswith(beside)}
+    assert {name for name in pages if not name.endswith("/README.md")} == set()
     top_level = {name.partition("/")[0] for name in library.archive_files()} - {"", ".gitignore"}
     assert top_level == {"LICENSE", "PKG-INFO", "README.md", "headgate", "pyproject.toml"}
     top_level = {name.partition("/")[0] for name in doctor.archive_files()} - {"", ".gitignore"}
     assert top_level == {"LICENSE", "PKG-INFO", "README.md", "headgate_doctor", "pyproject.toml"}
     files = server.archive_files() | library.archive_files() | doctor.archive_files()
     assert [name for name in files if name.endswith((".whl", ".pyc", ".gz"))] == []
+
+
+@pytest.mark.usefixtures("processes")
+def test_each_link_and_unit_of_the_documentation_is_in_the_source_archive(
+    server: Distribution, tmp_path: Path
+) -> None:
+    """A release has no clone: its pages are read in the folder that the archive unpacks to."""
+    source = unpack(server.archive, tmp_path / "source")
+    pages = list(source.rglob("*.md"))
+    assert len(pages) > 100
+    lost = {
+        f"{page.relative_to(source)}: {link}"
+        for page in pages
+        for link in LINK.findall(FENCED.sub("", page.read_text()))
+        if not (page.parent / link).exists()
+    }
+    assert lost == set()
+    assert (source / "packages/systemd/headgate.service").exists()  # which Installing tells to copy
 
 
 @pytest.mark.usefixtures("processes")
