@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts.release.archives import END, pack
-from scripts.release.links import linked
+from scripts.release.links import EXAMPLES, examples_folder, linked
 
 if TYPE_CHECKING:
     from scripts.release.making import Release
 
-EXAMPLES = Path("docs/examples")
 # What is in the archive under another path than in the tree.
 MOVED = {
     "LICENSE": "LICENSE",
@@ -21,7 +20,7 @@ MOVED = {
 
 def build(release: Release) -> None:
     """Make the archive."""
-    archive = f"headgate-examples-{release.version}"
+    archive = examples_folder(release)
     files = {name: (release.source / path).read_bytes() for path, name in MOVED.items()}
     for path in (release.source / EXAMPLES).rglob("*"):
         if path.is_file():
@@ -29,6 +28,6 @@ def build(release: Release) -> None:
             place = Path(archive, page.relative_to(EXAMPLES))
             content = path.read_bytes()
             if path.suffix == ".md":
-                content = linked(release, page, place, EXAMPLES).encode()
+                content = linked(release, page, place).encode()
             files[str(page.relative_to(EXAMPLES))] = content
     pack(release.folder / f"{archive}{END}", files, release.moment)

@@ -1,4 +1,4 @@
-"""Links of pages in a release lead into its source archive, which has all of the documentation."""
+"""Links of pages in a release lead into its archives: the examples, or all of the documentation."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from scripts.release.making import Release
 
+EXAMPLES = Path("docs/examples")
 LINK = re.compile(r"(?<=\]\()(?!\w+:)[^)\s#]+")
 
 
-def linked(release: Release, page: Path, place: Path, beside: Path | None = None) -> str:
-    """Return a page for its place in the folder of the release, in which archives are unpacked.
-
-    Links to files of the folder `beside` stay as they are: it comes along.
-    """
+def linked(release: Release, page: Path, place: Path) -> str:
+    """Return a page for its place in the folder of the release, in which archives are unpacked."""
 
     def led(link: re.Match[str]) -> str:
         target = Path(os.path.normpath(page.parent / link[0]))
-        if beside and target.is_relative_to(beside):
-            return link[0]
+        if target.is_relative_to(EXAMPLES):
+            archive = Path(examples_folder(release))
+            return os.path.relpath(archive / target.relative_to(EXAMPLES), place.parent)
         return os.path.relpath(Path(f"headgate-{release.version}", target), place.parent)
 
     return LINK.sub(led, (release.source / page).read_text())
+
+
+def examples_folder(release: Release) -> str:
+    """Return the name of the folder that the archive of the examples unpacks to."""
+    return f"headgate-examples-{release.version}"

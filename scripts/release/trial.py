@@ -9,6 +9,7 @@ import socket
 import sys
 import tempfile
 import urllib.request
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,10 @@ def build(release: Release) -> None:
 
 
 def check(release: Release) -> None:
-    """Play it in a copy of the release."""
+    """Look for files that the page does not name, and play it in a copy of the release."""
+    page = (release.source / PAGE).read_text()
+    if unnamed := files_without_row(page, release.folder):
+        raise click.ClickException(f"{PAGE} does not say what {', '.join(unnamed)} is")
     with tempfile.TemporaryDirectory(prefix="headgate-trial-") as made:
         folder = Path(made, "release")
         shutil.copytree(release.folder, folder)
@@ -51,10 +55,18 @@ def check(release: Release) -> None:
             if printed != own:
                 click.echo(f"{printed} is in use: the page is played at {own}")
         try:
-            page = (release.source / PAGE).read_text()
             play(page, folder, as_somebody_new(Path(made), os.environ), addresses)
         except PageDiffers as why:
             raise click.ClickException(f"{PAGE}, {why}") from None
+
+
+def files_without_row(page: str, folder: Path) -> list[str]:
+    """Return the files of the release that the table of the page does not name."""
+    table = page[page.index("## What is in the folder") :]
+    cells = re.findall(r"^\| (`.*?) \|", table, re.M)
+    patterns = [name for cell in cells for name in re.findall("`(.+?)`", cell)]
+    names = sorted(path.name for path in folder.iterdir())
+    return [name for name in names if not any(fnmatchcase(name, it) for it in patterns)]
 
 
 def play(

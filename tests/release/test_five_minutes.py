@@ -61,6 +61,24 @@ def test_the_page_is_followed_word_for_word_with_the_wheels_of_the_release_alone
     assert used == Path(sys.executable).resolve()
 
 
+def test_the_page_names_each_file_that_is_in_a_release(release: Release, tmp_path: Path) -> None:
+    folder = tmp_path / "release"
+    shutil.copytree(release.folder, folder, ignore=shutil.ignore_patterns("unpacked", "more"))
+    for name in (
+        *("README.md", "LICENSES.txt", "SHA256SUMS", "headgate-client-0.1.0.tgz"),
+        *("headgate-image-0.1.0.tar.gz", "headgate-image-0.1.0.cdx.json"),
+        *("headgate_0.1.0-1+deb12_amd64.deb", "headgate_0.1.0-1+deb13_arm64.deb"),
+    ):
+        (folder / name).touch()
+    assert trial.files_without_row(PAGE, folder) == []
+    for name in ("headgate-extra-0.1.0.tar.gz", "headgate_0.1.0-1+deb14_amd64.deb"):
+        (folder / name).touch()
+    assert trial.files_without_row(PAGE, folder) == [
+        "headgate-extra-0.1.0.tar.gz",
+        "headgate_0.1.0-1+deb14_amd64.deb",
+    ]
+
+
 def test_the_program_of_the_page_is_the_first_one_of_the_readme() -> None:
     assert examples(trial.PAGE, "python") == examples("README.md", "python")[:1]
 
@@ -77,6 +95,12 @@ def test_the_page_in_the_release_has_the_same_blocks_and_no_link_that_leads_nowh
     assert len(links) == len(re.findall(r"\]\(([^)\s]+)\)", PAGE)) > 5
     (command,) = re.findall(r"`tar -xf (\S+)`", page)
     unpack(release.folder / command, release.folder / "unpacked")
+    # The page has the archive of the examples unpacked where it leads into that.
+    (examples,) = release.files("headgate-examples-*.tar.gz")
+    unpack(examples, release.folder / "more").rename(
+        release.folder / "unpacked" / examples.name.removesuffix(".tar.gz")
+    )
+    assert f"headgate-examples-{release.version}/README.md" in links
     lost = [it for it in links if not (release.folder / "unpacked" / it.split("#")[0]).exists()]
     assert lost == []
 
