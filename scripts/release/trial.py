@@ -26,16 +26,22 @@ if TYPE_CHECKING:
 
 PAGE = "docs/five-minutes.md"
 NAME = "README.md"  # of the page in the release
+USED = ("headgate-*.whl", "headgate-examples-*")  # on it, of other parts
 SAVED = re.compile(r"Save this as `([\w.]+)`.*?\n\n```\w+\n(.*?)```", re.DOTALL)
 STREAMS, CONSOLE = "127.0.0.1:4437", "127.0.0.1:4439"
-# By which pip reaches its index; nothing else of this machine's environment is known there.
-ASKED_FOR = re.compile(r"PIP_\w+|(https?|all|no)_proxy|SSL_CERT_(FILE|DIR)|\w+_CA_BUNDLE", re.I)
+# By which pip reaches its index; nothing else of this environment is known there, least of
+# all what keeps pip from saying what it has installed.
+ASKED_FOR = re.compile(
+    r"PIP_(?!QUIET$)\w+|(https?|all|no)_proxy|SSL_CERT_(FILE|DIR)|\w+_CA_BUNDLE", re.I
+)
 PIP_S = 600.0  # it downloads some 20 MB
 CONSOLE_S = 10.0
 
 
 def build(release: Release) -> None:
     """Write the page; its links lead into the source archive, which has the documentation."""
+    if not all(map(release.files, USED)):
+        raise click.ClickException("its page uses other parts: make distributions examples, too")
     title, rest = linked(release, Path(PAGE), Path(NAME)).split("\n", 1)
     archive = f"headgate-{release.version}.tar.gz"
     unpack = f"Its links lead into the documentation: `tar -xf {archive}` unpacks it here."

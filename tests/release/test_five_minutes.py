@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from scripts.release import examples as examples_archive
@@ -133,6 +134,16 @@ async def test_the_page_of_the_tab_follows_the_stream_though_the_server_is_kille
         server.close()
 
 
+@pytest.mark.parametrize("made", [(), ("headgate-1-py3-none-any.whl",)], ids=["none", "wheels"])
+def test_the_page_is_not_played_without_the_files_of_other_parts(
+    made: tuple[str, ...], tmp_path: Path
+) -> None:
+    for name in made:
+        (tmp_path / name).touch()
+    with pytest.raises(click.ClickException, match="make distributions examples"):
+        trial.build(Release(ROOT, tmp_path, "1", 0, ""))
+
+
 def test_somebody_new_has_what_pip_needs_and_nothing_else_of_this_environment(
     tmp_path: Path,
 ) -> None:
@@ -144,6 +155,7 @@ def test_somebody_new_has_what_pip_needs_and_nothing_else_of_this_environment(
         "https_proxy": "http://127.0.0.1:3128",
         "SSL_CERT_FILE": "authorities.pem",
         **dict.fromkeys(("PYTHONPATH", "VIRTUAL_ENV", "HEADGATE_AUTH", "STREAM_URL"), "ours"),
+        "PIP_QUIET": "ours",
     }
     told = trial.as_somebody_new(tmp_path / "new", found)
     assert "ours" not in told.values()
