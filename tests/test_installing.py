@@ -42,3 +42,10 @@ def test_no_documented_install_command_uses_an_unpublished_package_name(path: Pa
         assert [word for word in words if re.fullmatch(UNPUBLISHED, word)] == []
         if any(re.fullmatch(r"\.(\[\w+\])?", word) for word in words):  # the server needs both
             assert "./client" in words
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=str)
+def test_who_has_a_release_alone_finds_what_to_install_on_each_page(path: Path) -> None:
+    text = (ROOT / path).read_text()
+    if any("./client" in command for command in commands(text)):
+        assert re.search(r"headgate_client-\*\.whl|#with-the-wheels-of-a-release", text)

@@ -104,5 +104,6 @@ def test_without_the_distribution_headgate_doctor_cdn_says_what_installs_it(
         assert done.exit_code == 2
         assert done.output == (
             "headgate: headgate doctor cdn needs an extra: "
-            "pip install ./client ./doctor '.[doctor]' in a clone of Headgate.\n"
+            "pip install ./client ./doctor '.[doctor]' in a clone of Headgate, "
+            "or ./headgate_doctor-*.whl in the folder of a release.\n"
         )

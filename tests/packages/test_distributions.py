@@ -238,5 +238,6 @@ def test_headgate_doctor_cdn_without_its_extra_prints_the_line_that_installs_it(
             2,
             "",
             "headgate: headgate doctor cdn needs an extra: pip install ./client ./doctor "
-            "'.[doctor]' in a clone of Headgate.\n",
+            "'.[doctor]' in a clone of Headgate, or ./headgate_doctor-*.whl in the folder of a "
+            "release.\n",
         )

@@ -41,7 +41,8 @@ def broker_maker(
         from headgate.resumable import redis as with_redis
     except ImportError as error:
         raise ImportError(
-            "Redis needs an extra: pip install './client[redis]' in a clone of Headgate"
+            "Redis needs an extra: pip install './client[redis]' in a clone of Headgate, "
+            'or "$(ls ./headgate_client-*.whl)[redis]" in the folder of a release'
         ) from error
     if redis is None or isinstance(redis, str):
         return partial(with_redis.broker_at, _parsed(redis)), False

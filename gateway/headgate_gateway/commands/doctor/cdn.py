@@ -19,6 +19,6 @@ except ModuleNotFoundError:
         """Find faults of a proxy or CDN in front of a server."""
         complain(
             "headgate doctor cdn needs an extra: pip install ./client ./doctor '.[doctor]' "
-            "in a clone of Headgate."
+            "in a clone of Headgate, or ./headgate_doctor-*.whl in the folder of a release."
         )
         sys.exit(UNUSABLE)
