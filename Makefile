@@ -134,7 +134,7 @@ test-all: setup-all  ## Play the rest: servers, browsers, SDKs, kills (COVERAGE=
 packages: system-packages setup-all  ## Build the packages of HEAD for Debian 12 and 13 in build/packages, and try them (as root)
 	@$(BIN)/python -m scripts.release --folder build/packages distributions debs
 	@$(BIN)/python -m tests.packages build/packages $(ARGS)
-# What only root can make, with programs of Debian, is left out otherwise, and told at the end.
+# What only root can make, with programs of Debian, is left out otherwise, and named at the end.
 release: $(VENV)/.ready-release $(VENV)/.ready-wheels client/js/node_modules/.package-lock.json  ## Make a release of HEAD in build/release, and try it (FINAL=1: one to publish)
 	@[ "$$(id -u)" -ne 0 ] || scripts/system.sh packages || true
 	@$(BIN)/python -m scripts.release $(ARGS)

@@ -68,7 +68,7 @@ def _string(binary: bytes, at: int) -> tuple[bytes, int]:
             return binary[at : at + length], at + length
 
 
-def licensed(source: Path, binary: bytes) -> Iterator[Module]:
+def modules_with_licences(source: Path, binary: bytes) -> Iterator[Module]:
     """Yield the modules of a binary with their licences, by the lock. Raises ClickException."""
     lock = json.loads((source / LOCK).read_text())
     for path, version, _ in modules(binary):

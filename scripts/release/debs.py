@@ -199,7 +199,7 @@ def _make_environment(release: Release, root: Path) -> None:
 
 
 def _write_documents(release: Release, debian_release: Debian, root: Path, tree: Path) -> None:
-    """Write the man pages, the changelogs and what lintian is told, as Debian has them."""
+    """Write the man pages and the changelogs, as Debian has them."""
     pages, documents = tree / "usr/share/man/man1", tree / "usr/share/doc/headgate"
     shutil.copy(release.source / "scripts/man_pages.py", root)
     environment = {**BUILDING, "SOURCE_DATE_EPOCH": str(release.moment)}

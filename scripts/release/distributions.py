@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from scripts.release.description import complete
+from scripts.release.links import complete_links
 from scripts.release.making import run
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ PROJECTS = (".", "client", "doctor")
 
 def build(release: Release) -> None:
     """Build them; each wheel is made from the files that are in the source archive, too."""
-    complete(release)
+    complete_links(release)
     for project in PROJECTS:
         build_project(release.source / project, release.folder)
 

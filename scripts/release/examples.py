@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts.release.archives import END, pack
-from scripts.release.links import EXAMPLES, examples_folder, linked
+from scripts.release.links import EXAMPLES, examples_folder, page_with_links
 
 if TYPE_CHECKING:
     from scripts.release.making import Release
@@ -28,6 +28,6 @@ def build(release: Release) -> None:
             place = Path(archive, page.relative_to(EXAMPLES))
             content = path.read_bytes()
             if path.suffix == ".md":
-                content = linked(release, page, place).encode()
+                content = page_with_links(release, page, place).encode()
             files[str(page.relative_to(EXAMPLES))] = content
     pack(release.folder / f"{archive}{END}", files, release.moment)

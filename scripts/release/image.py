@@ -39,7 +39,7 @@ def build(release: Release) -> None:
 def check(release: Release) -> None:
     """See that the image file makes an image of this version from the archive alone."""
     with tempfile.TemporaryDirectory(prefix="headgate-image-") as made:
-        image = replayed(archive(release), Path(made))
+        image = replay_archive(archive(release), Path(made))
         environment = (f"{name}={value}" for name, value in image.environment_here().items())
         said = run(("env", "--ignore-environment", *environment, *image.words("--version")))
     found = (said.split()[1], image.labels[VERSION], image.labels[REVISION])
@@ -52,8 +52,8 @@ def archive(release: Release) -> Path:
     return release.folder / f"headgate-image-{release.version}{END}"
 
 
-def replayed(context: Path, folder: Path) -> Image:
-    """Return the image that is made of an archive, in an empty folder."""
+def replay_archive(context: Path, folder: Path) -> Image:
+    """Return the image of an unpacked archive, made in an empty folder."""
     unpack(context, folder / "unpacked")
     (source,) = (folder / "unpacked").iterdir()
     return replay(source, sent_files(source), folder)

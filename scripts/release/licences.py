@@ -61,7 +61,7 @@ def _accepts(tree: object) -> bool:
     return str(tree) in ACCEPTED
 
 
-def written(version: str, parts: Iterable[Part]) -> str:
+def licence_texts(version: str, parts: Iterable[Part]) -> str:
     """Return the licences of parts as one text. Raises ClickException for one not accepted."""
     found = sorted(parts, key=lambda part: (part.name, part.purl.type))
     lines = [HEAD.format(version=version)]

@@ -1,4 +1,4 @@
-"""What each thing of a release is made of, in the form of CycloneDX, and the licences of all."""
+"""SBOMs of what is in a release, in the form of CycloneDX, and the licences of all parts."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ NAMESPACE = uuid.UUID(
 
 
 class Subject(NamedTuple):
-    """A thing of the release whose parts are told."""
+    """A thing of the release that gets an SBOM."""
 
-    name: str  # of the file that tells them, without its end
+    name: str  # of the file of its SBOM, without the ending
     root: Part
     kind: ComponentType
     wanted: str  # the requirement by which it is installed, of which it is made
     python: tuple[int, int] = (3, 11)
-    left_out: str = ""  # what is in it or around it, and is told elsewhere
+    left_out: str = ""  # what is in it or around it, and not in its SBOM
 
 
 def build(release: Release) -> None:
-    """Write the texts of all licences, and beside each thing that was made an SBOM."""
+    """Write the texts of all licences, and an SBOM of each thing that was made."""
     wheels = release.files("headgate*.whl")
     if not wheels:
         raise click.ClickException("the materials are those of the wheels: make distributions, too")
@@ -69,7 +69,7 @@ def build(release: Release) -> None:
         for subject, needs in subjects
         for part in (subject.root, *(known[name] for name in needs))
     }
-    (release.folder / TEXTS).write_text(licences.written(release.version, shipped.values()))
+    (release.folder / TEXTS).write_text(licences.licence_texts(release.version, shipped.values()))
     for subject, needs in subjects:
         text = JsonV1Dot6(_bom(release, subject, known, needs)).output_as_string(indent=1)
         (release.folder / f"{subject.name}.cdx.json").write_text(f"{text}\n")

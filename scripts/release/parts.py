@@ -61,7 +61,7 @@ class Part(NamedTuple):
         return self.purl.version or ""
 
 
-def locked(source: Path) -> dict[str, re.Match[str]]:
+def locked_packages(source: Path) -> dict[str, re.Match[str]]:
     """Return what the locks of the server and its front name, by name."""
     texts = [(source / lock).read_text() for lock in LOCKS]
     return {found["name"]: found for text in texts for found in LOCKED.finditer(text)}
@@ -73,7 +73,7 @@ def known_parts(source: Path, own: Iterable[Path]) -> dict[str, Part]:
     for path in own:
         parts[_name(path)[0]] = wheel_part(path, source, (digest(path),))
     wheels = {_name(wheel): wheel for wheel in sorted(WHEELS.glob("*.whl"))}
-    for name, lock in locked(source).items():
+    for name, lock in locked_packages(source).items():
         wheel = wheels.get((name, lock["version"]))
         if wheel is None:
             raise click.ClickException(f"{WHEELS} has no wheel of {name}: run `make setup-all`")
@@ -109,7 +109,9 @@ def wheel_part(wheel: Path, source: Path, hashes: tuple[str, ...]) -> Part:
         message = email.message_from_bytes(opened.read(metadata))
         name = canonicalize_name(message["Name"])
         if name == caddy.WHEEL:
-            within = [_module(one) for one in caddy.licensed(source, caddy.program_of(wheel))]
+            within = [
+                _module(one) for one in caddy.modules_with_licences(source, caddy.program_of(wheel))
+            ]
             (itself,) = (one for one in within if one.name == caddy.ITSELF)
             texts = dict(itself.texts)
     return Part(

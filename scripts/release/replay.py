@@ -48,7 +48,7 @@ exec /usr/bin/install "$@" """,
 
 @dataclass
 class Image:
-    """A root folder with everything that the steps put there, and what a container is told."""
+    """A root folder with everything that the steps put there, and the settings of a container."""
 
     root: str
     environment: dict[str, str] = field(default_factory=dict)

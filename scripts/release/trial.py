@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scripts.release.links import linked
+from scripts.release.links import page_with_links
 from scripts.release.making import ROOT
 from scripts.sessions import PageDiffers, Terminal, sessions
 
@@ -42,7 +42,7 @@ def build(release: Release) -> None:
     """Write the page; its links lead into the source archive, which has the documentation."""
     if not all(map(release.files, USED)):
         raise click.ClickException("its page uses other parts: make distributions examples, too")
-    title, rest = linked(release, Path(PAGE), Path(NAME)).split("\n", 1)
+    title, rest = page_with_links(release, Path(PAGE), Path(NAME)).split("\n", 1)
     archive = f"headgate-{release.version}.tar.gz"
     unpack = f"Its links lead into the documentation: `tar -xf {archive}` unpacks it here."
     (release.folder / NAME).write_text(f"{title}\n\n{unpack}\n{rest}")

@@ -8,7 +8,7 @@ import shutil
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from scripts.release.image import archive, build, replayed
+from scripts.release.image import archive, build, replay_archive
 from scripts.release.making import Release, run
 from scripts.release.replay import Image
 from tests.support.processes import ROOT
@@ -32,5 +32,5 @@ def built_image(folder: Path) -> Image:
             revision = run(("git", "rev-parse", "HEAD")).strip()
             release = Release(ROOT, place, VERSION, 0, revision)
             build(release)
-            done.write_text(json.dumps(asdict(replayed(archive(release), place))))
+            done.write_text(json.dumps(asdict(replay_archive(archive(release), place))))
         return Image(**json.loads(done.read_text()))

@@ -75,9 +75,9 @@ def test_a_report_of_a_fault_asks_for_the_archive_that_a_command_writes() -> Non
 
 def test_the_pages_that_forms_name_are_there() -> None:
     named = [
-        name
+        name[0].strip("`")
         for path in (*FORMS, GITHUB / "PULL_REQUEST_TEMPLATE.md")
-        for name in re.findall(r"\b[\w/]+\.md\b|`(\w+/)`", path.read_text())
+        for name in re.finditer(r"\b[\w/]+\.md\b|`\w+/`", path.read_text())
     ]
     assert named
     assert [name for name in named if not (ROOT / name).exists()] == []

@@ -316,13 +316,13 @@ def test_a_licence_is_accepted_if_one_may_choose_accepted_ones(
     assert licences.is_accepted(licence) is accepted
     if not accepted:
         with pytest.raises(click.ClickException, match="do not ship it, or say there what it asks"):
-            licences.written("1", [part(licence)])
+            licences.licence_texts("1", [part(licence)])
 
 
 @pytest.mark.parametrize("licence", ["", "BSD", "Apache 2.0", "MIT License"])
 def test_a_licence_that_has_no_name_of_spdx_has_to_be_read(licence: str) -> None:
     with pytest.raises(click.ClickException, match=r"x states the licence .*: read its text"):
-        licences.written("1", [part(licence)])
+        licences.licence_texts("1", [part(licence)])
 
 
 def part(licence: str) -> Part:
@@ -340,7 +340,7 @@ def test_only_licences_that_nobody_states_are_read(monkeypatch: pytest.MonkeyPat
     assert {one.purl.name for one in found} == names
     for one in found:
         with pytest.raises(click.ClickException):
-            licences.written("1", [one])
+            licences.licence_texts("1", [one])
 
 
 def every(known: Iterable[Part]) -> Iterator[Part]:
