@@ -2,7 +2,8 @@
 
 A mark is a name below `headgate.invalid`, which never exists (RFC 6761, section 6.4), or words that
 hold only until there is a release. Where a program or a reader would take such a name for an
-address, its line is a comment that is complete but for the name.
+address, its line is a comment that is complete but for the name. It has a mark of its own, so that
+a line is still found whose name is filled in and which has stayed a comment.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ WRITE = {
     "docs.headgate.invalid": "host and path of the documentation, which `make docs` builds",
     "registry.headgate.invalid": "host and path of the registry to which the image is pushed",
     "<this repository>": "the address to clone",
+    "<fill in>": "nothing: remove it with the signs of the comment, once the line is complete",
     "not released yet": "the name by which a package is installed; in the changelog, the date",
 }
 _WORDS = (re.escape(mark).replace(r"\ ", r"\s+") for mark in WRITE)  # lines end between words
