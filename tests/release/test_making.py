@@ -84,7 +84,9 @@ def test_make_quotes_the_path_of_the_clone(tmp_path: Path) -> None:
     clone.mkdir()
     for path in ROOT.iterdir():
         (clone / path.name).symlink_to(path)
-    words = ("make", "--dry-run", "--always-make", "client/js/node_modules/.package-lock.json")
+    # Below a make, one says which folder it enters, which is no command.
+    quiet = ("make", "--dry-run", "--always-make", "--no-print-directory")
+    words = (*quiet, "client/js/node_modules/.package-lock.json")
     recipes = subprocess.run([*words, "check"], cwd=clone, capture_output=True, check=True).stdout
     assert b"it's here" in recipes
     subprocess.run(["bash", "-n"], input=recipes, check=True)

@@ -328,7 +328,7 @@ async def test_a_bad_chat_request_is_answered_with_its_status_and_a_sentence(pag
         (message_of(b'"role":"assistant","parts":[]'), "no message of the assistant's"),
         *((with_metadata(it), "is no JSON") for it in (rb'"\ud83e",b:1', rb'["\ud83e",NaN]')),
         (with_metadata(b'"\xed\xa0\xbe"'), "is no JSON"),
-        *((with_metadata(it), "nested more than 64 levels deep") for it in nested),
+        *((with_metadata(it), "nested more than 63 levels deep") for it in nested),
     ]
     for body, sentence in refused:
         status, told = await page.ask("POST", data=body)
