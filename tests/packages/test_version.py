@@ -92,7 +92,9 @@ def test_a_version_is_the_same_whatever_git_is_set_to(tmp_path: Path) -> None:
     sources = Sources(tmp_path)
     sources.git("init", "--quiet")
     gpg = tmp_path / "gpg"
-    gpg.write_text("#!/bin/sh\necho >&2\necho '[GNUPG:] SIG_CREATED ' >&2\necho signature\n")
+    gpg.write_text(
+        "#!/bin/sh\ncat > /dev/null\necho >&2\necho '[GNUPG:] SIG_CREATED ' >&2\necho signature\n"
+    )
     gpg.chmod(0o755)
     sources.git("config", "gpg.program", str(gpg))
     sources.git("config", "commit.gpgSign", "true")
