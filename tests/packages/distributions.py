@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 from zipfile import ZipFile
 
+from scripts.release import making
 from scripts.release.distributions import build_project
 from scripts.release.making import WHEELS
 from tests.support.processes import ROOT
@@ -54,9 +55,8 @@ def build_wheel(source: Path, folder: Path) -> Path:
 
 
 def unpack(archive: Path, folder: Path) -> Path:
-    """Unpack a source archive, and return its one folder."""
-    folder.mkdir(exist_ok=True)
-    subprocess.run(["tar", "--extract", "--file", archive, "--directory", folder], check=True)
+    """Unpack an archive into a new folder, and return the one that is in it."""
+    making.unpack(archive, folder)
     (source,) = folder.iterdir()
     return source
 

@@ -124,7 +124,6 @@ def test_the_wheel_that_is_built_from_the_source_archive_is_the_same(
     which: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     built: Distribution = request.getfixturevalue(which)
-    (tmp_path / "source").mkdir()
     source = unpack(built.archive, tmp_path / "source")
     (tmp_path / "again").mkdir()
     again = build(source, tmp_path / "again")

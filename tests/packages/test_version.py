@@ -13,6 +13,7 @@ import pytest
 from packaging.version import Version
 
 from scripts.version import RELEASE, debian, npm
+from tests.release.repository import COMMITTED_AT, git
 from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
@@ -31,21 +32,7 @@ class Sources:
 
     def git(self, *words: str, at: int = 0) -> str:
         """Run git, at a time in seconds."""
-        moment = f"{1_800_000_000 + at} +0200"
-        identity = {
-            f"GIT_{who}_{what}": "t@t"
-            for who in ("AUTHOR", "COMMITTER")
-            for what in ("NAME", "EMAIL")
-        }
-        environment = {**os.environ, **identity, "GIT_COMMITTER_DATE": moment}
-        return subprocess.run(
-            ["git", *words],
-            cwd=self.folder,
-            env=environment,
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout.strip()
+        return git(self.folder, *words, at=COMMITTED_AT + at)
 
     def commit(self, at: int) -> str:
         """Make a commit, and return the revision as a version has it."""

@@ -20,6 +20,16 @@ MOMENT = "20270115080000"
 TOOLS = "client/js/node_modules"  # as make has installed them
 
 
+def git(folder: Path, *words: str, at: int = COMMITTED_AT) -> str:
+    """Run git in a folder, at a time in seconds, and return what it prints."""
+    identity = {
+        f"GIT_{who}_{what}": value
+        for who in ("AUTHOR", "COMMITTER")
+        for what, value in (("NAME", "t@t"), ("EMAIL", "t@t"), ("DATE", f"{at} +0200"))
+    }
+    return _run(folder, ("git", *words), identity)
+
+
 class Repository:
     """What is committed in it is what this tree has, committed or not."""
 
@@ -34,13 +44,7 @@ class Repository:
 
     def git(self, *words: str) -> str:
         """Run git, at a time that is always the same."""
-        identity = {
-            f"GIT_{who}_{what}": "t@t"
-            for who in ("AUTHOR", "COMMITTER")
-            for what in ("NAME", "EMAIL")
-        }
-        moments = {f"GIT_{who}_DATE": f"{COMMITTED_AT} +0200" for who in ("AUTHOR", "COMMITTER")}
-        return _run(self.folder, ("git", *words), {**identity, **moments})
+        return git(self.folder, *words)
 
     def release(self, folder: Path, *parts: str, preface: tuple[str, ...] = ()) -> str:
         """Make these parts of a release into a folder, and return what is printed."""

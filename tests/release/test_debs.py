@@ -10,13 +10,11 @@ import pytest
 
 from scripts.release import debs
 from scripts.release.making import Release
-from tests.release.repository import Repository
+from tests.release.repository import COMMITTED_AT, Repository
 from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-MOMENT = 1_800_000_000  # 2027-01-15 08:00:00 UTC
 
 
 def pack(folder: Path, umask: int) -> Path:
@@ -28,7 +26,7 @@ def pack(folder: Path, umask: int) -> Path:
         program.write_text("#!/bin/sh\n")
         for path in (program, *program.relative_to(folder).parents):
             (folder / path).chmod(0o755)
-        release = Release(ROOT, folder, "0.1.0.dev20270115080000+gabcdef", MOMENT, "")
+        release = Release(ROOT, folder, "0.1.0.dev20270115080000+gabcdef", COMMITTED_AT, "")
         return debs.pack(release, debs.RELEASES["trixie"], folder / "tree")
     finally:
         os.umask(before)

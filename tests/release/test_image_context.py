@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import tarfile
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import pytest
 
 from scripts.release.image import archive, build, sent_files
 from scripts.release.making import Release
+from tests.packages.distributions import unpack
 from tests.release.repository import COMMITTED_AT, Repository
 from tests.support.processes import ROOT
 
@@ -37,10 +37,7 @@ def test_the_image_of_the_unpacked_archive_has_the_version_and_revision_of_the_c
     assert {(it.mtime, it.uid, it.gid, it.uname, it.mode) for it in members} == {
         (COMMITTED_AT, 0, 0, "", 0o644)
     }
-    unpacked = tmp_path / "unpacked"
-    unpacked.mkdir()
-    subprocess.run(["tar", "--extract", "--file", made, "--directory", unpacked], check=True)
-    (context,) = unpacked.iterdir()
+    context = unpack(made, tmp_path / "unpacked")
     version = made.name.removeprefix("headgate-image-").removesuffix(".tar.gz")
     assert version.endswith(f"+g{repository.revision}")
     said = (context / "docker/Dockerfile").read_text()
