@@ -39,7 +39,9 @@ def main(built: Path, names: list[str]) -> int:
         with tempfile.TemporaryDirectory(prefix="headgate-packages-") as made:
             folder = Path(made)
             following = Release(ROOT, folder, NEXT, MOMENT, "")
-            distributions.build(following)
+            # Not as for an index, for which README would get other links: it is the clone's here.
+            for project in distributions.PROJECTS:
+                distributions.build_project(ROOT / project, folder, "-t", "wheel")
             newer = debs.build_deb(following, debian)
             root = debs.make_root(debian, folder / "root")
             debs.add_packages(root)  # none, but apt learns what there is
